@@ -1,0 +1,254 @@
+-- The outbox: events as their transactions wrote them, and the manifest of the batches they were sealed into.
+-- The reasons behind this schema are in docs/architecture.md.
+
+-- Where new rows go. A sequence, because reading one takes no lock and no snapshot, and moving on is a setval.
+CREATE SEQUENCE outbox.event_slot AS smallint MINVALUE 0 MAXVALUE 3 START 0;
+
+CREATE FUNCTION outbox.current_slot() RETURNS smallint
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT last_value::smallint FROM outbox.event_slot;
+END;
+
+-- A time-ordered uuid (RFC 9562, version 7): Postgres has its own only since version 18.
+CREATE FUNCTION outbox.uuid_v7() RETURNS uuid
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT encode(
+    set_bit(
+      set_bit(
+        overlay(
+          uuid_send(gen_random_uuid())
+          PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+          FROM 1 FOR 6
+        ),
+        52, 1
+      ),
+      53, 1
+    ),
+    'hex'
+  )::uuid;
+END;
+
+CREATE SEQUENCE outbox.event_id_seq AS bigint;
+
+-- Append-only: a row is inserted once and never updated, so an event costs one heap row and one index entry.
+CREATE TABLE outbox.event (
+  -- The top-level transaction, also inside savepoints: what the sealer's windows are made of.
+  tx_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  id bigint NOT NULL DEFAULT nextval('outbox.event_id_seq'),
+  slot smallint NOT NULL DEFAULT outbox.current_slot(),
+  event_id uuid NOT NULL DEFAULT outbox.uuid_v7(),
+  event_type text NOT NULL,
+  event_date_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+  environment text NOT NULL,
+  event_context jsonb NOT NULL,
+  metadata_version bigint NOT NULL DEFAULT 1,
+  -- W3C trace context of the span that published.
+  traceparent text,
+  published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- What the context weighs on its way to ClickHouse: stored, so that sealing never has to detoast a context.
+  context_bytes integer GENERATED ALWAYS AS (octet_length(event_context::text)) STORED,
+  PRIMARY KEY (tx_id, id, slot),
+  -- What ClickHouse would only mangle or refuse is refused here, while the application can still be told.
+  CONSTRAINT event_type_must_have_1_to_255_characters CHECK (char_length(event_type) BETWEEN 1 AND 255),
+  CONSTRAINT environment_must_have_1_to_255_characters CHECK (char_length(environment) BETWEEN 1 AND 255),
+  CONSTRAINT event_context_must_be_a_json_object CHECK (jsonb_typeof(event_context) = 'object'),
+  CONSTRAINT event_context_must_not_exceed_1_mib CHECK (context_bytes <= 1048576),
+  CONSTRAINT metadata_version_must_not_be_negative CHECK (metadata_version >= 0),
+  -- The range of ClickHouse's DateTime64.
+  CONSTRAINT event_date_time_must_be_from_1900_to_2299 CHECK (
+    event_date_time >= '1900-01-01 00:00:00+00' AND event_date_time < '2300-01-01 00:00:00+00'
+  ),
+  CONSTRAINT traceparent_must_be_w3c_trace_context CHECK (
+    traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+  )
+) PARTITION BY LIST (slot);
+
+CREATE TABLE outbox.event_slot_0 PARTITION OF outbox.event FOR VALUES IN (0);
+CREATE TABLE outbox.event_slot_1 PARTITION OF outbox.event FOR VALUES IN (1);
+CREATE TABLE outbox.event_slot_2 PARTITION OF outbox.event FOR VALUES IN (2);
+CREATE TABLE outbox.event_slot_3 PARTITION OF outbox.event FOR VALUES IN (3);
+
+-- The events of a window: visible in one snapshot and not in another, an earlier one. Two index ranges hold them, so that
+-- finding them costs the same however long a transaction ran: those of transactions that were in progress in the earlier
+-- snapshot, and those of transactions that began since. Every key of the first comes before every key of the second.
+-- Plain SQL without SECURITY DEFINER, so that the planner inlines it and reads only the keys that are asked for.
+CREATE FUNCTION outbox.window_late_events(from_snapshot pg_snapshot, to_snapshot pg_snapshot)
+RETURNS SETOF outbox.event
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT event.*
+  FROM outbox.event
+  WHERE tx_id = ANY (ARRAY(SELECT pg_snapshot_xip(from_snapshot)))
+    AND pg_visible_in_snapshot(tx_id, to_snapshot);
+END;
+
+CREATE FUNCTION outbox.window_new_events(from_snapshot pg_snapshot, to_snapshot pg_snapshot)
+RETURNS SETOF outbox.event
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT event.*
+  FROM outbox.event
+  WHERE tx_id >= pg_snapshot_xmax(from_snapshot)
+    AND tx_id < pg_snapshot_xmax(to_snapshot)
+    AND pg_visible_in_snapshot(tx_id, to_snapshot);
+END;
+
+-- How far sealing has come: one row. Every transaction visible in sealed_snapshot is in a batch; so is every row of
+-- window_snapshot up to the cursor while that window is being cut.
+CREATE TABLE outbox.sealer (
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+  -- Transaction ids belong to one cluster: this is the one they were read on.
+  system_identifier bigint NOT NULL,
+  sealed_snapshot pg_snapshot NOT NULL,
+  window_snapshot pg_snapshot,
+  cursor_tx_id xid8,
+  cursor_id bigint,
+  sealed_at timestamptz NOT NULL,
+  CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
+) WITH (fillfactor = 10);
+
+INSERT INTO outbox.sealer (system_identifier, sealed_snapshot, sealed_at)
+SELECT system_identifier, pg_current_snapshot(), '-infinity'
+FROM pg_control_system();
+
+-- The manifest. The upper half of a row is immutable: it defines which events the batch holds and under which token
+-- ClickHouse de-duplicates it. The lower half is its delivery.
+CREATE TABLE outbox.batch (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- Random, not derived from the id: ids come back after a point-in-time restore, a token must not.
+  token uuid NOT NULL DEFAULT gen_random_uuid(),
+  -- The batch holds the rows visible in to_snapshot and not in from_snapshot, from the first key to the last.
+  from_snapshot pg_snapshot NOT NULL,
+  to_snapshot pg_snapshot NOT NULL,
+  first_tx_id xid8 NOT NULL,
+  first_id bigint NOT NULL,
+  last_tx_id xid8 NOT NULL,
+  last_id bigint NOT NULL,
+  event_count integer NOT NULL CHECK (event_count > 0),
+  byte_count bigint NOT NULL,
+  -- Lets ClickHouse be asked for the batch's events through its primary key.
+  event_types text[] NOT NULL,
+  first_event_date_time timestamptz NOT NULL,
+  last_event_date_time timestamptz NOT NULL,
+  first_published_at timestamptz NOT NULL,
+  -- Up to 32 of the traces its events were published in: the delivery's span links to them.
+  traceparents text[] NOT NULL,
+  sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+  state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered')),
+  -- A pending batch may be leased from here on: after its lease has run out, or when it is to be tried again.
+  available_at timestamptz NOT NULL DEFAULT '-infinity',
+  lease_id uuid,
+  lease_holder text,
+  attempts integer NOT NULL DEFAULT 0,
+  -- Attempts that ended in an answer from which it is certain that nothing was written. The others are in doubt.
+  settled_attempts integer NOT NULL DEFAULT 0,
+  first_attempt_at timestamptz,
+  last_attempt_at timestamptz,
+  error_class text,
+  error_code integer,
+  error_message text,
+  -- Events that ClickHouse was found to lack after an attempt in doubt, and the token they are sent again under.
+  repair_token uuid,
+  repair_event_ids uuid[],
+  delivered_at timestamptz,
+  CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
+  CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL))
+) WITH (fillfactor = 50);
+
+CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
+CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) WHERE state = 'delivered';
+
+-- A batch's state as people speak of it.
+CREATE VIEW outbox.batch_status AS
+SELECT
+  id,
+  CASE
+    WHEN state = 'delivered' THEN 'delivered'
+    WHEN lease_id IS NOT NULL AND available_at > clock_timestamp() THEN 'leased'
+    WHEN error_class IN ('data', 'configuration', 'unknown') THEN 'held'
+    WHEN error_class IS NOT NULL THEN 'retrying'
+    ELSE 'sealed'
+  END AS state,
+  event_count, byte_count, sealed_at, delivered_at, available_at, lease_holder, attempts,
+  error_class, error_code, error_message, token
+FROM outbox.batch;
+
+-- What became of each event that is still in the outbox. Nothing is stored for it: a row's batch follows from the
+-- window and the keys that define the batch.
+CREATE VIEW outbox.event_status AS
+SELECT
+  event.event_id, event.event_type, event.event_date_time, event.published_at,
+  batch.id AS batch_id,
+  CASE
+    WHEN batch.state = 'delivered' THEN 'COMPLETED'
+    WHEN batch.error_class = 'data' THEN 'FAILED'
+    ELSE 'PENDING'
+  END AS status,
+  batch.delivered_at
+FROM outbox.event
+LEFT JOIN outbox.batch
+  ON (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
+ AND (event.tx_id, event.id) <= (batch.last_tx_id, batch.last_id)
+ AND pg_visible_in_snapshot(event.tx_id, batch.to_snapshot)
+ AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot);
+
+-- Publishes one event in the caller's transaction and returns its id. For every language that speaks SQL.
+-- NULL means the default: now, the setting outbox.environment or 'production', version 1, a new uuid.
+-- Runs as its owner, so that an application needs no privilege on the table; its names are bound at creation.
+CREATE FUNCTION outbox.publish(
+  event_type text,
+  event_context jsonb,
+  event_date_time timestamptz DEFAULT NULL,
+  environment text DEFAULT NULL,
+  metadata_version bigint DEFAULT NULL,
+  event_id uuid DEFAULT NULL,
+  traceparent text DEFAULT NULL
+) RETURNS uuid
+LANGUAGE sql VOLATILE SECURITY DEFINER
+BEGIN ATOMIC
+  INSERT INTO outbox.event AS published (
+    event_type, event_context, event_date_time, environment, metadata_version, event_id, traceparent
+  )
+  VALUES (
+    event_type,
+    event_context,
+    coalesce(event_date_time, clock_timestamp()),
+    coalesce(environment, nullif(current_setting('outbox.environment', true), ''), 'production'),
+    coalesce(metadata_version, 1),
+    coalesce(event_id, outbox.uuid_v7()),
+    traceparent
+  )
+  RETURNING published.event_id;
+END;
+
+-- Publishes many events in one statement: the n-th elements of the arrays are the n-th event, with NULL as above.
+CREATE FUNCTION outbox.publish_all(
+  event_types text[],
+  event_contexts jsonb[],
+  event_date_times timestamptz[] DEFAULT NULL,
+  environments text[] DEFAULT NULL,
+  metadata_versions bigint[] DEFAULT NULL,
+  event_ids uuid[] DEFAULT NULL,
+  traceparent text DEFAULT NULL
+) RETURNS SETOF uuid
+LANGUAGE sql VOLATILE SECURITY DEFINER
+BEGIN ATOMIC
+  INSERT INTO outbox.event AS published (
+    event_type, event_context, event_date_time, environment, metadata_version, event_id, traceparent, slot
+  )
+  SELECT
+    given.event_type,
+    given.event_context,
+    coalesce(given.event_date_time, clock_timestamp()),
+    coalesce(given.environment, nullif(current_setting('outbox.environment', true), ''), 'production'),
+    coalesce(given.metadata_version, 1),
+    coalesce(given.event_id, outbox.uuid_v7()),
+    publish_all.traceparent,
+    (SELECT outbox.current_slot())
+  FROM unnest(event_types, event_contexts, event_date_times, environments, metadata_versions, event_ids)
+    AS given (event_type, event_context, event_date_time, environment, metadata_version, event_id)
+  RETURNING published.event_id;
+END;

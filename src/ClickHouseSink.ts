@@ -1,0 +1,192 @@
+/**
+ * ClickHouse's `event_log`: takes a batch as bytes, and can be asked which events it holds.
+ *
+ * An insert is one block under one token: it is in the table whole or not at all, and repeated with the same token it
+ * changes nothing, as long as the table's de-duplication window remembers the token. Safe to call from any number of
+ * workers. Knows nothing of Postgres.
+ *
+ * @since 0.1.0
+ */
+import { randomUUID } from "node:crypto"
+import * as Arr from "effect/Array"
+import * as Cache from "effect/Cache"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import type * as Stream from "effect/Stream"
+import type { Batch } from "./Batch.ts"
+import { ClickHouse, type Settings } from "./ClickHouse.ts"
+import * as Config from "./Config.ts"
+import type { EventId } from "./Event.ts"
+import { SinkError } from "./SinkError.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSink")<
+  ClickHouseSink,
+  {
+    /**
+     * Inserts rows in TabSeparated under a de-duplication token. If the stream fails, nothing was inserted. Fails if
+     * the table could not de-duplicate.
+     */
+    readonly insert: <E>(token: string, rows: Stream.Stream<Uint8Array, E>) => Effect.Effect<void, SinkError | E>
+    /** Those of the batch's events that are not in the table. Answered through the table's primary key. */
+    readonly missing: (
+      batch: Batch,
+      eventIds: ReadonlyArray<EventId>
+    ) => Effect.Effect<ReadonlyArray<EventId>, SinkError>
+    /** How many inserts back the table remembers tokens. */
+    readonly deduplicationWindow: Effect.Effect<number, SinkError>
+    /** Whether an insert under the token is running on the server. */
+    readonly isInserting: (token: string) => Effect.Effect<boolean, SinkError>
+  }
+>() {}
+
+const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
+
+/**
+ * The same for every insert: the token only works if a repeated batch is cut into the same blocks, so it is cut into
+ * one. https://clickhouse.com/docs/guides/developer/deduplicating-inserts-on-retries
+ */
+const INSERT_SETTINGS: Settings = {
+  async_insert: 0,
+  insert_deduplicate: 1,
+  max_insert_block_size: "1000000000",
+  min_insert_block_size_rows: "1000000000",
+  min_insert_block_size_bytes: "1000000000000",
+  // Strings inside the JSON that look like dates stay the strings they are.
+  input_format_try_infer_datetimes: 0,
+  input_format_try_infer_dates: 0,
+  // {"a.b": 1} and {"a": {"b": 1}} stay different.
+  json_type_escape_dots_in_keys: 1,
+  // The answer is the final one.
+  wait_end_of_query: 1
+}
+
+/** ClickHouse's `http_max_field_value_size` admits 128 KiB in one parameter; an id in a list takes 39 bytes. */
+const IDS_PER_QUERY = 2_000
+
+/** How long it is believed that the table is as it was. */
+const TABLE_CHECK_TTL = Duration.minutes(1)
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  config: Pick<Config.ClickHouse, "table" | "requestTimeout">
+): Effect.Effect<typeof ClickHouseSink.Service, never, ClickHouse> =>
+  Effect.gen(function* () {
+    const clickHouse = yield* ClickHouse
+    const { table } = config
+    const window = yield* Cache.makeWith({
+      capacity: 1,
+      lookup: (_: "table") => readDeduplicationWindow(clickHouse, table),
+      timeToLive: (exit) => (Exit.isSuccess(exit) ? TABLE_CHECK_TTL : Duration.zero)
+    })
+    const deduplicationWindow = window.get("table")
+
+    const insert = <E>(token: string, rows: Stream.Stream<Uint8Array, E>) =>
+      Effect.zipRight(
+        deduplicationWindow,
+        clickHouse.insert({
+          statement: `INSERT INTO {table:Identifier} (${COLUMNS}) FORMAT TabSeparated`,
+          parameters: { table },
+          settings: {
+            ...INSERT_SETTINGS,
+            insert_deduplication_token: token,
+            // Nothing of an attempt that was given up goes on for long.
+            max_execution_time: Math.ceil(Duration.toSeconds(config.requestTimeout))
+          },
+          queryId: `${token}/${randomUUID()}`,
+          rows
+        })
+      ).pipe(
+        Effect.withSpan("ClickHouseSink.insert", { kind: "client", attributes: { "db.system.name": "clickhouse" } })
+      )
+
+    const missing = (batch: Batch, eventIds: ReadonlyArray<EventId>) =>
+      Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) =>
+        clickHouse.query(
+          `SELECT DISTINCT toString(event_id)
+           FROM {table:Identifier}
+           WHERE event_type IN {event_types:Array(String)}
+             AND event_date_time BETWEEN {first:DateTime64(6, 'UTC')} AND {last:DateTime64(6, 'UTC')}
+             AND event_id IN {ids:Array(UUID)}`,
+          {
+            table,
+            event_types: batch.eventTypes,
+            first: batch.firstEventDateTime,
+            last: batch.lastEventDateTime,
+            ids
+          }
+        )
+      ).pipe(
+        Effect.map((answers) => new Set(answers.flat().map(([id]) => id))),
+        Effect.map((present) => eventIds.filter((id) => !present.has(id))),
+        Effect.withSpan("ClickHouseSink.missing", { kind: "client" })
+      )
+
+    const isInserting = (token: string) =>
+      clickHouse
+        .query("SELECT count() FROM system.processes WHERE startsWith(query_id, {token:String})", { token })
+        .pipe(Effect.map((rows) => Number(rows[0]?.[0]) > 0))
+
+    return { insert, missing, deduplicationWindow, isInserting }
+  })
+
+/** A table without a window would accept every repeated batch once more, so it is refused. */
+const readDeduplicationWindow = (clickHouse: typeof ClickHouse.Service, table: string) =>
+  clickHouse
+    .query(
+      "SELECT engine, engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
+      {
+        table
+      }
+    )
+    .pipe(
+      Effect.flatMap(([row]) => {
+        if (row === undefined) {
+          return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
+        }
+        const [engine, definition] = row.map(String)
+        const replicated = /^(Replicated|Shared)/.test(engine ?? "")
+        const setting = replicated ? "replicated_deduplication_window" : "non_replicated_deduplication_window"
+        const size = new RegExp(`\\b${setting} = (\\d+)`).exec(definition ?? "")?.[1]
+        const window = Number(size ?? (replicated ? REPLICATED_DEFAULT : 0))
+        return window > 0
+          ? Effect.succeed(window)
+          : misconfigured(
+              `Table ${table} (${engine}) does not de-duplicate inserts. Run: ALTER TABLE ${table} MODIFY SETTING ${setting} = 10000`
+            )
+      }),
+      Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
+    )
+
+/** The smallest default that a release of ClickHouse has had for `replicated_deduplication_window`. */
+const REPLICATED_DEFAULT = 100
+
+const misconfigured = (reason: string) => new SinkError({ errorClass: "configuration", reason, settled: true })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  config: Pick<Config.ClickHouse, "table" | "requestTimeout">
+): Layer.Layer<ClickHouseSink, never, ClickHouse> => Layer.effect(ClickHouseSink, make(config))
+
+/**
+ * {@link layer} from the environment: `CLICKHOUSE_TABLE`, `CLICKHOUSE_REQUEST_TIMEOUT`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<ClickHouseSink, ConfigError.ConfigError, ClickHouse> = Layer.unwrapEffect(
+  Effect.map(Config.clickHouse, layer)
+)

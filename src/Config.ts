@@ -1,0 +1,155 @@
+/**
+ * Everything that differs between deployments, read from the environment. docs/configuration.md lists the variables;
+ * a test holds that table and `.env.example` against this file.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
+import * as Either from "effect/Either"
+import * as LogLevel from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+
+/**
+ * A number of bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Bytes = Schema.NonNegativeInt.pipe(Schema.brand("Bytes"))
+export type Bytes = typeof Bytes.Type
+
+const atLeast = (minimum: number, name: string, fallback: number): Config.Config<number> =>
+  Config.integer(name).pipe(
+    Config.validate({ message: `must be a whole number of at least ${minimum}`, validation: (n) => n >= minimum }),
+    Config.withDefault(fallback)
+  )
+
+const positiveDuration = (name: string, fallback: Duration.DurationInput): Config.Config<Duration.Duration> =>
+  Config.duration(name).pipe(
+    Config.validate({
+      message: `must be a time such as "500 millis" or "30 seconds", longer than 0`,
+      validation: (duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0
+    }),
+    Config.withDefault(Duration.decode(fallback))
+  )
+
+/** A URL may carry a password, so it is kept out of logs, and out of the message that refuses it. */
+const secretUrl = (name: string, protocols: ReadonlyArray<string>): Config.Config<Redacted.Redacted> =>
+  Config.redacted(name).pipe(
+    Config.mapOrFail((url) =>
+      URL.canParse(Redacted.value(url)) && protocols.includes(new URL(Redacted.value(url)).protocol)
+        ? Either.right(url)
+        : Either.left(ConfigError.InvalidData([name], `must be a URL that starts with ${protocols.join("// or ")}//`))
+    )
+  )
+
+/**
+ * Where Postgres is, and how many connections may be open to it.
+ *
+ * TLS is asked for in the URL, as libpq does: `?sslmode=verify-full&sslrootcert=/path/ca.pem`.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const postgres = Config.all({
+  url: secretUrl("DATABASE_URL", ["postgres:", "postgresql:"]),
+  /** Each worker holds one while it copies; sealing, leases and cancelling statements take one each. */
+  maxConnections: atLeast(3, "DATABASE_MAX_CONNECTIONS", 10),
+  connectTimeout: positiveDuration("DATABASE_CONNECT_TIMEOUT", "5 seconds")
+})
+export type Postgres = Config.Config.Success<typeof postgres>
+
+/**
+ * Where ClickHouse is, and the table events go to. `https:` in the URL turns TLS on, with certificate checking.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const clickHouse = Config.all({
+  url: secretUrl("CLICKHOUSE_URL", ["http:", "https:"]),
+  username: Config.option(Config.nonEmptyString("CLICKHOUSE_USER")),
+  password: Config.option(Config.redacted("CLICKHOUSE_PASSWORD")),
+  database: Config.option(Config.nonEmptyString("CLICKHOUSE_DATABASE")),
+  table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(Config.withDefault("event_log")),
+  /** PEM file of the authority that signed the server's certificate, where it is not a public one. */
+  caFile: Config.option(Config.nonEmptyString("CLICKHOUSE_CA_FILE")),
+  /** How long one insert or query may take before it is in doubt. */
+  requestTimeout: positiveDuration("CLICKHOUSE_REQUEST_TIMEOUT", "2 minutes"),
+  /** Worth its CPU only across a network that is slower than gzip. */
+  compression: Config.literal("none", "gzip")("CLICKHOUSE_COMPRESSION").pipe(Config.withDefault("none" as const))
+})
+export type ClickHouse = Config.Config.Success<typeof clickHouse>
+
+/**
+ * How the outbox is cut into batches, and how long one relay may keep a batch.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const outbox = Config.all({
+  /** The most events in one batch. */
+  batchEvents: atLeast(1, "OUTBOX_BATCH_EVENTS", 50_000),
+  /** The most bytes of event contexts in one batch. ClickHouse holds a batch in memory, several times this size. */
+  batchBytes: atLeast(1, "OUTBOX_BATCH_BYTES", 33_554_432).pipe(Config.map((n) => Bytes.make(n))),
+  /** How long an event may wait for others before a batch that is not full is sealed. */
+  linger: positiveDuration("OUTBOX_LINGER", "1 second"),
+  /** How long a worker that has gone silent keeps its batch from others. Renewed while it works. */
+  lease: positiveDuration("OUTBOX_LEASE", "30 seconds")
+})
+export type Outbox = Config.Config.Success<typeof outbox>
+
+/**
+ * How a relay works.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const relay = Config.all({
+  /** Batches that one relay delivers at the same time. */
+  workers: atLeast(1, "OUTBOX_WORKERS", 2),
+  /** The first wait after a failed attempt, doubled with each further one. */
+  retryBase: positiveDuration("OUTBOX_RETRY_BASE", "200 millis"),
+  /** The longest wait between two attempts. */
+  retryCap: positiveDuration("OUTBOX_RETRY_CAP", "10 seconds"),
+  /** How long batches in flight may take to finish once the relay is asked to stop. */
+  shutdownGrace: positiveDuration("OUTBOX_SHUTDOWN_GRACE", "10 seconds")
+})
+export type Relay = Config.Config.Success<typeof relay>
+
+/**
+ * The environment that events carry unless their publisher says otherwise.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const environment = Config.nonEmptyString("OUTBOX_ENVIRONMENT").pipe(Config.withDefault("production"))
+
+/**
+ * What is logged, and how: JSON unless standard error is a terminal.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const log = Config.all({
+  level: Config.logLevel("LOG_LEVEL").pipe(Config.withDefault(LogLevel.Info)),
+  format: Config.option(Config.literal("json", "pretty")("LOG_FORMAT"))
+})
+
+/**
+ * The variables that are wrong or missing, one a line.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const explain = (error: ConfigError.ConfigError): string =>
+  ConfigError.reduceWithContext<void, string>(error, undefined, {
+    andCase: (_, left, right) => `${left}\n${right}`,
+    orCase: (_, left, right) => `${left}\n${right}`,
+    invalidDataCase: (_, path, message) => `${path.join("_")}: ${message}`,
+    missingDataCase: (_, path) => `${path.join("_")} is not set`,
+    sourceUnavailableCase: (_, path, message) => `${path.join("_")}: ${message}`,
+    unsupportedCase: (_, path, message) => `${path.join("_")}: ${message}`
+  })

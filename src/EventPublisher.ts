@@ -1,0 +1,179 @@
+/**
+ * Publishing: an event is written into the outbox by the caller's own transaction.
+ *
+ * Rolled back, it never was. Committed, it will arrive in ClickHouse, once. Whatever is wrong with ClickHouse or the
+ * relay, publishing is one INSERT into Postgres and nothing else. Cost: one round trip, for one event or for many.
+ * Safe with any number of publishers: they take no lock that another would wait for.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Config from "./Config.ts"
+import { constraintIssues, type Event, type EventId, EventInvalid, EventIssue, type EventRow, toRow } from "./Event.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class EventPublisher extends Context.Tag("clickhouse-outbox/EventPublisher")<
+  EventPublisher,
+  {
+    /**
+     * Publishes one event in the surrounding transaction, or in one of its own if there is none, and returns its id.
+     * The current span's trace context travels with it.
+     */
+    readonly publish: (event: Event) => Effect.Effect<EventId, EventInvalid | SqlError>
+    /**
+     * Publishes all of the events or, if one of them is invalid, none, and returns their ids in the same order. One
+     * round trip; every problem of every event is in the error.
+     */
+    readonly publishAll: (events: Iterable<Event>) => Effect.Effect<ReadonlyArray<EventId>, EventInvalid | SqlError>
+  }
+>() {}
+
+/**
+ * @param options.environment what events carry that do not name an environment of their own
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: {
+  readonly environment: string
+}): Effect.Effect<typeof EventPublisher.Service, never, SqlClient.SqlClient> =>
+  Effect.map(SqlClient.SqlClient, (client) => {
+    const sql = client.withoutTransforms()
+
+    const publishAll = (events: Iterable<Event>) =>
+      Effect.gen(function* () {
+        const rows = yield* decideRows(Arr.fromIterable(events), options.environment)
+        const traceparent = yield* currentTraceparent
+        if (Arr.isNonEmptyReadonlyArray(rows)) {
+          yield* insert(sql, rows, traceparent)
+          yield* Effect.annotateCurrentSpan("event.count", rows.length)
+        }
+        return rows.map((row) => row.eventId)
+      })
+
+    return {
+      publish: (event) =>
+        publishAll([event]).pipe(
+          Effect.flatMap((ids) => Effect.orDie(Arr.head(ids))),
+          Effect.withSpan("EventPublisher.publish", { kind: "producer", attributes: { "event.type": event.eventType } })
+        ),
+      publishAll: (events) =>
+        publishAll(events).pipe(Effect.withSpan("EventPublisher.publishAll", { kind: "producer" }))
+    }
+  })
+
+const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
+  Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => {
+    const [problems, rows] = Arr.partitionMap(events, (event, index) => toRow(event, index, { nowMillis, environment }))
+    const issues = problems.flat()
+    return Arr.isNonEmptyArray(issues) ? new EventInvalid({ issues }) : Effect.succeed(rows)
+  })
+
+/** The span as a W3C `traceparent`, version 00. https://www.w3.org/TR/trace-context/#traceparent-header */
+const currentTraceparent = Effect.currentParentSpan.pipe(
+  Effect.map((span) => `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`),
+  Effect.option,
+  Effect.map(Option.getOrNull)
+)
+
+/** One statement however many events: arrays, because 65,535 parameters are the end of a VALUES list. */
+const insert = (
+  sql: SqlClient.SqlClient,
+  rows: Arr.NonEmptyReadonlyArray<EventRow>,
+  traceparent: string | null
+): Effect.Effect<void, EventInvalid | SqlError> =>
+  sql`
+    SELECT FROM outbox.publish_all(
+      ${rows.map((row) => row.eventType)}::text[],
+      ${rows.map((row) => row.eventContext)}::jsonb[],
+      ${rows.map((row) => row.eventDateTime)}::timestamptz[],
+      ${rows.map((row) => row.environment)}::text[],
+      ${rows.map((row) => row.metadataVersion)}::bigint[],
+      ${rows.map((row) => row.eventId)}::uuid[],
+      ${traceparent}
+    )
+  `.pipe(
+    Effect.asVoid,
+    Effect.catchAll((error) => Effect.fail(refusedByPostgres(error, rows) ?? error))
+  )
+
+/** What only Postgres can know: a context may weigh more as it writes JSON, and nests deeper than its parser goes. */
+const refusedByPostgres = (
+  { cause }: SqlError,
+  rows: Arr.NonEmptyReadonlyArray<EventRow>
+): EventInvalid | undefined => {
+  if (!(cause instanceof Error && "code" in cause)) return undefined
+  if (cause.code === "23514" && "constraint" in cause && "detail" in cause) {
+    const known = constraintIssues[String(cause.constraint)]
+    if (known === undefined) return undefined
+    const refused = rows.findIndex((row) => String(cause.detail).includes(row.eventId))
+    return issueAt(rows, Math.max(refused, 0), known.field, known.reason)
+  }
+  return cause.code === "54001" && rows.length === 1
+    ? issueAt(rows, 0, "event_context", "is nested deeper than Postgres parses JSON")
+    : undefined
+}
+
+const issueAt = (rows: Arr.NonEmptyReadonlyArray<EventRow>, index: number, field: string, reason: string) =>
+  new EventInvalid({
+    issues: [new EventIssue({ index, eventType: rows[index]?.eventType ?? rows[0].eventType, field, reason })]
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: {
+  readonly environment: string
+}): Layer.Layer<EventPublisher, never, SqlClient.SqlClient> => Layer.effect(EventPublisher, make(options))
+
+/**
+ * {@link layer} from the environment: `OUTBOX_ENVIRONMENT`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<EventPublisher, ConfigError.ConfigError, SqlClient.SqlClient> =
+  Layer.unwrapEffect(Effect.map(Config.environment, (environment) => layer({ environment })))
+
+/**
+ * Publishes one event in the surrounding transaction. Succeeds with its id.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect } from "effect"
+ * import { Event, EventPublisher } from "clickhouse-outbox"
+ *
+ * const rename = Effect.fn(function* (id: number, name: string) {
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* sql`UPDATE users SET name = ${name} WHERE id = ${id}`
+ *   yield* EventPublisher.publish(Event.make({ eventType: "user_renamed", eventContext: { id, name } }))
+ * }, (effect) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(effect)))
+ * ```
+ * @since 0.1.0
+ * @category accessors
+ */
+export const publish = (event: Event): Effect.Effect<EventId, EventInvalid | SqlError, EventPublisher> =>
+  Effect.flatMap(EventPublisher, (publisher) => publisher.publish(event))
+
+/**
+ * Publishes all of the events, or none, in the surrounding transaction. Succeeds with their ids, in the same order.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const publishAll = (
+  events: Iterable<Event>
+): Effect.Effect<ReadonlyArray<EventId>, EventInvalid | SqlError, EventPublisher> =>
+  Effect.flatMap(EventPublisher, (publisher) => publisher.publishAll(events))

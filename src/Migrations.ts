@@ -1,0 +1,120 @@
+/**
+ * Brings both databases to this release's schema.
+ *
+ * Safe to run at any time, any number of times, by any number of processes at once. Postgres: numbered files, each run
+ * once, all of them in one transaction, recorded in `outbox.migration`. ClickHouse has no transactions, so its files
+ * are idempotent statements that are run every time.
+ *
+ * @since 0.1.0
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Migrator from "@effect/sql/Migrator"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { ClickHouse } from "./ClickHouse.ts"
+import type * as Config from "./Config.ts"
+import type { SinkError } from "./SinkError.ts"
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class MigrationFailed extends Schema.TaggedError<MigrationFailed>()("MigrationFailed", {
+  database: Schema.Literal("Postgres", "ClickHouse"),
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    return `${this.database} could not be migrated, and is as it was: ${rootCause(this.cause)}`
+  }
+}
+
+const rootCause = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause === undefined ? error.message : rootCause(error.cause)
+}
+
+interface File {
+  readonly id: number
+  readonly name: string
+  readonly sql: string
+}
+
+const files = (
+  directory: "postgres" | "clickhouse"
+): Effect.Effect<ReadonlyArray<File>, PlatformError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const folder = new URL(`../migrations/${directory}/`, import.meta.url)
+    const names = Arr.filterMap(yield* fs.readDirectory(folder.pathname), (file) =>
+      Option.fromNullable(/^(\d+)_(\w+)\.sql$/.exec(file))
+    )
+    return yield* Effect.forEach(names.sort(), ([file, id, name]) =>
+      Effect.map(fs.readFileString(new URL(file, folder).pathname), (sql) => ({
+        id: Number(id),
+        name: String(name),
+        sql
+      }))
+    )
+  })
+
+/**
+ * Migrates Postgres and returns the names of the migrations that were run.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const postgres: Effect.Effect<
+  ReadonlyArray<string>,
+  MigrationFailed | PlatformError | SqlError,
+  SqlClient.SqlClient | FileSystem.FileSystem
+> = Effect.gen(function* () {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const migrations = yield* files("postgres")
+  // A lock of the session: Effect's migrator begins with statements outside of its transaction that two at once collide in.
+  const session = yield* sql.reserve
+  yield* Effect.acquireRelease(
+    session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))", []),
+    () =>
+      Effect.ignore(
+        session.executeRaw("SELECT pg_advisory_unlock(hashtext('clickhouse-outbox'), hashtext('migrate'))", [])
+      )
+  )
+  // Not IF NOT EXISTS, which needs the privilege to create schemas even where there is nothing to create.
+  const [schema] = yield* sql<{ found: boolean }>`SELECT to_regnamespace('outbox') IS NOT NULL AS found`
+  if (schema?.found !== true) yield* sql`CREATE SCHEMA outbox`
+  const done = yield* Migrator.make({})({
+    table: "outbox.migration",
+    loader: Effect.succeed(
+      migrations.map(({ id, name, sql: text }) => [id, name, Effect.succeed({ default: sql.unsafe(text) })] as const)
+    )
+  })
+  return done.map(([id, name]) => `${String(id).padStart(4, "0")}_${name}`)
+}).pipe(
+  Effect.scoped,
+  Effect.catchSomeDefect((defect) =>
+    defect instanceof Migrator.MigrationError ? Option.some(Effect.fail(defect)) : Option.none()
+  ),
+  Effect.mapError((error) =>
+    error instanceof Migrator.MigrationError ? new MigrationFailed({ database: "Postgres", cause: error }) : error
+  ),
+  Effect.withSpan("Migrations.postgres")
+)
+
+/**
+ * Creates ClickHouse's `event_log`, or does nothing if it is there.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const clickHouse = (
+  config: Pick<Config.ClickHouse, "table">
+): Effect.Effect<void, PlatformError | SinkError, ClickHouse | FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const server = yield* ClickHouse
+    yield* Effect.forEach(yield* files("clickhouse"), ({ sql }) => server.command(sql, { table: config.table }))
+  }).pipe(Effect.withSpan("Migrations.clickHouse"))

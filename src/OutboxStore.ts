@@ -1,0 +1,129 @@
+/**
+ * The outbox in Postgres: seals committed events into batches, leases batches to workers, reads them as bytes and
+ * records what became of them.
+ *
+ * Nothing is skipped: a window holds every row that was committed between two snapshots, whatever ids and whichever
+ * order its transactions had. Nothing is marked: an event costs no write after it was published, a batch costs three
+ * small ones. Safe with any number of relays, none of which needs to know of another: one seals at a time, a batch has
+ * one lease at a time, and every change under a lease checks that it is still held. All times are Postgres' own, so
+ * that a relay's wrong clock harms nobody.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { Batch, Lease, Repair } from "./Batch.ts"
+import * as Config from "./Config.ts"
+import type { EventId } from "./Event.ts"
+import { checkCluster } from "./OutboxStore/cluster.ts"
+import * as Leases from "./OutboxStore/lease.ts"
+import type { BatchChanged, ForeignCluster, LeaseLost, NotMigrated, Position, Sealed } from "./OutboxStore/model.ts"
+import * as Reading from "./OutboxStore/read.ts"
+import * as Sealing from "./OutboxStore/seal.ts"
+import * as Status from "./OutboxStore/status.ts"
+import { Postgres } from "./Postgres.ts"
+import type { SinkError } from "./SinkError.ts"
+
+export { BatchChanged, ForeignCluster, LeaseLost, NotMigrated, type Position, Sealed } from "./OutboxStore/model.ts"
+export { OutboxStatus } from "./OutboxStore/status.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
+  OutboxStore,
+  {
+    /** Reads two sequences and touches no table. */
+    readonly position: Effect.Effect<Position, SqlError>
+    /**
+     * Cuts the next batch if one is due: full, or its oldest event has waited `linger`. With `flush` whatever there is
+     * is due.
+     */
+    readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
+    /** Takes the oldest batch that may be tried now. `holder` is for people to read. */
+    readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
+    /** Keeps the lease for another term. */
+    readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
+    /** How many batches were delivered since this one was first tried, this one's own attempts included. */
+    readonly insertsSince: (lease: Lease) => Effect.Effect<number, SqlError>
+    /** The batch as TabSeparated rows of `event_log`: the same bytes each time. Fails rather than end early. */
+    readonly read: (batch: Batch) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
+    /** Those of the batch's events that a repair sends again, in the same format. */
+    readonly readRepair: (batch: Batch, repair: Repair) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
+    /** The ids of the batch's events. */
+    readonly eventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
+    /** Stores, before anything is sent, which events are to be sent again and under which new token. */
+    readonly planRepair: (
+      lease: Lease,
+      missing: readonly [EventId, ...ReadonlyArray<EventId>]
+    ) => Effect.Effect<Repair, LeaseLost | SqlError>
+    /** Everything in the batch is in ClickHouse. */
+    readonly acknowledge: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
+    /** Gives the batch back, to be tried again after `retryAfter`, and stores why. */
+    readonly release: (
+      lease: Lease,
+      failure: { readonly error: SinkError; readonly retryAfter: Duration.Duration }
+    ) => Effect.Effect<void, LeaseLost | SqlError>
+    /** Gives the batch back at once, as nothing came of the attempt that ClickHouse could know of. */
+    readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
+    /** What is undelivered, and in which state. Counts what is not sealed yet. */
+    readonly status: Effect.Effect<Status.OutboxStatus, SqlError>
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  config: Config.Outbox
+): Effect.Effect<typeof OutboxStore.Service, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+  Effect.gen(function* () {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const postgres = yield* Postgres
+    yield* checkCluster(sql)
+    return {
+      position: Sealing.position(sql),
+      seal: Sealing.seal(sql, config),
+      lease: Leases.lease(sql, config),
+      renew: Leases.renew(sql, config),
+      insertsSince: Leases.insertsSince(sql),
+      read: Reading.read(postgres),
+      readRepair: Reading.readRepair(postgres),
+      eventIds: Reading.eventIds(sql),
+      planRepair: Leases.planRepair(sql),
+      acknowledge: Leases.acknowledge(sql),
+      release: Leases.release(sql),
+      abandon: Leases.abandon(sql),
+      status: Status.status(sql)
+    }
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  config: Config.Outbox
+): Layer.Layer<OutboxStore, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+  Layer.effect(OutboxStore, make(config))
+
+/**
+ * {@link layer} from the environment: `OUTBOX_BATCH_EVENTS`, `OUTBOX_BATCH_BYTES`, `OUTBOX_LINGER`, `OUTBOX_LEASE`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<
+  OutboxStore,
+  ConfigError.ConfigError | ForeignCluster | NotMigrated | SqlError,
+  SqlClient.SqlClient | Postgres
+> = Layer.unwrapEffect(Effect.map(Config.outbox, layer))

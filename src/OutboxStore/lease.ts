@@ -1,0 +1,161 @@
+/** Who may deliver a batch, and what came of it. Each function is one statement: it happens whole or not at all. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { Lease, Repair } from "../Batch.ts"
+import type * as Config from "../Config.ts"
+import type { EventId } from "../Event.ts"
+import type { SinkError } from "../SinkError.ts"
+import { batchColumns, decodeBatch } from "./manifest.ts"
+import { LeaseLost } from "./model.ts"
+
+const LeaseRow = Schema.Struct({
+  leaseId: Schema.UUID,
+  attempt: Schema.Int,
+  inDoubt: Schema.Boolean,
+  expired: Schema.Boolean,
+  repairToken: Schema.NullOr(Schema.UUID),
+  repairEventIds: Schema.NullOr(Repair.fields.eventIds)
+})
+
+export const lease =
+  (sql: SqlClient.SqlClient, config: Config.Outbox) =>
+  (holder: string): Effect.Effect<Option.Option<Lease>, SqlError> =>
+    // SKIP LOCKED gives every worker another row; under the row lock the condition is checked again on its newest
+    // version, so a batch that was leased in between is not leased twice.
+    sql`
+      WITH free AS (
+        SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired
+        FROM outbox.batch
+        WHERE state = 'pending' AND available_at <= clock_timestamp()
+        ORDER BY id
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+      )
+      UPDATE outbox.batch SET
+        lease_id = gen_random_uuid(),
+        lease_holder = ${holder},
+        available_at = ${after(sql, config.lease)},
+        attempts = attempts + 1,
+        first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
+        last_attempt_at = clock_timestamp()
+      FROM free
+      WHERE batch.id = free.id
+      RETURNING
+        ${batchColumns(sql)},
+        batch.lease_id AS "leaseId",
+        batch.attempts AS "attempt",
+        free.in_doubt AS "inDoubt",
+        free.expired AS "expired",
+        batch.repair_token AS "repairToken",
+        batch.repair_event_ids AS "repairEventIds"
+    `.pipe(
+      Effect.flatMap((rows) => Effect.transposeOption(Option.map(Arr.head(rows), decodeLease))),
+      Effect.withSpan("OutboxStore.lease")
+    )
+
+const decodeLease = (row: unknown): Effect.Effect<Lease> =>
+  Effect.gen(function* () {
+    const batch = yield* decodeBatch(row)
+    const { repairEventIds, repairToken, ...rest } = yield* Effect.orDie(Schema.decodeUnknown(LeaseRow)(row))
+    const repair =
+      repairToken === null || repairEventIds === null
+        ? Option.none()
+        : Option.some(new Repair({ token: repairToken, eventIds: repairEventIds }))
+    return new Lease({ ...rest, batch, repair })
+  })
+
+/** A point in time by Postgres' clock. */
+const after = (sql: SqlClient.SqlClient, duration: Duration.Duration) =>
+  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
+/** The row of a lease that is still held. An expired lease that nobody has taken yet is held too. */
+const held = (sql: SqlClient.SqlClient, { batch, leaseId }: Lease) =>
+  sql`id = ${batch.id} AND lease_id = ${leaseId} AND state = 'pending'`
+
+const orLost =
+  ({ batch, leaseId }: Lease) =>
+  <A>(rows: ReadonlyArray<A>): Effect.Effect<A, LeaseLost> =>
+    Option.match(Arr.head(rows), {
+      onNone: () => new LeaseLost({ batchId: batch.id, leaseId }),
+      onSome: Effect.succeed
+    })
+
+export const renew =
+  (sql: SqlClient.SqlClient, config: Config.Outbox) =>
+  (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
+    sql`
+      UPDATE outbox.batch SET available_at = ${after(sql, config.lease)}
+      WHERE ${held(sql, lease)}
+      RETURNING id
+    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid)
+
+export const insertsSince =
+  (sql: SqlClient.SqlClient) =>
+  ({ attempt, batch }: Lease): Effect.Effect<number, SqlError> =>
+    // An index range of the manifest, and asked only when a batch is in doubt.
+    sql<{ inserts: number }>`
+      SELECT count(*)::integer AS inserts
+      FROM outbox.batch
+      WHERE state = 'delivered'
+        AND delivered_at >= (SELECT first_attempt_at FROM outbox.batch WHERE id = ${batch.id})
+    `.pipe(Effect.map(([row]) => (row?.inserts ?? 0) + attempt))
+
+export const planRepair =
+  (sql: SqlClient.SqlClient) =>
+  (lease: Lease, missing: readonly [EventId, ...ReadonlyArray<EventId>]): Effect.Effect<Repair, LeaseLost | SqlError> =>
+    sql<{ token: string }>`
+      UPDATE outbox.batch SET repair_token = gen_random_uuid(), repair_event_ids = ${missing}::uuid[]
+      WHERE ${held(sql, lease)}
+      RETURNING repair_token AS token
+    `.pipe(
+      Effect.flatMap(orLost(lease)),
+      Effect.map(({ token }) => new Repair({ token, eventIds: missing })),
+      Effect.withSpan("OutboxStore.planRepair")
+    )
+
+export const acknowledge =
+  (sql: SqlClient.SqlClient) =>
+  (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
+    sql`
+      UPDATE outbox.batch SET
+        state = 'delivered',
+        delivered_at = clock_timestamp(),
+        lease_id = NULL,
+        error_class = NULL,
+        error_code = NULL,
+        error_message = NULL
+      WHERE ${held(sql, lease)}
+      RETURNING id
+    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.acknowledge"))
+
+export const release =
+  (sql: SqlClient.SqlClient) =>
+  (
+    lease: Lease,
+    { error, retryAfter }: { readonly error: SinkError; readonly retryAfter: Duration.Duration }
+  ): Effect.Effect<void, LeaseLost | SqlError> =>
+    sql`
+      UPDATE outbox.batch SET
+        available_at = ${after(sql, retryAfter)},
+        lease_id = NULL,
+        settled_attempts = settled_attempts + ${error.settled ? 1 : 0},
+        error_class = ${error.errorClass},
+        error_code = ${error.code ?? null},
+        error_message = ${error.reason}
+      WHERE ${held(sql, lease)}
+      RETURNING id
+    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.release"))
+
+export const abandon =
+  (sql: SqlClient.SqlClient) =>
+  (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
+    sql`
+      UPDATE outbox.batch SET available_at = clock_timestamp(), lease_id = NULL
+      WHERE ${held(sql, lease)}
+      RETURNING id
+    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.abandon"))

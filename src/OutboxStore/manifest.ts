@@ -1,0 +1,29 @@
+/** How rows of `outbox.batch` are read. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Batch } from "../Batch.ts"
+
+/** The immutable columns under the names of {@link Batch}'s fields. Timestamps that ClickHouse compares stay text. */
+export const batchColumns = (sql: SqlClient.SqlClient) =>
+  sql.literal(`
+  batch.id::text AS "id",
+  batch.token AS "token",
+  batch.from_snapshot::text AS "fromSnapshot",
+  batch.to_snapshot::text AS "toSnapshot",
+  batch.first_tx_id::text AS "firstTxId",
+  batch.first_id::text AS "firstId",
+  batch.last_tx_id::text AS "lastTxId",
+  batch.last_id::text AS "lastId",
+  batch.event_count AS "eventCount",
+  batch.byte_count::text AS "byteCount",
+  batch.event_types AS "eventTypes",
+  to_char(batch.first_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "firstEventDateTime",
+  to_char(batch.last_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "lastEventDateTime",
+  batch.first_published_at AS "firstPublishedAt",
+  batch.traceparents AS "traceparents",
+  batch.sealed_at AS "sealedAt"
+`)
+
+/** The manifest is ours and its columns are typed, so a row that does not decode is a defect. */
+export const decodeBatch = (row: unknown): Effect.Effect<Batch> => Effect.orDie(Schema.decodeUnknown(Batch)(row))

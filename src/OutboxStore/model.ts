@@ -1,0 +1,95 @@
+/** What the outbox answers with, and the ways in which it fails. */
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import { type Batch, BatchId } from "../Batch.ts"
+
+/**
+ * Another worker holds the batch now, because this one had not renewed its lease in time. Nothing is lost: the other
+ * repeats the batch identically.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseLost extends Schema.TaggedError<LeaseLost>()("LeaseLost", {
+  batchId: BatchId,
+  leaseId: Schema.UUID
+}) {
+  override get message(): string {
+    return `Lease ${this.leaseId} of batch ${this.batchId} has run out and was taken over: another worker repeats the batch`
+  }
+}
+
+/**
+ * The outbox does not hold what the manifest says: rows of a sealed batch were deleted, changed or added by hand.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchChanged extends Schema.TaggedError<BatchChanged>()("BatchChanged", {
+  batchId: BatchId,
+  expected: Schema.Int,
+  actual: Schema.Int
+}) {
+  override get message(): string {
+    return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing was sent. Restore the rows; outbox.event is append-only`
+  }
+}
+
+/**
+ * The database was moved to another cluster, as by dump and restore: its stored transaction ids mean nothing here.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ForeignCluster extends Schema.TaggedError<ForeignCluster>()("ForeignCluster", {
+  expected: Schema.String,
+  actual: Schema.String
+}) {
+  override get message(): string {
+    return `The outbox's transaction ids are of ${this.expected}, but this is ${this.actual}. Was the database restored from a dump, or upgraded? Stop all relays and run "clickhouse-outbox restamp", then start them again`
+  }
+}
+
+/**
+ * The schema `outbox` is not there.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotMigrated extends Schema.TaggedError<NotMigrated>()("NotMigrated", {}) {
+  override get message(): string {
+    return 'The database has no outbox yet. Run "clickhouse-outbox migrate"'
+  }
+}
+
+/**
+ * What an attempt to seal came to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sealed = Data.TaggedEnum<{
+  /** A batch was written to the manifest. There may be more to seal. */
+  Batch: { readonly batch: Batch }
+  /** There are events, but they may still wait for others: look again after `dueIn`. */
+  Waiting: { readonly dueIn: Duration.Duration }
+  /** Every event that was committed is in a batch. */
+  Nothing: { readonly transactionsInProgress: boolean }
+  /** Another relay is sealing. */
+  Busy: Record<never, never>
+}>
+export const Sealed = Data.taggedEnum<Sealed>()
+
+/**
+ * How far sequences have moved: where nothing moved, nothing needs to be looked at.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Position {
+  /** Ids given to events, committed or not. */
+  readonly events: number
+  /** Ids given to batches. */
+  readonly batches: number
+}

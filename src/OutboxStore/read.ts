@@ -1,0 +1,79 @@
+/** A sealed batch as the bytes ClickHouse takes: `COPY … TO STDOUT` text is valid TabSeparated. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+import type { Batch, Repair } from "../Batch.ts"
+import type { EventId } from "../Event.ts"
+import type { Postgres } from "../Postgres.ts"
+import { BatchChanged } from "./model.ts"
+
+/** In the order of the sink's columns. */
+const COLUMNS = `
+  event_type,
+  event_date_time AT TIME ZONE 'UTC',
+  environment,
+  event_context,
+  metadata_version,
+  event_id,
+  coalesce(split_part(traceparent, '-', 2), '')`
+
+/** The bytes must not depend on the session's defaults, nor the plan on statistics of a table that comes and goes. */
+const SETTINGS = `
+  SET LOCAL DateStyle = 'ISO';
+  SET LOCAL client_encoding = 'UTF8';
+  SET LOCAL enable_seqscan = off;
+  SET LOCAL enable_bitmapscan = off;
+  SET LOCAL enable_sort = off;
+  SET LOCAL jit = off;
+  SET LOCAL max_parallel_workers_per_gather = 0`
+
+/**
+ * The batch's rows in the order of their keys. Its definition is inlined, as COPY takes no parameters; {@link Batch}
+ * admits nothing but digits, colons and commas there. The inner limits let both index ranges be merged without a sort,
+ * and are one more than the batch holds so that a row too many is noticed.
+ */
+const rows = (batch: Batch, columns: string, filter = ""): string => {
+  const range = (events: string) => `
+    (
+      SELECT *
+      FROM outbox.${events}('${batch.fromSnapshot}', '${batch.toSnapshot}')
+      WHERE (tx_id, id) >= ('${batch.firstTxId}', ${batch.firstId})
+        AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
+      ORDER BY tx_id, id
+      LIMIT ${batch.eventCount + 1}
+    )`
+  return `
+    SELECT ${columns}
+    FROM (${range("window_late_events")} UNION ALL ${range("window_new_events")}) AS events
+    ${filter}
+    ORDER BY tx_id, id`
+}
+
+const expecting = (batch: Batch, expected: number) => (actual: number) =>
+  actual === expected ? Effect.void : new BatchChanged({ batchId: batch.id, expected, actual })
+
+export const read =
+  (postgres: typeof Postgres.Service) =>
+  (batch: Batch): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
+    postgres.copyOut({
+      query: rows(batch, COLUMNS),
+      settings: SETTINGS,
+      onComplete: expecting(batch, batch.eventCount)
+    })
+
+export const readRepair =
+  (postgres: typeof Postgres.Service) =>
+  (batch: Batch, repair: Repair): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
+    postgres.copyOut({
+      query: rows(batch, COLUMNS, `WHERE event_id = ANY ('{${repair.eventIds.join(",")}}')`),
+      settings: SETTINGS,
+      onComplete: expecting(batch, repair.eventIds.length)
+    })
+
+export const eventIds =
+  (sql: SqlClient.SqlClient) =>
+  (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+    sql
+      .unsafe<{ event_id: EventId }>(rows(batch, "event_id"))
+      .pipe(Effect.map((found) => found.map((row) => row.event_id)))

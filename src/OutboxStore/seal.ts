@@ -1,0 +1,186 @@
+/** Cutting committed events into batches. docs/architecture.md#windows argues why nothing is skipped or doubled. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Config from "../Config.ts"
+import { batchColumns, decodeBatch } from "./manifest.ts"
+import { type Position, Sealed } from "./model.ts"
+
+export const position = (sql: SqlClient.SqlClient): Effect.Effect<Position, SqlError> =>
+  // Sequences are read without a snapshot and without a lock on rows.
+  sql<{ events: string; batches: string }>`
+    SELECT
+      (SELECT last_value FROM outbox.event_id_seq) AS events,
+      (SELECT last_value FROM outbox.batch_id_seq) AS batches
+  `.pipe(Effect.map(([row]) => ({ events: Number(row?.events), batches: Number(row?.batches) })))
+
+export const seal =
+  (sql: SqlClient.SqlClient, config: Config.Outbox) =>
+  (options?: { readonly flush: boolean }): Effect.Effect<Sealed, SqlError> =>
+    Effect.gen(function* () {
+      if (!(yield* lock(sql))) return Sealed.Busy()
+      const progress = yield* readProgress(sql)
+      const cut = yield* cutBatch(sql, config, progress, options?.flush ?? false)
+      if (cut.token !== null) return Sealed.Batch({ batch: yield* decodeBatch(cut) })
+      if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
+      return Sealed.Waiting({ dueIn: Duration.millis(Math.max(cut.waitingFor, 0)) })
+    }).pipe(
+      sql.withTransaction,
+      Effect.tap((sealed) => (sealed._tag === "Batch" ? logSealed(sealed.batch) : Effect.void)),
+      Effect.withSpan("OutboxStore.seal")
+    )
+
+const logSealed = (batch: { readonly id: number; readonly eventCount: number; readonly byteCount: number }) => {
+  const attributes = {
+    "batch.id": batch.id,
+    "batch.event_count": batch.eventCount,
+    "batch.byte_count": batch.byteCount
+  }
+  return Effect.logDebug("Sealed a batch").pipe(
+    Effect.annotateLogs(attributes),
+    Effect.zipRight(Effect.annotateCurrentSpan(attributes))
+  )
+}
+
+/**
+ * One sealer at a time. An advisory lock, because it assigns no transaction id; a statement of its own, because the
+ * snapshot of the next one must be taken after the previous sealer has committed.
+ *
+ * The settings hold for this transaction: the plan must not change with the statistics of a table that fills and
+ * empties all day, and a batch must be on disk before it can be sent, whatever the database's default.
+ */
+const lock = (sql: SqlClient.SqlClient) =>
+  sql<{ locked: boolean }>`
+    SELECT
+      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked,
+      set_config('enable_seqscan', 'off', true),
+      set_config('enable_bitmapscan', 'off', true),
+      set_config('enable_sort', 'off', true),
+      set_config('jit', 'off', true),
+      set_config('synchronous_commit', 'on', true)
+  `.pipe(Effect.map(([row]) => row?.locked === true))
+
+interface Progress {
+  readonly sealed: string
+  readonly window: string | null
+  readonly cursorTxId: string
+  readonly cursorId: string
+}
+
+const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlError> =>
+  // Only the holder of the advisory lock writes this row, so what is read here stays true until it commits.
+  sql<Progress>`
+    SELECT
+      sealed_snapshot::text AS sealed,
+      window_snapshot::text AS "window",
+      coalesce(cursor_tx_id, '0')::text AS "cursorTxId",
+      coalesce(cursor_id, 0)::text AS "cursorId"
+    FROM outbox.sealer
+  `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
+
+interface Cut {
+  /** Null unless a batch was cut; the batch's other columns come with it. */
+  readonly token: string | null
+  /** Milliseconds until the events that are there are due; null if there are none. */
+  readonly waitingFor: number | null
+  readonly transactionsInProgress: boolean
+}
+
+/**
+ * One statement reads the window, cuts the batch, stores it and moves on, so that it happens whole or not at all.
+ *
+ * The window ends at this statement's own snapshot, taken before the statement assigns a transaction id: whatever
+ * writes after it, this statement included, has an id that is not below the snapshot's xmax and falls into the next
+ * window. A window that holds more than one batch is kept until it has been cut to the end.
+ */
+const cutBatch = (
+  sql: SqlClient.SqlClient,
+  { batchBytes, batchEvents, linger }: Config.Outbox,
+  { cursorId, cursorTxId, sealed, window }: Progress,
+  flush: boolean
+): Effect.Effect<Cut, SqlError> => {
+  const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
+  const lingerMillis = Duration.toMillis(linger)
+  // One more than a batch holds: tells whether the window goes on behind it.
+  const range = sql`
+    WHERE (tx_id, id) > (${cursorTxId}::xid8, ${cursorId}::bigint)
+    ORDER BY tx_id, id
+    LIMIT ${batchEvents + 1}
+  `
+  return sql<Cut>`
+    WITH candidate AS MATERIALIZED (
+      SELECT
+        *,
+        row_number() OVER keys AS position,
+        sum(context_bytes) OVER keys AS bytes
+      FROM (
+        (SELECT * FROM outbox.window_late_events(${sealed}::pg_snapshot, ${upper}) ${range})
+        UNION ALL
+        (SELECT * FROM outbox.window_new_events(${sealed}::pg_snapshot, ${upper}) ${range})
+      ) AS events
+      WINDOW keys AS (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING)
+      LIMIT ${batchEvents + 1}
+    ),
+    chosen AS (
+      SELECT *
+      FROM candidate
+      WHERE position <= ${batchEvents} AND (bytes <= ${batchBytes} OR position = 1)
+    ),
+    total AS (
+      SELECT
+        count(*) AS event_count,
+        count(*) < (SELECT count(*) FROM candidate) AS goes_on,
+        max(bytes) AS byte_count,
+        min(event_date_time) AS first_event_date_time,
+        max(event_date_time) AS last_event_date_time,
+        min(published_at) AS first_published_at
+      FROM chosen
+    ),
+    waiting AS (
+      SELECT
+        extract(epoch FROM greatest(total.first_published_at, sealer.sealed_at) - clock_timestamp()) * 1000
+          + ${lingerMillis} AS millis
+      FROM total, outbox.sealer
+      WHERE total.event_count > 0
+    ),
+    due AS (
+      SELECT total.*
+      FROM total, waiting
+      WHERE ${flush} OR ${window !== null} OR goes_on OR event_count = ${batchEvents} OR waiting.millis <= 0
+    ),
+    sealed AS (
+      INSERT INTO outbox.batch (
+        from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count,
+        event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents
+      )
+      SELECT
+        ${sealed}::pg_snapshot, ${upper}, first.tx_id, first.id, last.tx_id, last.id, due.event_count, due.byte_count,
+        ARRAY(SELECT DISTINCT event_type FROM chosen),
+        due.first_event_date_time, due.last_event_date_time, due.first_published_at,
+        ARRAY(SELECT traceparent FROM chosen WHERE traceparent IS NOT NULL LIMIT 32)
+      FROM due
+      JOIN chosen AS first ON first.position = 1
+      JOIN chosen AS last ON last.position = due.event_count
+      RETURNING *
+    ),
+    advanced AS (
+      -- A window that goes on is kept, with the last key that is in a batch; one that is cut to the end is behind us.
+      UPDATE outbox.sealer SET
+        sealed_snapshot = CASE WHEN total.goes_on THEN sealed_snapshot ELSE ${upper} END,
+        window_snapshot = CASE WHEN total.goes_on THEN ${upper} END,
+        cursor_tx_id = CASE WHEN total.goes_on THEN sealed.last_tx_id END,
+        cursor_id = CASE WHEN total.goes_on THEN sealed.last_id END,
+        sealed_at = clock_timestamp()
+      FROM total LEFT JOIN sealed ON true
+      WHERE sealed.id IS NOT NULL OR (${window !== null} AND total.event_count = 0)
+    )
+    SELECT
+      ${batchColumns(sql)},
+      (SELECT millis::float8 FROM waiting) AS "waitingFor",
+      pg_snapshot_xmin(pg_current_snapshot()) <> pg_snapshot_xmax(pg_current_snapshot()) AS "transactionsInProgress"
+    FROM (VALUES (1)) AS one_row
+    LEFT JOIN sealed AS batch ON true
+  `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
+}

@@ -1,0 +1,156 @@
+/**
+ * The connections to Postgres: one `pg` pool that serves SQL (`SqlClient`) and COPY alike.
+ *
+ * A stream from {@link Postgres.copyOut} that breaks fails; it never just ends, so what reads it cannot mistake half of
+ * the rows for all of them.
+ *
+ * @since 0.1.0
+ */
+import * as NodeSink from "@effect/platform-node/NodeSink"
+import * as NodeStream from "@effect/platform-node/NodeStream"
+import type * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Pg from "pg"
+import * as PgCopy from "pg-copy-streams"
+import * as Config from "./Config.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Postgres extends Context.Tag("clickhouse-outbox/Postgres")<
+  Postgres,
+  {
+    /**
+     * Streams what `COPY (query) TO STDOUT` prints, in a read-only transaction of its own that `settings` apply to.
+     * The stream ends only after Postgres has confirmed the whole copy: `onComplete` gets the number of rows and may
+     * still fail it.
+     */
+    readonly copyOut: <E>(options: {
+      readonly query: string
+      readonly settings: string
+      readonly onComplete: (rowCount: number) => Effect.Effect<void, E>
+    }) => Stream.Stream<Uint8Array, SqlError | E>
+    /**
+     * Feeds `rows` to `COPY … FROM STDIN` in one transaction of its own and returns the number of rows copied.
+     * Whatever fails, the stream included, rolls everything back.
+     */
+    readonly copyIn: <E, R>(
+      statement: string,
+      rows: Stream.Stream<Uint8Array, E, R>
+    ) => Effect.Effect<number, SqlError | E, R>
+  }
+>() {}
+
+const sqlError = (message: string) => (cause: unknown) => new SqlError({ cause, message })
+
+const run = (client: Pg.PoolClient, text: string): Effect.Effect<void, SqlError> =>
+  Effect.tryPromise({ try: () => client.query(text), catch: sqlError("Failed to execute statement") })
+
+/** A connection of one's own, in a transaction. Unless that was committed it is closed, not given to the next. */
+const transaction = (pool: Pg.Pool, begin: string) =>
+  Effect.gen(function* () {
+    let committed = false
+    const client = yield* Effect.acquireRelease(
+      Effect.tryPromise({ try: () => pool.connect(), catch: sqlError("Failed to acquire connection") }),
+      (client) => Effect.sync(() => client.release(!committed))
+    )
+    // pg emits the loss of a connection here as well as to the statement under way; unheard it would end the process.
+    const onError = () => {}
+    yield* Effect.acquireRelease(
+      Effect.sync(() => client.on("error", onError)),
+      () => Effect.sync(() => client.off("error", onError))
+    )
+    yield* run(client, begin)
+    const commit = Effect.tap(run(client, "COMMIT"), () => {
+      committed = true
+    })
+    return { client, commit }
+  })
+
+const copyOut =
+  (pool: Pg.Pool): typeof Postgres.Service.copyOut =>
+  ({ onComplete, query, settings }) =>
+    Effect.gen(function* () {
+      const { client, commit } = yield* transaction(pool, `BEGIN READ ONLY; ${settings}`)
+      const copy = client.query(PgCopy.to(`COPY (${query}) TO STDOUT`))
+      const rows = NodeStream.fromReadable<SqlError, Uint8Array>(() => copy, sqlError("Failed to copy from Postgres"))
+      // The last row comes before the server says whether that was all; the answer to COMMIT comes after it.
+      const confirmed = Effect.andThen(commit, () => onComplete(copy.rowCount))
+      return Stream.concat(rows, Stream.execute(confirmed))
+    }).pipe(Stream.unwrapScoped)
+
+const copyIn =
+  (pool: Pg.Pool): typeof Postgres.Service.copyIn =>
+  (statement, rows) =>
+    Effect.gen(function* () {
+      const { client, commit } = yield* transaction(pool, "BEGIN")
+      const copy = client.query(PgCopy.from(statement))
+      yield* Stream.run(
+        rows,
+        NodeSink.fromWritable(() => copy, sqlError("Failed to copy to Postgres"))
+      )
+      yield* commit
+      return copy.rowCount
+    }).pipe(Effect.scoped)
+
+/** @internal */
+export const make = (pool: Pg.Pool): typeof Postgres.Service => ({ copyOut: copyOut(pool), copyIn: copyIn(pool) })
+
+const acquirePool = (config: Config.Postgres, applicationName: string): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.try({
+      try: () =>
+        new Pg.Pool({
+          connectionString: Redacted.value(config.url),
+          max: config.maxConnections,
+          connectionTimeoutMillis: Duration.toMillis(config.connectTimeout),
+          application_name: applicationName,
+          keepAlive: true
+        }).on("error", () => {}),
+      catch: sqlError("DATABASE_URL cannot be used")
+    }),
+    (pool) => Effect.promise(() => pool.end()).pipe(Effect.timeoutOption("5 seconds"))
+  )
+
+class Pool extends Context.Tag("clickhouse-outbox/Postgres/Pool")<Pool, Pg.Pool>() {}
+
+const layerFromPool = <E>(pool: Layer.Layer<Pool, E>) =>
+  Layer.merge(
+    Layer.effect(Postgres, Effect.map(Pool, make)),
+    Layer.unwrapEffect(Effect.map(Pool, (pool) => PgClient.layerFromPool({ acquire: Effect.succeed(pool) })))
+  ).pipe(Layer.provide(pool))
+
+/**
+ * A pool of its own. Connections are opened when needed, so a Postgres that is down fails the first statement, not the
+ * layer.
+ *
+ * @param applicationName what `pg_stat_activity` shows
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  config: Config.Postgres,
+  applicationName = "clickhouse-outbox"
+): Layer.Layer<Postgres | PgClient.PgClient | SqlClient.SqlClient, SqlError> =>
+  Layer.scoped(Pool, acquirePool(config, applicationName)).pipe(layerFromPool)
+
+/**
+ * {@link layer} from the environment: `DATABASE_URL`, `DATABASE_MAX_CONNECTIONS`, `DATABASE_CONNECT_TIMEOUT`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<
+  Postgres | PgClient.PgClient | SqlClient.SqlClient,
+  ConfigError.ConfigError | SqlError
+> = Layer.unwrapEffect(Effect.map(Config.postgres, (config) => layer(config)))

@@ -1,0 +1,167 @@
+/**
+ * The relay: seals what was committed, and delivers it.
+ *
+ * Every committed event arrives, once in effect: a batch is acknowledged only after ClickHouse's definite yes. Whatever
+ * happens before that — a refusal, a time-out, a kill — the batch is leased again and repeated identically under the
+ * same token. Any number of relays may run on one outbox; they share the work and none needs to know of another. A
+ * relay that cannot reach a database waits and carries on by itself. Memory does not grow with the backlog: a batch
+ * passes through as a stream.
+ *
+ * @since 0.1.0
+ */
+import { hostname } from "node:os"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type { ClickHouseSink } from "./ClickHouseSink.ts"
+import * as Config from "./Config.ts"
+import type { OutboxStore } from "./OutboxStore.ts"
+import { deliverNext } from "./Relay/deliver.ts"
+import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
+import * as RetryPolicy from "./RetryPolicy.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Relay extends Context.Tag("clickhouse-outbox/Relay")<
+  Relay,
+  {
+    /**
+     * Seals and delivers without end. When interrupted, it takes no further batch and gives those in flight
+     * `shutdownGrace` to finish; what does not is left in the outbox for the next relay.
+     */
+    readonly run: Effect.Effect<never>
+    /** Seals and delivers until everything that was committed is in ClickHouse, then ends. */
+    readonly drain: Effect.Effect<void>
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  config: Config.Relay & Config.Outbox
+): Effect.Effect<typeof Relay.Service, never, OutboxStore | ClickHouseSink> =>
+  Effect.map(Effect.context<OutboxStore | ClickHouseSink>(), (context) => {
+    const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
+    return {
+      run: work((onBatch) => sealForever(config, onBatch)),
+      drain: work(sealUntilEmpty)
+    }
+  })
+
+/** Seals until it has reason to end, and runs `onBatch` whenever there may be something to deliver. */
+type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, SqlError, OutboxStore>
+
+const sealAndDeliver = <A>(
+  config: Config.Relay & Config.Outbox,
+  seal: Seal<A>
+): Effect.Effect<A, never, OutboxStore | ClickHouseSink> =>
+  Effect.gen(function* () {
+    const wake = yield* Queue.dropping<void>(config.workers)
+    const sealing = seal(Queue.offer(wake, undefined)).pipe(
+      Effect.tapError((error) => Effect.logWarning("The outbox cannot be reached", error)),
+      Effect.retry(RetryPolicy.schedules(config).transient),
+      // The schedule has no end.
+      Effect.orDie
+    )
+    return yield* Effect.acquireUseRelease(
+      startWorkers(config, wake),
+      // Workers end only when they are stopped, or of a bug: then the relay must not look alive.
+      ({ fiber }) => Effect.raceFirst(sealing, Effect.zipRight(Fiber.join(fiber), Effect.never)),
+      stopWorkers(config.shutdownGrace)
+    )
+  })
+
+interface Workers {
+  readonly fiber: Fiber.RuntimeFiber<unknown>
+  readonly stop: Deferred.Deferred<void>
+}
+
+/** How long a worker with nothing to do waits before it looks for batches that others sealed or gave back. */
+const IDLE = "1 second"
+
+const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Dequeue<void>) =>
+  Effect.gen(function* () {
+    const stop = yield* Deferred.make<void>()
+    const workers = Array.from({ length: config.workers }, (_, index) => worker(config, index, wake, stop))
+    // A resource is acquired uninterruptibly, and its fibers would inherit that.
+    const fiber = yield* Effect.all(workers, { concurrency: "unbounded", discard: true }).pipe(
+      Effect.interruptible,
+      Effect.forkDaemon
+    )
+    return { fiber, stop }
+  })
+
+const worker = (
+  config: Config.Relay & Config.Outbox,
+  index: number,
+  wake: Queue.Dequeue<void>,
+  stop: Deferred.Deferred<void>
+): Effect.Effect<unknown, never, OutboxStore | ClickHouseSink> =>
+  Effect.gen(function* () {
+    const options = { ...config, holder: `${hostname()}/${process.pid}/${index}` }
+    // Grows while one attempt after the other fails, whichever batches they were of: a server that is down is not
+    // asked by every batch in turn.
+    const pause = yield* Schedule.driver(RetryPolicy.schedules(config).transient)
+    // A batch that was begun is finished; only waiting ends at once.
+    const wait = <B, E>(effect: Effect.Effect<B, E>) => Effect.raceFirst(Effect.ignore(effect), Deferred.await(stop))
+    const step = deliverNext(options).pipe(
+      Effect.matchEffect({
+        onFailure: () => wait(pause.next(undefined)),
+        onSuccess: (delivered) =>
+          Effect.zipRight(pause.reset, delivered ? Effect.void : wait(Effect.timeoutOption(Queue.take(wake), IDLE)))
+      })
+    )
+    return yield* Effect.repeat(step, { until: () => Deferred.isDone(stop) })
+  })
+
+const stopWorkers =
+  (grace: Duration.Duration) =>
+  ({ fiber, stop }: Workers): Effect.Effect<void> =>
+    Deferred.succeed(stop, undefined).pipe(
+      Effect.zipRight(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), grace)),
+      Effect.zipRight(Fiber.interrupt(fiber))
+    )
+
+/**
+ * The relay as a scoped fiber of the program it is provided to: it runs as long as the layer's scope is open.
+ *
+ * @example
+ * ```ts
+ * import { Layer } from "effect"
+ * import { ClickHouse, ClickHouseSink, OutboxStore, Postgres, Relay } from "clickhouse-outbox"
+ *
+ * const RelayLive = Relay.layerConfig.pipe(
+ *   Layer.provide([OutboxStore.layerConfig, ClickHouseSink.layerConfig]),
+ *   Layer.provide([Postgres.layerConfig, ClickHouse.layerConfig])
+ * )
+ * ```
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, never, OutboxStore | ClickHouseSink> =>
+  Layer.scoped(
+    Relay,
+    Effect.tap(make(config), (relay) => Effect.forkScoped(relay.run))
+  )
+
+/**
+ * {@link layer} from the environment: the `OUTBOX_…` variables.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<Relay, ConfigError.ConfigError, OutboxStore | ClickHouseSink> =
+  Layer.unwrapEffect(
+    Effect.map(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => layer({ ...relay, ...outbox }))
+  )

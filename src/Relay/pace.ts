@@ -1,0 +1,78 @@
+/** When to seal. Looks at two sequences most of the time, and at the outbox only when there may be something to seal. */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import type * as Config from "../Config.ts"
+import { OutboxStore, type Position, Sealed } from "../OutboxStore.ts"
+
+/** What the last look came to. */
+interface Look {
+  readonly at: number
+  readonly position: Position
+  /** Until then, what was there may wait for others. */
+  readonly dueAt: Option.Option<number>
+  readonly transactionsInProgress: boolean
+}
+
+/** Time between two looks at least once, because a sequence moves before its transaction commits. In milliseconds. */
+const BLIND_MILLIS = 1_000
+
+/** How often the sequences are looked at. */
+const tick = (linger: Duration.Duration): Duration.Duration =>
+  Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(100) })
+
+/**
+ * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay.
+ */
+export const sealForever = (
+  config: Pick<Config.Outbox, "linger" | "batchEvents">,
+  onBatch: Effect.Effect<unknown>
+): Effect.Effect<never, SqlError, OutboxStore> =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const last = yield* Ref.make(Option.none<Look>())
+    return yield* Effect.gen(function* () {
+      const position = yield* store.position
+      const now = yield* Clock.currentTimeMillis
+      const previous = yield* Ref.get(last)
+      if (Option.exists(previous, (look) => position.batches !== look.position.batches)) yield* onBatch
+      if (Option.exists(previous, (look) => !mayBeDue(look, position, now, config.batchEvents))) return
+      const sealed = yield* store.seal().pipe(
+        Effect.tap((outcome) => (outcome._tag === "Batch" ? onBatch : Effect.void)),
+        Effect.repeat({ while: (outcome) => outcome._tag === "Batch" })
+      )
+      yield* Ref.set(
+        last,
+        Option.some({
+          at: now,
+          position,
+          dueAt: sealed._tag === "Waiting" ? Option.some(now + Duration.toMillis(sealed.dueIn)) : Option.none(),
+          transactionsInProgress: sealed._tag !== "Nothing" || sealed.transactionsInProgress
+        })
+      )
+    }).pipe(Effect.schedule(Schedule.spaced(tick(config.linger))), Effect.zipRight(Effect.never))
+  })
+
+const mayBeDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
+  now - look.at >= BLIND_MILLIS ||
+  Option.match(look.dueAt, {
+    onSome: (dueAt) => now >= dueAt || position.events - look.position.events >= batchEvents,
+    onNone: () => look.transactionsInProgress || position.events !== look.position.events
+  })
+
+/** Seals everything that was committed, due or not, until nothing is left, sealed or undelivered. */
+export const sealUntilEmpty = (onBatch: Effect.Effect<unknown>): Effect.Effect<void, SqlError, OutboxStore> =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const flush = store.seal({ flush: true }).pipe(
+      Effect.tap((outcome) => (Sealed.$is("Batch")(outcome) ? onBatch : Effect.void)),
+      Effect.repeat({ while: Sealed.$is("Batch") })
+    )
+    yield* Effect.zipRight(flush, store.status).pipe(
+      Effect.repeat({ until: (status) => status.backlog === 0, schedule: Schedule.spaced("50 millis") })
+    )
+  })
