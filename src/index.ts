@@ -1,0 +1,25 @@
+/**
+ * A transactional outbox from PostgreSQL to ClickHouse.
+ *
+ * - {@link EventPublisher} writes events in the caller's own transaction, {@link Event} defines them, and
+ *   {@link transaction} is a transaction whose success means that it was committed.
+ * - {@link Relay} carries committed events to ClickHouse: {@link OutboxStore} is its side of Postgres,
+ *   {@link ClickHouseSink} its side of ClickHouse.
+ * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
+ *   environment.
+ *
+ * @since 0.1.0
+ */
+export * as Batch from "./Batch.ts"
+export * as ClickHouse from "./ClickHouse.ts"
+export * as ClickHouseSink from "./ClickHouseSink.ts"
+export * as Config from "./Config.ts"
+export * as Event from "./Event.ts"
+export * as EventPublisher from "./EventPublisher.ts"
+export * as Migrations from "./Migrations.ts"
+export * as OutboxStore from "./OutboxStore.ts"
+export * as Postgres from "./Postgres.ts"
+export * as Relay from "./Relay.ts"
+export * as RetryPolicy from "./RetryPolicy.ts"
+export * as SinkError from "./SinkError.ts"
+export { TransactionFailed, transaction } from "./Transaction.ts"
