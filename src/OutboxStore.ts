@@ -32,6 +32,7 @@ import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 
 export { BatchChanged, ForeignCluster, LeaseLost, NotMigrated, type Position, Sealed } from "./OutboxStore/model.ts"
+export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { OutboxStatus } from "./OutboxStore/status.ts"
 
 /**

@@ -14,10 +14,14 @@ interface Clusters {
   readonly currentNext: string
 }
 
+export const requireOutbox = (sql: SqlClient.SqlClient): Effect.Effect<void, NotMigrated | SqlError> =>
+  sql<{ found: boolean }>`SELECT to_regclass('outbox.sealer') IS NOT NULL AS found`.pipe(
+    Effect.flatMap(([row]) => (row?.found === true ? Effect.void : new NotMigrated()))
+  )
+
 export const checkCluster = (sql: SqlClient.SqlClient): Effect.Effect<void, ForeignCluster | NotMigrated | SqlError> =>
   Effect.gen(function* () {
-    const [migrated] = yield* sql<{ found: boolean }>`SELECT to_regclass('outbox.sealer') IS NOT NULL AS found`
-    if (migrated?.found !== true) return yield* new NotMigrated()
+    yield* requireOutbox(sql)
     // A cluster never counts backwards: ids below those stored mean that the stored ones came from elsewhere.
     const clusters = yield* sql<Clusters>`
       SELECT

@@ -56,7 +56,11 @@ export const run = (
     child.once("error", (error) => resume(Effect.fail(error.message)))
     child.once("close", (code) => resume(code === 0 ? Effect.void : Effect.fail(output.join("").trim())))
     child.stdin.end()
-    return Effect.sync(() => child.kill("SIGKILL"))
+    // Its own children hold its output open, so this waits for them too.
+    return Effect.async<void>((resume) => {
+      child.once("close", () => resume(Effect.void))
+      child.kill("SIGKILL")
+    })
   })
 
 /**

@@ -26,12 +26,21 @@ export const make = (
         attempt(server, "a temporary data directory cannot be created", () =>
           mkdtemp(join(tmpdir(), `clickhouse-outbox-${server.toLowerCase()}-`))
         ),
-        (temporary) => Effect.promise(() => rm(temporary, { recursive: true, force: true }))
+        remove
       )
     : attempt(server, "the data directory cannot be created", async () => {
         await mkdir(directory, { recursive: true })
         return resolve(directory)
       })
+
+/**
+ * Removes a folder. What cannot be removed is left to the system, in whose folder for temporary files it lies.
+ *
+ * @since 0.1.0
+ * @category utilities
+ */
+export const remove = (directory: string): Effect.Effect<void> =>
+  Effect.ignore(Effect.tryPromise(() => rm(directory, { recursive: true, force: true, maxRetries: 3 })))
 
 /**
  * An action on the folder, whose failure is explained.

@@ -14,7 +14,7 @@
  *
  * @since 0.1.0
  */
-import { access, chmod, chown, mkdtemp, realpath, rename, rm, symlink, unlink } from "node:fs/promises"
+import { access, chmod, chown, mkdtemp, realpath, rename, symlink, unlink } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Context from "effect/Context"
@@ -120,10 +120,9 @@ const openCluster = (
 ): Effect.Effect<string, EmbeddedServer.EmbeddedServerError> =>
   Effect.gen(function* () {
     const data = join(dataDir, "data")
-    if (account) yield* attempt(`${dataDir} cannot be opened to user ${account.name}`, () => chmod(dataDir, 0o711))
+    const stays = account === undefined || (yield* letIn(account, dataDir))
     if (yield* exists(join(data, "PG_VERSION"))) return yield* attempt(`${data} is gone`, () => realpath(data))
 
-    const stays = account === undefined || (yield* Account.canEnter(account, dataDir))
     const fresh = yield* attempt("a folder for the data cannot be created", () =>
       mkdtemp(stays ? join(dataDir, "initdb-") : join(tmpdir(), "clickhouse-outbox-postgres-data-"))
     )
@@ -135,10 +134,17 @@ const openCluster = (
           await (stays ? rename(fresh, data) : symlink(fresh, data))
         })
       ),
-      Effect.onError(() => Effect.promise(() => rm(fresh, { recursive: true, force: true })))
+      Effect.onError(() => DataDirectory.remove(fresh))
     )
     return stays ? data : fresh
   })
+
+/** Opens the folder itself, as a temporary one is closed, but none above it. */
+const letIn = (account: Account.Account, directory: string) =>
+  Account.canEnter(account, directory).pipe(
+    Effect.tap((entered) => entered || attempt(`${directory} cannot be opened`, () => chmod(directory, 0o711))),
+    Effect.flatMap((entered) => (entered ? Effect.succeed(true) : Account.canEnter(account, directory)))
+  )
 
 const exists = (file: string) =>
   attempt(`${file} cannot be looked for`, () =>

@@ -6,12 +6,13 @@
  *
  * @since 0.1.0
  */
-import { lstat, mkdtemp, readFile, rename, rm, symlink } from "node:fs/promises"
+import { lstat, mkdtemp, readFile, rename, symlink } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Account from "./Account.ts"
+import * as DataDirectory from "./DataDirectory.ts"
 import { EmbeddedServerError } from "./EmbeddedServer.ts"
 
 /**
@@ -76,7 +77,7 @@ const createLinks = (home: string) =>
   Effect.tryPromise({
     try: async () => {
       const links: ReadonlyArray<{ readonly source: string; readonly target: string }> = JSON.parse(
-        await readFile(join(home, "native/pg-symlinks.json"), "utf8")
+        await readFile(join(home, "native/pg-symlinks.json"), "utf8").catch(() => "[]")
       )
       for (const { source, target } of links) {
         await symlink(basename(source), join(home, target)).catch((error) => {
@@ -111,7 +112,7 @@ const copy = (from: string, to: string): Effect.Effect<void, string> =>
         // Fails where another process was first.
         Effect.zipRight(Effect.ignore(attempt(() => rename(fresh, to))))
       ),
-    (fresh) => Effect.promise(() => rm(fresh, { recursive: true, force: true }))
+    DataDirectory.remove
   )
 
 const attempt = <A>(action: () => Promise<A>): Effect.Effect<A, string> =>

@@ -1,5 +1,5 @@
 /**
- * ClickHouse in a process of its own, which ends when standard input closes; see `EmbeddedServer.ts`.
+ * ClickHouse in a process of its own, which ends when standard input closes; see `ServerProcess.ts`.
  *
  *     clickHouseChild <libchdb.so> <data directory> <port> <contents of config.xml>
  *

@@ -1,5 +1,5 @@
 /**
- * The process that owns Postgres, and stops it when standard input closes; see `EmbeddedServer.ts`.
+ * The process that owns Postgres, and stops it when standard input closes; see `ServerProcess.ts`.
  *
  *     postgresChild <postgres> <data directory> <uid:gid or ""> <arguments of postgres...>
  *
