@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import { hostname } from "node:os"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -20,12 +21,15 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import type { ClickHouseSink } from "./ClickHouseSink.ts"
+import * as ClickHouse from "./ClickHouse.ts"
+import * as ClickHouseSink from "./ClickHouseSink.ts"
 import * as Config from "./Config.ts"
-import type { OutboxStore } from "./OutboxStore.ts"
+import * as OutboxStore from "./OutboxStore.ts"
+import type { Postgres } from "./Postgres.ts"
 import { deliverNext } from "./Relay/deliver.ts"
 import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
+import type { SinkError } from "./SinkError.ts"
 
 /**
  * @since 0.1.0
@@ -44,14 +48,14 @@ export class Relay extends Context.Tag("clickhouse-outbox/Relay")<
   }
 >() {}
 
+type Services = OutboxStore.OutboxStore | ClickHouseSink.ClickHouseSink
+
 /**
  * @since 0.1.0
  * @category constructors
  */
-export const make = (
-  config: Config.Relay & Config.Outbox
-): Effect.Effect<typeof Relay.Service, never, OutboxStore | ClickHouseSink> =>
-  Effect.map(Effect.context<OutboxStore | ClickHouseSink>(), (context) => {
+export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof Relay.Service, never, Services> =>
+  Effect.map(Effect.context<Services>(), (context) => {
     const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
     return {
       run: work((onBatch) => sealForever(config, onBatch)),
@@ -60,12 +64,9 @@ export const make = (
   })
 
 /** Seals until it has reason to end, and runs `onBatch` whenever there may be something to deliver. */
-type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, SqlError, OutboxStore>
+type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, SqlError, OutboxStore.OutboxStore>
 
-const sealAndDeliver = <A>(
-  config: Config.Relay & Config.Outbox,
-  seal: Seal<A>
-): Effect.Effect<A, never, OutboxStore | ClickHouseSink> =>
+const sealAndDeliver = <A>(config: Config.Relay & Config.Outbox, seal: Seal<A>): Effect.Effect<A, never, Services> =>
   Effect.gen(function* () {
     const wake = yield* Queue.dropping<void>(config.workers)
     const sealing = seal(Queue.offer(wake, undefined)).pipe(
@@ -107,7 +108,7 @@ const worker = (
   index: number,
   wake: Queue.Dequeue<void>,
   stop: Deferred.Deferred<void>
-): Effect.Effect<unknown, never, OutboxStore | ClickHouseSink> =>
+): Effect.Effect<unknown, never, Services> =>
   Effect.gen(function* () {
     const options = { ...config, holder: `${hostname()}/${process.pid}/${index}` }
     // Grows while one attempt after the other fails, whichever batches they were of: a server that is down is not
@@ -134,34 +135,38 @@ const stopWorkers =
     )
 
 /**
- * The relay as a scoped fiber of the program it is provided to: it runs as long as the layer's scope is open.
+ * The relay as a scoped fiber of the program it is provided to: it runs as long as the layer's scope is open. Takes
+ * whichever `OutboxStore` and `ClickHouseSink` it is given.
  *
- * @example
- * ```ts
- * import { Layer } from "effect"
- * import { ClickHouse, ClickHouseSink, OutboxStore, Postgres, Relay } from "clickhouse-outbox"
- *
- * const RelayLive = Relay.layerConfig.pipe(
- *   Layer.provide([OutboxStore.layerConfig, ClickHouseSink.layerConfig]),
- *   Layer.provide([Postgres.layerConfig, ClickHouse.layerConfig])
- * )
- * ```
  * @since 0.1.0
  * @category layers
  */
-export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, never, OutboxStore | ClickHouseSink> =>
+export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, never, Services> =>
   Layer.scoped(
     Relay,
     Effect.tap(make(config), (relay) => Effect.forkScoped(relay.run))
   )
 
 /**
- * {@link layer} from the environment: the `OUTBOX_…` variables.
+ * {@link layer} on the program's own Postgres connections, everything else from the environment: the `OUTBOX_…` and
+ * `CLICKHOUSE_…` variables.
  *
+ * @example
+ * ```ts
+ * import { Layer } from "effect"
+ * import { EventPublisher, Postgres, Relay } from "clickhouse-outbox"
+ *
+ * const OutboxLive = Layer.merge(EventPublisher.layerConfig, Relay.layerConfig).pipe(
+ *   Layer.provideMerge(Postgres.layerConfig)
+ * )
+ * ```
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig: Layer.Layer<Relay, ConfigError.ConfigError, OutboxStore | ClickHouseSink> =
-  Layer.unwrapEffect(
-    Effect.map(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => layer({ ...relay, ...outbox }))
-  )
+export const layerConfig: Layer.Layer<
+  Relay,
+  ConfigError.ConfigError | OutboxStore.ForeignCluster | OutboxStore.NotMigrated | SinkError | SqlError,
+  Postgres | SqlClient.SqlClient
+> = Layer.unwrapEffect(
+  Effect.map(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => layer({ ...relay, ...outbox }))
+).pipe(Layer.provide([OutboxStore.layerConfig, Layer.provide(ClickHouseSink.layerConfig, ClickHouse.layerConfig)]))
