@@ -93,9 +93,9 @@ const insert = (
   traceparent: string | null
 ): Effect.Effect<void, EventInvalid | SqlError> =>
   sql`
-    SELECT FROM outbox.publish_all(
+    SELECT count(*) FROM outbox.publish_all(
       ${rows.map((row) => row.eventType)}::text[],
-      ${rows.map((row) => row.eventContext)}::jsonb[],
+      ${jsonArray(rows.map((row) => row.eventContext))}::jsonb[],
       ${rows.map((row) => row.eventDateTime)}::timestamptz[],
       ${rows.map((row) => row.environment)}::text[],
       ${rows.map((row) => row.metadataVersion)}::bigint[],
@@ -106,6 +106,12 @@ const insert = (
     Effect.asVoid,
     Effect.catchAll((error) => Effect.fail(refusedByPostgres(error, rows) ?? error))
   )
+
+/**
+ * Postgres' array literal, whose elements are quoted as JSON strings are as long as they hold no control characters.
+ * JSON holds none. pg's own encoder takes ten times as long for it.
+ */
+const jsonArray = (json: ReadonlyArray<string>): string => `{${JSON.stringify(json).slice(1, -1)}}`
 
 /** What only Postgres can know: a context may weigh more as it writes JSON, and nests deeper than its parser goes. */
 const refusedByPostgres = (

@@ -55,13 +55,20 @@ CREATE TABLE outbox.event (
   CONSTRAINT environment_must_have_1_to_255_characters CHECK (char_length(environment) BETWEEN 1 AND 255),
   CONSTRAINT event_context_must_be_a_json_object CHECK (jsonb_typeof(event_context) = 'object'),
   CONSTRAINT event_context_must_not_exceed_1_mib CHECK (context_bytes <= 1048576),
+  -- ClickHouse's parser ends at 1,023.
+  CONSTRAINT event_context_must_not_exceed_1000_levels CHECK (
+    NOT jsonb_path_exists(event_context, 'strict $.**{1001 to last}')
+  ),
   CONSTRAINT metadata_version_must_not_be_negative CHECK (metadata_version >= 0),
   -- The range of ClickHouse's DateTime64.
   CONSTRAINT event_date_time_must_be_from_1900_to_2299 CHECK (
     event_date_time >= '1900-01-01 00:00:00+00' AND event_date_time < '2300-01-01 00:00:00+00'
   ),
+  -- One regular expression would say the same, and cost more than the rest of the row's INSERT together (4.5 us, not 0.4).
   CONSTRAINT traceparent_must_be_w3c_trace_context CHECK (
-    traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+    traceparent LIKE '__-________________________________-________________-__'
+    AND char_length(replace(traceparent, '-', '')) = 52
+    AND traceparent !~ '[^0-9a-f-]'
   )
 ) PARTITION BY LIST (slot);
 

@@ -20,6 +20,7 @@ export const seal =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
   (options?: { readonly flush: boolean }): Effect.Effect<Sealed, SqlError> =>
     Effect.gen(function* () {
+      yield* sql.unsafe(SETTINGS)
       if (!(yield* lock(sql))) return Sealed.Busy()
       const progress = yield* readProgress(sql)
       const cut = yield* cutBatch(sql, config, progress, options?.flush ?? false)
@@ -45,21 +46,25 @@ const logSealed = (batch: { readonly id: number; readonly eventCount: number; re
 }
 
 /**
+ * Hold for this transaction, whatever the database's defaults. At a stricter isolation the snapshot would be older than
+ * the lock. A batch must be on disk before it can be sent. And the plan must not change with the statistics of a table
+ * that fills and empties all day.
+ */
+const SETTINGS = `
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  SET LOCAL synchronous_commit = on;
+  SET LOCAL enable_seqscan = off;
+  SET LOCAL enable_bitmapscan = off;
+  SET LOCAL enable_sort = off;
+  SET LOCAL jit = off`
+
+/**
  * One sealer at a time. An advisory lock, because it assigns no transaction id; a statement of its own, because the
  * snapshot of the next one must be taken after the previous sealer has committed.
- *
- * The settings hold for this transaction: the plan must not change with the statistics of a table that fills and
- * empties all day, and a batch must be on disk before it can be sent, whatever the database's default.
  */
 const lock = (sql: SqlClient.SqlClient) =>
   sql<{ locked: boolean }>`
-    SELECT
-      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked,
-      set_config('enable_seqscan', 'off', true),
-      set_config('enable_bitmapscan', 'off', true),
-      set_config('enable_sort', 'off', true),
-      set_config('jit', 'off', true),
-      set_config('synchronous_commit', 'on', true)
+    SELECT pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked
   `.pipe(Effect.map(([row]) => row?.locked === true))
 
 interface Progress {

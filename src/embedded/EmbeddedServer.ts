@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import { readFileSync, statSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -103,10 +103,10 @@ const startOn = (
   port: number
 ): Effect.Effect<ServerProcess.ServerProcess, EmbeddedServerError, Scope.Scope> =>
   Effect.suspend(() => {
-    const before = statSync(file, { throwIfNoEntry: false })?.size ?? 0
+    const before = read(file).length
     return ServerProcess.make({ script, args: args(port), log: file }).pipe(
       Effect.mapError(({ reason, detail }) => {
-        const log = lastLines(file, before)
+        const log = lastLines(read(file).subarray(before).toString())
         return log.includes("Address already in use")
           ? new EmbeddedServerError({
               server,
@@ -119,9 +119,17 @@ const startOn = (
     )
   })
 
+const read = (file: string): Buffer => {
+  try {
+    return readFileSync(file)
+  } catch {
+    return Buffer.of()
+  }
+}
+
 /** But for stack traces without names. */
-const lastLines = (file: string, from: number): string => {
-  const lines = readFileSync(file).subarray(from).toString().split("\n")
+const lastLines = (log: string): string => {
+  const lines = log.split("\n")
   return lines
     .filter((line) => line !== "" && !/^\d+\. .* @ 0x/.test(line))
     .slice(-20)

@@ -28,7 +28,7 @@ import type * as Scope from "effect/Scope"
  * @category errors
  */
 export class NotReady extends Data.TaggedError("NotReady")<{
-  readonly reason: "Exited" | "TimedOut"
+  readonly reason: "DataDirectory" | "Exited" | "TimedOut"
   readonly detail: string
 }> {}
 
@@ -67,7 +67,10 @@ export const make = (options: Options): Effect.Effect<ServerProcess, NotReady, S
     const ready = yield* Deferred.make<number, NotReady>()
     const exited = yield* Deferred.make<void>()
     const child = yield* Effect.acquireRelease(
-      Effect.sync(() => start(options)),
+      Effect.try({
+        try: () => start(options),
+        catch: (cause) => new NotReady({ reason: "DataDirectory", detail: `it cannot log (${cause})` })
+      }),
       (child) => stop(child, exited)
     )
     const ended = (detail: string) => {

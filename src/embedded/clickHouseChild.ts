@@ -4,8 +4,8 @@
  *     clickHouseChild <libchdb.so> <data directory> <port> <contents of config.xml>
  *
  * `libchdb.so` holds the engine as `clickhouse local` has it: it runs queries until they end. So it is given one that
- * opens the HTTP server and one without an end. The call must leave the stack where it is, on a thread with several
- * megabytes of it: ffi-rs and its threads do, koffi and Node's workers do not.
+ * opens the HTTP server and one without an end. ClickHouse watches the limits of its thread's stack, so the call must
+ * not go through a stack of its own as `koffi` makes it; `ffi-rs` calls straight, here from a thread of Node's pool.
  *
  * @internal
  */
@@ -19,7 +19,8 @@ const [library = "", dataDir = "", port = "", config = ""] = process.argv.slice(
 /** Tells this server from another one on the same port. */
 const id = randomUUID()
 
-const run = async (): Promise<never> => {
+/** Returns only when ClickHouse has failed, with its reason. */
+const run = async (): Promise<string> => {
   writeFileSync(`${dataDir}/config.xml`, config)
   open({ library: "chdb", path: library })
   const args = [
@@ -29,7 +30,7 @@ const run = async (): Promise<never> => {
       SYSTEM START LISTEN HTTP;
       SELECT sleepEachRow(0.1), '${id}' FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null`
   ]
-  // int argc, char** argv -> struct local_result_v2*
+  // struct local_result_v2* query_stable_v2(int argc, char** argv)
   const { error } = await load({
     library: "chdb",
     funcName: "query_stable_v2",
@@ -46,18 +47,14 @@ const run = async (): Promise<never> => {
       error: DataType.External
     }
   })
-  // Some errors are returned, the others were logged; reading a null pointer would crash.
-  throw isNullPointer(error)
+  // Some reasons are returned, others are in the log already; to read a null pointer as text would crash.
+  return isNullPointer(error)
     ? "ClickHouse has ended"
     : restorePointer({ retType: [DataType.String], paramsValue: wrapPointer([error]) }).join()
 }
 
 const ask = async (query: string): Promise<string> => {
-  const response = await fetch(`http://127.0.0.1:${port}`, {
-    method: "POST",
-    body: query,
-    signal: AbortSignal.timeout(1_000)
-  })
+  const response = await fetch(`http://127.0.0.1:${port}`, { method: "POST", body: query })
   return response.text()
 }
 
@@ -82,4 +79,6 @@ const stop = async (): Promise<void> => {
 process.stdin.once("end", stop).resume()
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, stop)
 reportReady()
-run().catch((error) => process.stderr.write(`${error}\n`, () => process.exit(1)))
+run()
+  .catch(String)
+  .then((reason) => process.stderr.write(`${reason}\n`, () => process.exit(1)))

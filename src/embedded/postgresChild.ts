@@ -12,6 +12,8 @@ const [postgres = "", dataDir = "", account = "", ...args] = process.argv.slice(
 const [uid, gid] = account === "" ? [] : account.split(":").map(Number)
 
 const server = spawn(postgres, ["-D", dataDir, ...args], {
+  // This process's own folder may be closed to the account.
+  cwd: "/",
   stdio: ["ignore", 2, 2],
   ...(uid !== undefined && gid !== undefined && { uid, gid })
 })

@@ -64,22 +64,26 @@ const acquireDatabases = (overrides: Readonly<Record<string, string>>) =>
 
 const migrateClickHouse = Layer.effectDiscard(Effect.flatMap(Config.clickHouse, Migrations.clickHouse))
 
-const services = Layer.mergeAll(OutboxStore.layerConfig, ClickHouseSink.layerConfig, EventPublisher.layerConfig).pipe(
-  Layer.provideMerge(migrateClickHouse),
-  Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)),
-  Layer.provideMerge(NodeContext.layer),
-  // What goes wrong on purpose is asserted, not printed.
-  Layer.provideMerge(Logger.minimumLogLevel(LogLevel.Error))
-)
+const configuredBy = (variables: Readonly<Record<string, string>>) =>
+  Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
+
+const services = (variables: Readonly<Record<string, string>>) =>
+  Layer.mergeAll(OutboxStore.layerConfig, ClickHouseSink.layerConfig, EventPublisher.layerConfig).pipe(
+    Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)),
+    Layer.provideMerge(NodeContext.layer),
+    // What goes wrong on purpose is asserted, not printed.
+    Layer.provideMerge(Logger.minimumLogLevel(LogLevel.Error)),
+    Layer.provide(configuredBy(variables)),
+    Layer.merge(Layer.succeed(Environment, variables)),
+    Layer.merge(configuredBy(variables))
+  )
 
 /** Fresh databases, and everything but a relay. `overrides` are variables as in docs/configuration.md. */
 export const layer = (overrides: Readonly<Record<string, string>> = {}) =>
   Layer.unwrapScoped(
-    Effect.map(acquireDatabases(overrides), (variables) =>
-      services.pipe(
-        Layer.provide(Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))),
-        Layer.merge(Layer.succeed(Environment, variables)),
-        Layer.merge(Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables)))))
-      )
-    )
+    Effect.map(acquireDatabases(overrides), (variables) => Layer.provideMerge(migrateClickHouse, services(variables)))
   )
+
+/** The same databases, but services and connections of its own: as another program has them. */
+export const another = (overrides: Readonly<Record<string, string>> = {}) =>
+  Layer.unwrapEffect(Effect.map(Environment, (variables) => services({ ...variables, ...overrides })))

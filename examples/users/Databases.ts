@@ -1,0 +1,34 @@
+/** Postgres and ClickHouse, migrated to what this program needs: the outbox's schema and the service's own table. */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import { Migrator, SqlClient } from "@effect/sql"
+import { ClickHouse, Config, Migrations, Postgres } from "clickhouse-outbox"
+import { Effect, Layer } from "effect"
+
+const createUsers = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql`
+    CREATE TABLE users (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      email text NOT NULL,
+      name text NOT NULL,
+      country text NOT NULL,
+      invitations integer NOT NULL DEFAULT 0
+    );
+    CREATE UNIQUE INDEX users_email ON users (lower(email));
+  `
+)
+
+const MigrationsLive = Layer.effectDiscard(
+  Effect.gen(function* () {
+    yield* Migrations.postgres
+    yield* Migrations.clickHouse(yield* Config.clickHouse)
+    yield* Migrator.make({})({
+      table: "users_migration",
+      loader: Migrator.fromRecord({ "0001_create_users": createUsers })
+    })
+  })
+).pipe(Layer.provide(NodeContext.layer))
+
+export const DatabasesLive = MigrationsLive.pipe(
+  Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig))
+)

@@ -1,0 +1,25 @@
+/**
+ * A users service whose events reach ClickHouse: HTTP server and relay in one program.
+ *
+ *     DATABASE_URL=postgres://… CLICKHOUSE_URL=http://… npx tsx examples/users/main.ts
+ *     curl localhost:3000/users -H content-type:application/json -d '{"email":"ada@example.com","name":"Ada","country":"GB"}'
+ */
+import { createServer } from "node:http"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { ClickHouseSink, OutboxStore, Relay } from "clickhouse-outbox"
+import { Config, Layer } from "effect"
+import { DatabasesLive } from "./Databases.ts"
+import { HttpLive } from "./Http.ts"
+
+const ServerLive = NodeHttpServer.layerConfig(createServer, {
+  port: Config.integer("PORT").pipe(Config.withDefault(3000))
+})
+
+const RelayLive = Layer.provide(Relay.layerConfig, [OutboxStore.layerConfig, ClickHouseSink.layerConfig])
+
+Layer.mergeAll(Layer.provide(HttpLive, ServerLive), RelayLive).pipe(
+  Layer.provide(DatabasesLive),
+  Layer.launch,
+  NodeRuntime.runMain
+)

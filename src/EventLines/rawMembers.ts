@@ -1,0 +1,48 @@
+/**
+ * The members of a JSON object as they are written.
+ *
+ * `JSON.parse` turns 12345678901234567890 into 12345678901234567000. What is passed on as it is written keeps its
+ * digits.
+ */
+
+/**
+ * @param text a JSON object that `JSON.parse` accepts
+ * @returns each member's value as JSON text. Of members with one name the last counts, as in `JSON.parse` and jsonb
+ */
+export const rawMembers = (text: string): ReadonlyMap<string, string> => {
+  const members = new Map<string, string>()
+  let at = text.indexOf('"')
+  while (at !== -1) {
+    const nameEnd = stringEnd(text, at)
+    const valueStart = text.indexOf(":", nameEnd) + 1
+    const valueEnd = findValueEnd(text, valueStart)
+    members.set(JSON.parse(text.slice(at, nameEnd)), text.slice(valueStart, valueEnd).trim())
+    at = text.indexOf('"', valueEnd)
+  }
+  return members
+}
+
+/** Behind the quotation mark that closes the string which begins at `at`. */
+const stringEnd = (text: string, at: number): number => {
+  let end = at + 1
+  while (text[end] !== '"') end += text[end] === "\\" ? 2 : 1
+  return end + 1
+}
+
+/** At the comma or brace that follows the value. */
+const findValueEnd = (text: string, from: number): number => {
+  let depth = 0
+  let at = from
+  while (at < text.length) {
+    const character = text[at]
+    if (character === '"') {
+      at = stringEnd(text, at)
+      continue
+    }
+    if (depth === 0 && (character === "," || character === "}")) break
+    if (character === "{" || character === "[") depth++
+    if (character === "}" || character === "]") depth--
+    at++
+  }
+  return at
+}

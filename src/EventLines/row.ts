@@ -1,0 +1,133 @@
+/** One line of NDJSON as one row for COPY, or what is wrong with it. */
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Record from "effect/Record"
+import * as Schema from "effect/Schema"
+import { constraintIssues, type Event, type EventRow, toRow } from "../Event.ts"
+import { type Line, MAX_LINE_BYTES } from "./lines.ts"
+import { rawMembers } from "./rawMembers.ts"
+
+/** What an event carries that its line leaves open. */
+export interface Defaults {
+  readonly nowMillis: number
+  readonly environment: string
+}
+
+export interface Problem {
+  /** Without one it is the whole line. */
+  readonly field?: string
+  readonly reason: string
+}
+
+const must = <A, I>(schema: Schema.Schema<A, I>, reason: string): Schema.Schema<A, I> =>
+  schema.annotations({ message: () => ({ message: reason, override: true }) })
+
+const mayBe = <A, I>(schema: Schema.Schema<A, I>, reason: string) =>
+  Schema.optionalWith(must(schema, reason), { exact: true })
+
+/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6, whose note allows a space for the T. */
+const TIME = /^(\d{4}-\d{2}-\d{2})[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})$/
+
+const toIso = (time: string): string => time.toUpperCase().replace(" ", "T")
+
+const isTime = (text: string): boolean => {
+  const day = TIME.exec(text)?.[1]
+  if (day === undefined || Number.isNaN(Date.parse(toIso(text)))) return false
+  // JavaScript takes February 30 for March 1.
+  return new Date(day).toISOString().startsWith(day)
+}
+
+const { reason: notATraceparent } = constraintIssues.traceparent_must_be_w3c_trace_context
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
+
+const EventLine = Schema.Struct({
+  event_type: must(Schema.String, "must be a string"),
+  event_context: must(Schema.Unknown.pipe(Schema.filter(Predicate.isReadonlyRecord)), "must be a JSON object"),
+  event_date_time: mayBe(
+    Schema.String.pipe(Schema.filter(isTime)),
+    "must be an RFC 3339 time to the microsecond at most, such as 2026-01-31T12:00:00.123456Z"
+  ),
+  environment: mayBe(Schema.String, "must be a string"),
+  metadata_version: mayBe(Schema.Number, "must be a number"),
+  event_id: mayBe(Schema.String, "must be a string"),
+  traceparent: mayBe(Schema.String.pipe(Schema.pattern(TRACEPARENT)), notATraceparent)
+})
+
+const decodeFields = Schema.decodeUnknownEither(EventLine, { errors: "all", onExcessProperty: "error" })
+
+/** A row in COPY's text format, or every problem of the line. */
+export const toCopyRow = (line: Line, defaults: Defaults): Either.Either<string, ReadonlyArray<Problem>> =>
+  Either.gen(function* () {
+    const text = yield* decodeText(line)
+    const fields = yield* decodeFields(yield* parseObject(text)).pipe(Either.mapLeft(toProblems))
+    const { event_context, event_date_time, metadata_version, traceparent } = fields
+    const raw = rawMembers(text)
+    const event: Event = {
+      eventType: fields.event_type,
+      metadataVersion: toExact(metadata_version ?? 1, raw.get("metadata_version")),
+      encode: () => Either.right(event_context),
+      ...(fields.event_id !== undefined && { eventId: fields.event_id }),
+      ...(fields.environment !== undefined && { environment: fields.environment }),
+      ...(event_date_time !== undefined && { eventDateTime: new Date(toIso(event_date_time)) })
+    }
+    const row = yield* toRow(event, line.number, defaults)
+    return format({
+      ...row,
+      // As they are written: neither a time's microseconds nor a number's digits fit into JavaScript's.
+      eventDateTime: event_date_time === undefined ? row.eventDateTime : toIso(event_date_time),
+      eventContext: raw.get("event_context") ?? row.eventContext,
+      traceparent
+    })
+  })
+
+/** Strips a byte order mark, which some programs begin a file with. */
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Problem>> =>
+  Option.match(bytes, {
+    onNone: () => Either.left([{ reason: `is longer than ${MAX_LINE_BYTES} bytes` }]),
+    onSome: (bytes) =>
+      Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
+  })
+
+const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>> =>
+  Either.try({ try: (): unknown => JSON.parse(text), catch: (error) => [{ reason: notJson(text, error) }] }).pipe(
+    Either.filterOrLeft(Predicate.isReadonlyRecord, () => [{ reason: "must be a JSON object" }]),
+    // Null counts as left out, as it does for outbox.publish.
+    Either.map(Record.filter(Predicate.isNotNull))
+  )
+
+const notJson = (text: string, error: unknown): string =>
+  text.trim() === "" ? "is empty" : `is not JSON: ${error instanceof Error ? error.message : error}`
+
+const toProblems = (error: ParseResult.ParseError): ReadonlyArray<Problem> =>
+  ParseResult.ArrayFormatter.formatErrorSync(error).map(({ _tag, message, path }) => ({
+    field: path.join("."),
+    reason: _tag === "Unexpected" ? `is unknown; the fields are ${Object.keys(EventLine.fields).join(", ")}` : message
+  }))
+
+/** Whole numbers that JavaScript's do not hold exactly are read from their digits. */
+const toExact = (number: number, raw: string | undefined): number | bigint =>
+  raw !== undefined && /^-?\d+$/.test(raw) ? BigInt(raw) : number
+
+/** In the order of {@link format}. */
+export const COLUMNS =
+  "event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent"
+
+/** https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2 */
+const format = (row: EventRow & { readonly traceparent: string | undefined }): string =>
+  [
+    row.eventId,
+    escape(row.eventType),
+    row.eventDateTime,
+    escape(row.environment),
+    escape(row.eventContext),
+    row.metadataVersion,
+    `${row.traceparent ?? "\\N"}\n`
+  ].join("\t")
+
+const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" }
+
+const escape = (text: string): string => text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character] ?? character)
