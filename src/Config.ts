@@ -137,6 +137,7 @@ export const log = Config.all({
   level: Config.logLevel("LOG_LEVEL").pipe(Config.withDefault(LogLevel.Info)),
   format: Config.option(Config.literal("json", "pretty")("LOG_FORMAT"))
 })
+export type Log = Config.Config.Success<typeof log>
 
 /**
  * The variables that are wrong or missing, one a line.

@@ -15,12 +15,12 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { DatabaseError } from "pg"
 import { constraintIssues } from "./Event.ts"
 import * as Lines from "./EventLines/lines.ts"
-import { COLUMNS, type Defaults, toCopyRow } from "./EventLines/row.ts"
+import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./EventLines/row.ts"
 
 export { MAX_LINE_BYTES } from "./EventLines/lines.ts"
 
@@ -85,8 +85,8 @@ export interface CopyRows {
 }
 
 /**
- * Reads lines into rows for {@link COPY_STATEMENT}. After the first line that is wrong no further row is made, but lines
- * are read until 20 that are wrong are known.
+ * Reads lines into rows for {@link COPY_STATEMENT}. Fails with the lines that are wrong: no row is made of what follows
+ * the first of them, but it is read until the input ends or 20 are known.
  *
  * @param options.environment what events carry whose line names none
  * @since 0.1.0
@@ -98,17 +98,70 @@ export const toCopy =
     input.pipe(
       Stream.map(Option.some),
       Stream.concat(Stream.succeed(Option.none())),
-      Stream.mapAccumEffect({ begun: Lines.start, issues: Arr.empty<LineIssue>(), badLines: 0 }, (state, chunk) =>
-        Effect.gen(function* () {
-          const nowMillis = yield* Clock.currentTimeMillis
-          const [begun, lines] = Option.match(chunk, {
-            onSome: (bytes) => Lines.cut(state.begun, bytes),
-            onNone: () => [Lines.start, Lines.end(state.begun)] as const
-          })
-          const found = read(lines, { ...options, nowMillis })
-          const issues = [...state.issues, ...found.issues]
-          const badLines = state.badLines + found.badLines
-          ...
-        })
-      )
+      Stream.mapAccumEffect(start, (state, chunk) =>
+        Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => read(state, chunk, { ...options, nowMillis }))
+      ),
+      Stream.filter(({ count }) => count > 0)
     )
+
+interface State {
+  readonly begun: Lines.Begun
+  readonly issues: ReadonlyArray<LineIssue>
+  readonly badLines: number
+}
+
+const start: State = { begun: Lines.start, issues: [], badLines: 0 }
+
+/** @param chunk none at the end of the input */
+const read = (
+  state: State,
+  chunk: Option.Option<Uint8Array>,
+  defaults: Defaults
+): Effect.Effect<readonly [State, CopyRows], LinesInvalid> => {
+  const [begun, lines] = Option.match(chunk, {
+    onSome: (bytes) => Lines.cut(state.begun, bytes),
+    onNone: () => [Lines.start, Lines.end(state.begun)] as const
+  })
+  const rows: Array<string> = []
+  const issues = [...state.issues]
+  let badLines = state.badLines
+  for (const line of lines) {
+    const row = toCopyRow(line, defaults)
+    if (Either.isRight(row)) {
+      if (badLines === 0) rows.push(row.right)
+      continue
+    }
+    issues.push(...toIssues(line.number, row.left))
+    if (++badLines === MAX_BAD_LINES) break
+  }
+  if (Arr.isNonEmptyArray(issues) && (Option.isNone(chunk) || badLines === MAX_BAD_LINES)) {
+    return new LinesInvalid({ issues, complete: badLines < MAX_BAD_LINES })
+  }
+  return Effect.succeed([
+    { begun, issues, badLines },
+    { bytes: Buffer.from(rows.join("")), count: rows.length }
+  ])
+}
+
+const toIssues = (line: number, problems: ReadonlyArray<Problem>): ReadonlyArray<LineIssue> =>
+  problems.slice(0, MAX_PROBLEMS_PER_LINE).map((problem) => new LineIssue({ line, ...problem }))
+
+/** Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded, raised by a trigger. */
+const ABOUT_DATA = /^(22|23|54|P0)/
+
+/**
+ * The line that Postgres refused and why, if that is what went wrong. Each line is a row, so that COPY's count is ours.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
+  if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
+  const [, line, field] = /^COPY event\w*, line (\d+)(?:, column (\w+))?/m.exec(cause.where ?? "") ?? []
+  if (line === undefined) return Option.none()
+  const problem = constraintIssues[cause.constraint ?? ""] ?? {
+    reason: cause.message,
+    ...(field !== undefined && { field })
+  }
+  return Option.some(new LinesInvalid({ issues: [new LineIssue({ line: Number(line), ...problem })], complete: false }))
+}

@@ -6,7 +6,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeSink from "@effect/platform-node/NodeSink"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
@@ -83,6 +82,8 @@ const copyOut =
     Effect.gen(function* () {
       const { client, commit } = yield* transaction(pool, `BEGIN READ ONLY; ${settings}`)
       const copy = client.query(PgCopy.to(`COPY (${query}) TO STDOUT`))
+      // pg tells it also that its connection was closed below; unheard, that would end the process.
+      copy.on("error", () => {})
       const rows = NodeStream.fromReadable<SqlError, Uint8Array>(() => copy, sqlError("Failed to copy from Postgres"))
       // The last row comes before the server says whether that was all; the answer to COMMIT comes after it.
       const confirmed = Effect.andThen(commit, () => onComplete(copy.rowCount))
@@ -95,10 +96,19 @@ const copyIn =
     Effect.gen(function* () {
       const { client, commit } = yield* transaction(pool, "BEGIN")
       const copy = client.query(PgCopy.from(statement))
-      yield* Stream.run(
-        rows,
-        NodeSink.fromWritable(() => copy, sqlError("Failed to copy to Postgres"))
-      )
+      // Heard to the end: an error that nobody hears, as that of a connection closed below, would end the process.
+      const refused = Effect.async<never, SqlError>((resume) => {
+        copy.on("error", (cause) => resume(sqlError("Failed to copy to Postgres")(cause)))
+      })
+      // Called back when the socket has taken the bytes, so that no more than these are held. NodeSink does not wait.
+      const write = (bytes: Uint8Array) =>
+        Effect.async<void>((resume) => {
+          copy.write(bytes, () => resume(Effect.void))
+        })
+      const end = Effect.async<void>((resume) => {
+        copy.end(() => resume(Effect.void))
+      })
+      yield* Stream.runForEach(rows, write).pipe(Effect.zipRight(end), Effect.raceFirst(refused))
       yield* commit
       return copy.rowCount
     }).pipe(Effect.scoped)
@@ -119,7 +129,7 @@ const acquirePool = (config: Config.Postgres, applicationName: string): Effect.E
         }).on("error", () => {}),
       catch: sqlError("DATABASE_URL cannot be used")
     }),
-    (pool) => Effect.promise(() => pool.end()).pipe(Effect.timeoutOption("5 seconds"))
+    (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds"))
   )
 
 class Pool extends Context.Tag("clickhouse-outbox/Postgres/Pool")<Pool, Pg.Pool>() {}

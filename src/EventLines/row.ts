@@ -5,7 +5,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
-import { constraintIssues, type Event, type EventRow, toRow } from "../Event.ts"
+import { type Event, type EventRow, toRow } from "../Event.ts"
 import { type Line, MAX_LINE_BYTES } from "./lines.ts"
 import { rawMembers } from "./rawMembers.ts"
 
@@ -39,7 +39,6 @@ const isTime = (text: string): boolean => {
   return new Date(day).toISOString().startsWith(day)
 }
 
-const { reason: notATraceparent } = constraintIssues.traceparent_must_be_w3c_trace_context
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
 const EventLine = Schema.Struct({
@@ -52,7 +51,7 @@ const EventLine = Schema.Struct({
   environment: mayBe(Schema.String, "must be a string"),
   metadata_version: mayBe(Schema.Number, "must be a number"),
   event_id: mayBe(Schema.String, "must be a string"),
-  traceparent: mayBe(Schema.String.pipe(Schema.pattern(TRACEPARENT)), notATraceparent)
+  traceparent: mayBe(Schema.String.pipe(Schema.pattern(TRACEPARENT)), "must be a W3C traceparent")
 })
 
 const decodeFields = Schema.decodeUnknownEither(EventLine, { errors: "all", onExcessProperty: "error" })
@@ -88,8 +87,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true })
 const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Problem>> =>
   Option.match(bytes, {
     onNone: () => Either.left([{ reason: `is longer than ${MAX_LINE_BYTES} bytes` }]),
-    onSome: (bytes) =>
-      Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
+    onSome: (bytes) => Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
   })
 
 const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>> =>
@@ -102,10 +100,12 @@ const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>
 const notJson = (text: string, error: unknown): string =>
   text.trim() === "" ? "is empty" : `is not JSON: ${error instanceof Error ? error.message : error}`
 
+const UNKNOWN = `is unknown; the fields are ${Object.keys(EventLine.fields).join(", ")}`
+
 const toProblems = (error: ParseResult.ParseError): ReadonlyArray<Problem> =>
   ParseResult.ArrayFormatter.formatErrorSync(error).map(({ _tag, message, path }) => ({
     field: path.join("."),
-    reason: _tag === "Unexpected" ? `is unknown; the fields are ${Object.keys(EventLine.fields).join(", ")}` : message
+    reason: _tag === "Unexpected" ? UNKNOWN : message
   }))
 
 /** Whole numbers that JavaScript's do not hold exactly are read from their digits. */

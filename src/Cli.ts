@@ -1,0 +1,70 @@
+/**
+ * The command line `clickhouse-outbox`.
+ *
+ * Results go to standard output, logs and errors to standard error. What can go wrong ends in one message and exit code
+ * 1; only a bug shows a stack. Configured by the environment, of which each command asks for what it needs: see
+ * docs/configuration.md.
+ *
+ * @since 0.1.0
+ */
+import { createRequire } from "node:module"
+import * as Command from "@effect/cli/Command"
+import * as ValidationError from "@effect/cli/ValidationError"
+import type { Teardown } from "@effect/platform/Runtime"
+import * as Cause from "effect/Cause"
+import * as ConfigError from "effect/ConfigError"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { migrate } from "./Cli/migrate.ts"
+import { withPlainText } from "./Cli/plainText.ts"
+import { publish } from "./Cli/publish.ts"
+import { relay } from "./Cli/relay.ts"
+import { restamp } from "./Cli/restamp.ts"
+import { status } from "./Cli/status.ts"
+import * as Config from "./Config.ts"
+import * as Logging from "./Logging.ts"
+
+const { version }: { readonly version: string } = createRequire(import.meta.url)("../package.json")
+
+const command = Command.make("clickhouse-outbox").pipe(
+  Command.withDescription(
+    "Carries events from PostgreSQL to ClickHouse. DATABASE_URL and CLICKHOUSE_URL say where they are; docs/configuration.md lists all variables."
+  ),
+  Command.withSubcommands([migrate, relay, publish, status, restamp])
+)
+
+/**
+ * Runs a command, and says what went wrong. Fails for its exit code only.
+ *
+ * @param argv as in `process.argv`
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (argv: ReadonlyArray<string>) =>
+  Command.run(command, { name: "clickhouse-outbox", version })(argv).pipe(
+    Effect.tapDefect((bug) => Effect.logFatal("A bug in clickhouse-outbox", bug)),
+    Effect.provide(Logging.layerConfig),
+    Effect.tapError(report),
+    withPlainText
+  )
+
+const report = (error: ConfigError.ConfigError | ValidationError.ValidationError | Error) => {
+  if (ValidationError.isValidationError(error)) return Effect.void
+  return Console.error(ConfigError.isConfigError(error) ? Config.explain(error) : error.message)
+}
+
+/** What shells report for a program that SIGINT has ended. */
+const INTERRUPTED = 130
+
+/**
+ * What the process exits with: 0 if the command did what it was asked, 1 if it could not, 130 if a signal came before it
+ * had. A relay was asked to run until a signal comes.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const teardown: Teardown = (exit, onExit) => {
+  const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
+  onExit(interrupted ? Number(process.exitCode ?? INTERRUPTED) : Exit.isFailure(exit) ? 1 : 0)
+}

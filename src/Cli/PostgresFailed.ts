@@ -1,0 +1,46 @@
+/** What Postgres, or the way to it, did to a command: said with the server's name, which an error of SQL lacks. */
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { DatabaseError } from "pg"
+import type * as Config from "../Config.ts"
+import { reasonOf } from "../Reason.ts"
+
+export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("PostgresFailed", {
+  /** Host and port. */
+  address: Schema.String,
+  /** Postgres' own code for it, if Postgres answered. */
+  sqlState: Schema.optionalWith(Schema.String, { exact: true }),
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return this.sqlState === undefined
+      ? `Postgres at ${this.address} cannot be reached: ${this.reason}`
+      : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
+  }
+
+  /** Whether it may pass by itself: nobody answers, or one who is starting, stopping or full. */
+  get isTransient(): boolean {
+    return this.sqlState === undefined || /^(08|53|57)/.test(this.sqlState)
+  }
+}
+
+/** Host and port, without the user and the password that are in a URL as well. */
+const addressOf = (url: Redacted.Redacted): string => {
+  const { hostname, port, searchParams } = new URL(Redacted.value(url))
+  return `${searchParams.get("host") ?? (decodeURIComponent(hostname) || "localhost")}:${port || 5432}`
+}
+
+export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed =>
+  new PostgresFailed({
+    address: addressOf(url),
+    reason: reasonOf(cause),
+    ...(cause instanceof DatabaseError && cause.code !== undefined && { sqlState: cause.code })
+  })
+
+/** Names the server in errors of SQL. */
+export const namePostgres =
+  (config: Config.Postgres) =>
+  <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>): Effect.Effect<A, E | PostgresFailed, R> =>
+    Effect.mapError(effect, (error) => (error instanceof SqlError ? fromSqlError(config, error) : error))

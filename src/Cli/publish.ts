@@ -1,0 +1,96 @@
+/** `clickhouse-outbox publish` */
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeStream from "@effect/platform-node/NodeStream"
+import type { SqlError } from "@effect/sql/SqlError"
+import { all } from "effect/Config"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Config from "../Config.ts"
+import * as EventLines from "../EventLines.ts"
+import { NotMigrated } from "../OutboxStore.ts"
+import * as Postgres from "../Postgres.ts"
+import { reasonOf } from "../Reason.ts"
+import { fromSqlError, namePostgres, PostgresFailed } from "./PostgresFailed.ts"
+import { withProgress } from "./progress.ts"
+
+const file = Args.text({ name: "FILE" }).pipe(
+  Args.withDescription("Events as NDJSON, one a line; - is standard input.")
+)
+
+export const publish = Command.make("publish", { file }, ({ file }) =>
+  Effect.gen(function* () {
+    const { environment, postgres } = yield* all({ environment: Config.environment, postgres: Config.postgres })
+    const rows = EventLines.toCopy({ environment })(yield* open(file))
+    const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
+    yield* Console.log(`published ${count} events`)
+  })
+).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
+
+class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
+  file: Schema.String,
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    return `${this.file} cannot be read, nothing was published: ${reasonOf(this.cause)}`
+  }
+}
+
+/** Looks whether a file can be read before anything is begun. */
+const open = (file: string) =>
+  Effect.gen(function* () {
+    const unreadable = (cause: unknown) => new FileUnreadable({ file: file === "-" ? "Standard input" : file, cause })
+    if (file === "-") return NodeStream.fromReadable<FileUnreadable, Uint8Array>(() => process.stdin, unreadable)
+    const fs = yield* FileSystem.FileSystem
+    yield* Effect.mapError(fs.access(file, { readable: true }), unreadable)
+    return Stream.mapError(fs.stream(file), unreadable)
+  })
+
+class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
+  /** Everything had been sent, but COMMIT had not been answered. */
+  inDoubt: Schema.Boolean,
+  failure: PostgresFailed
+}) {
+  override get message(): string {
+    return this.inDoubt
+      ? `The connection was lost while the events were committed: look into outbox.event whether they are there before you publish them again. ${this.failure.message}`
+      : `Nothing was published. ${this.failure.message}`
+  }
+}
+
+const copy = (
+  config: Config.Postgres,
+  rows: Stream.Stream<EventLines.CopyRows, EventLines.LinesInvalid | FileUnreadable>
+) =>
+  Effect.gen(function* () {
+    const postgres = yield* Postgres.Postgres
+    const read = yield* Ref.make(0)
+    const ended = yield* Ref.make(false)
+    const bytes = rows.pipe(
+      Stream.tap(({ count }) => Ref.update(read, (sum) => sum + count)),
+      Stream.map(({ bytes }) => bytes),
+      Stream.onEnd(Ref.set(ended, true))
+    )
+    return yield* postgres.copyIn(EventLines.COPY_STATEMENT, bytes).pipe(
+      withProgress(Effect.map(Ref.get(read), (count) => `${count.toLocaleString("en")} events read`)),
+      Effect.catchTag("SqlError", (error) =>
+        Effect.flatMap(Ref.get(ended), (ended) => Effect.fail(explain(config, error, ended)))
+      )
+    )
+  })
+
+/** SQLSTATE of a table or schema that does not exist. */
+const NOT_THERE = /^(42P01|3F000)$/
+
+const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
+  const refused = EventLines.refusedByPostgres(error)
+  if (Option.isSome(refused)) return refused.value
+  const failure = fromSqlError(config, error)
+  if (NOT_THERE.test(failure.sqlState ?? "")) return new NotMigrated()
+  return new PublishFailed({ inDoubt: committing && failure.isTransient, failure })
+}

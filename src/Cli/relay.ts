@@ -1,0 +1,70 @@
+/** `clickhouse-outbox relay` */
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import { all } from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as ClickHouse from "../ClickHouse.ts"
+import * as ClickHouseSink from "../ClickHouseSink.ts"
+import * as Config from "../Config.ts"
+import * as OutboxStore from "../OutboxStore.ts"
+import * as Postgres from "../Postgres.ts"
+import * as Relay from "../Relay.ts"
+import * as RetryPolicy from "../RetryPolicy.ts"
+import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
+
+const untilEmpty = Options.boolean("until-empty").pipe(
+  Options.withDescription("Ends when everything that was committed is delivered.")
+)
+
+const allConfig = all({
+  postgres: Config.postgres,
+  clickHouse: Config.clickHouse,
+  outbox: Config.outbox,
+  relay: Config.relay
+})
+
+const isTransient = (error: unknown): boolean => error instanceof PostgresFailed && error.isTransient
+
+/** A relay that is started together with its Postgres waits for it, as it waits for one that goes away later. */
+const waitForPostgres =
+  (config: Config.Relay) =>
+  <A, E, R>(connect: Effect.Effect<A, E, R>) =>
+    connect.pipe(
+      Effect.tapError((error) =>
+        isTransient(error) ? Effect.logWarning("The relay waits for Postgres", error) : Effect.void
+      ),
+      Effect.retry({ while: isTransient, schedule: RetryPolicy.schedules(config).transient })
+    )
+
+/** A signal is the end that a relay was asked to wait for; see `Cli.teardown`. */
+const exitCleanly = Effect.zipRight(
+  Effect.logInfo("The relay has stopped"),
+  Effect.sync(() => {
+    process.exitCode = 0
+  })
+)
+
+export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
+  Effect.gen(function* () {
+    const config = yield* allConfig
+    const store = Layer.effect(
+      OutboxStore.OutboxStore,
+      OutboxStore.make(config.outbox).pipe(namePostgres(config.postgres), waitForPostgres(config.relay))
+    )
+    yield* Effect.gen(function* () {
+      const relay = yield* Relay.make({ ...config.relay, ...config.outbox })
+      yield* Effect.logInfo("The relay has started")
+      yield* untilEmpty ? relay.drain : relay.run
+    }).pipe(
+      Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))),
+      Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),
+      namePostgres(config.postgres),
+      Effect.onInterrupt(() => exitCleanly)
+    )
+  })
+).pipe(
+  Command.withDescription(
+    "Delivers what was committed, until SIGTERM or Ctrl-C. Any number of relays may run on one outbox."
+  )
+)

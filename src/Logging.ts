@@ -1,0 +1,75 @@
+/**
+ * Logs on standard error, so that standard output has nothing but results.
+ *
+ * As JSON, one object a line and the annotations among its fields; for people where standard error is a terminal.
+ * What is logged inside a span carries `trace_id` and `span_id`.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import * as HashMap from "effect/HashMap"
+import * as Inspectable from "effect/Inspectable"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import * as Config from "./Config.ts"
+import { reasonOf } from "./Reason.ts"
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (config: Config.Log): Layer.Layer<never> => {
+  const format = Option.getOrElse(config.format, () => (process.stderr.isTTY ? "pretty" : "json"))
+  return Layer.merge(
+    Logger.replace(Logger.defaultLogger, prepared(format === "pretty" ? pretty : json)),
+    Logger.minimumLogLevel(config.level)
+  )
+}
+
+/**
+ * {@link layer} from the environment: `LOG_LEVEL`, `LOG_FORMAT`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<never, ConfigError.ConfigError> = Layer.unwrapEffect(
+  Effect.map(Config.log, layer)
+)
+
+/** Names as in https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/ */
+const traceIds = (fiberRefs: FiberRefs.FiberRefs): HashMap.HashMap<string, unknown> =>
+  FiberRefs.getOrDefault(fiberRefs, FiberRef.currentContext).pipe(
+    Context.getOption(Tracer.ParentSpan),
+    Option.match({
+      onNone: () => HashMap.empty(),
+      onSome: ({ spanId, traceId }) => HashMap.make(["trace_id", traceId], ["span_id", spanId])
+    })
+  )
+
+/** An error among what is logged is said in a line: its stack is that of a library's callback. */
+const toText = (message: unknown): string =>
+  Arr.ensure(message)
+    .map((part) => (part instanceof Error ? reasonOf(part) : Inspectable.toStringUnknown(part, 0)))
+    .join(": ")
+
+const prepared = Logger.mapInputOptions<unknown, unknown>((options) => ({
+  ...options,
+  message: toText(options.message),
+  annotations: HashMap.union(options.annotations, traceIds(options.context))
+}))
+
+const pretty = Logger.prettyLogger({ stderr: true, colors: process.stderr.isTTY })
+
+const json = Logger.structuredLogger.pipe(
+  Logger.map(({ annotations, cause, logLevel, message, timestamp }) =>
+    Inspectable.stringifyCircular({ timestamp, level: logLevel, message, ...annotations, cause })
+  ),
+  Logger.withConsoleError
+)

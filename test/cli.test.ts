@@ -1,0 +1,234 @@
+import { randomUUID } from "node:crypto"
+import { readFileSync } from "node:fs"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { describe, expect, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Event from "../src/Event.ts"
+import * as EventPublisher from "../src/EventPublisher.ts"
+import * as Cli from "./support/cli.ts"
+import * as Environment from "./support/environment.ts"
+import { counts } from "./support/eventLog.ts"
+import { drain } from "./support/relay.ts"
+
+const COMMANDS = ["migrate", "relay", "publish", "status", "restamp"]
+
+const publish = EventPublisher.publish(Event.make({ eventType: "counted", eventContext: {} }))
+
+/** The variable for a database beside this file's: empty, and dropped when the scope closes. */
+const emptyDatabase = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const name = `empty_${randomUUID().replaceAll("-", "")}`
+  yield* Effect.acquireRelease(sql.unsafe(`CREATE DATABASE ${name}`), () =>
+    Effect.orDie(sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`))
+  )
+  const url = new URL(String((yield* Environment.Environment).DATABASE_URL))
+  url.pathname = name
+  return { DATABASE_URL: url.href }
+})
+
+/** Takes the variables of both databases away. */
+const NOWHERE = { DATABASE_URL: undefined, CLICKHOUSE_URL: undefined }
+
+/** Nobody listens on port 1. */
+const UNREACHABLE = "postgres://ada:hunter2@127.0.0.1:1/app"
+
+const LogLines = Schema.Array(Schema.parseJson(Schema.Record({ key: Schema.String, value: Schema.Unknown })))
+const logLines = (stderr: string) => Schema.decodeSync(LogLines)(stderr.trimEnd().split("\n"))
+
+layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (it) => {
+  it.effect("tells its version and its commands, in plain text where it is no terminal", () =>
+    Effect.gen(function* () {
+      const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+      const [asked, help] = yield* Effect.all([Cli.run(["--version"]), Cli.run(["--help"])], { concurrency: 2 })
+      expect(asked.stdout.trim()).toBe(version)
+      for (const command of COMMANDS) expect(help.stdout).toMatch(new RegExp(`^ {2}- ${command} `, "m"))
+      expect(help.stdout).not.toContain("\x1b")
+    })
+  )
+
+  describe("migrate", () => {
+    it.scoped("can be run by several at once and again, and says what was done", () =>
+      Effect.gen(function* () {
+        const variables = { ...(yield* emptyDatabase), CLICKHOUSE_TABLE: "events_of_migrate" }
+        const migrate = Cli.run(["migrate"], { variables })
+        const ended = yield* Effect.all([migrate, migrate], { concurrency: 2 })
+        const done = "ClickHouse: table events_of_migrate is there\n"
+        const upToDate = `Postgres: was up to date\n${done}`
+        expect(ended.toSorted((a, b) => a.stdout.localeCompare(b.stdout))).toEqual([
+          Cli.succeeded(expect.stringMatching(`^Postgres: migrated, 0001_outbox.*\n${done}$`)),
+          Cli.succeeded(upToDate)
+        ])
+        expect(yield* migrate).toEqual(Cli.succeeded(upToDate))
+      })
+    )
+
+    it.scoped("is what the other commands ask for where there is no outbox", () =>
+      Effect.gen(function* () {
+        const variables = yield* emptyDatabase
+        const missing = Cli.failed('The database has no outbox yet. Run "clickhouse-outbox migrate"\n')
+        const commands = [["status"], ["relay"], ["publish", "-"]]
+        const ended = yield* Effect.forEach(
+          commands,
+          (args) => Cli.run(args, { variables, stdin: '{"event_type":"a","event_context":{}}' }),
+          { concurrency: 2 }
+        )
+        expect(ended).toEqual(commands.map(() => missing))
+      })
+    )
+  })
+
+  describe("relay", () => {
+    it.effect("with --until-empty delivers everything and ends, with logs as JSON that lead to the trace", () =>
+      Effect.gen(function* () {
+        yield* publish
+        const { code, stderr, stdout } = yield* Cli.run(["relay", "--until-empty"])
+        expect({ code, stdout }).toEqual({ code: 0, stdout: "" })
+        expect(logLines(stderr)).toContainEqual(
+          expect.objectContaining({
+            timestamp: expect.any(String),
+            level: "INFO",
+            message: "Delivered a batch",
+            "batch.event_count": 1,
+            trace_id: expect.stringMatching(/^[0-9a-f]{32}$/),
+            span_id: expect.stringMatching(/^[0-9a-f]{16}$/)
+          })
+        )
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      })
+    )
+
+    it.scoped("ends with exit code 0 when it is told to by SIGTERM", () =>
+      Effect.gen(function* () {
+        const relay = yield* Cli.start(["relay"], { variables: { LOG_FORMAT: "pretty" } })
+        yield* relay.said("The relay has started")
+        yield* publish
+        yield* relay.said("Delivered a batch")
+        yield* relay.signal("SIGTERM")
+        expect(yield* relay.ended).toMatchObject({ code: 0, stdout: "" })
+      })
+    )
+
+    it.scoped("waits for a Postgres that does not answer yet, or until Ctrl-C", () =>
+      Effect.gen(function* () {
+        const relay = yield* Cli.start(["relay"], { variables: { DATABASE_URL: UNREACHABLE } })
+        yield* relay.said("Postgres at 127.0.0.1:1 cannot be reached: connect ECONNREFUSED 127.0.0.1:1")
+        yield* relay.signal("SIGINT")
+        const { code, stderr } = yield* relay.ended
+        expect(code).toBe(0)
+        expect(stderr).not.toContain("hunter2")
+      })
+    )
+  })
+
+  describe("status", () => {
+    it.effect("says what is undelivered and why, for people and for programs", () =>
+      Effect.gen(function* () {
+        yield* drain
+        yield* publish
+        const [people, programs] = yield* Effect.all([Cli.run(["status"]), Cli.run(["status", "--json"])], {
+          concurrency: 2
+        })
+        expect(people.stdout).toMatch(
+          /^undelivered {4}1 events, the oldest for .+\nnot in batches 1 events\nbatches {8}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered\nlast delivery {2}\d{4}-.+Z\nlast error {5}none\n$/
+        )
+        expect(JSON.parse(programs.stdout)).toEqual({
+          backlog: 1,
+          oldest_undelivered_ms: expect.any(Number),
+          unsealed: 1,
+          batches: { sealed: 0, leased: 0, retrying: 0, held: 0, delivered: expect.any(Number) },
+          last_delivered_at: expect.stringMatching(/Z$/),
+          last_error: null
+        })
+      })
+    )
+
+    it.scoped("names the batch that does not get through, and what ClickHouse said", () =>
+      Effect.gen(function* () {
+        yield* publish
+        const relay = yield* Cli.start(["relay"], { variables: { CLICKHOUSE_TABLE: "not_there", OUTBOX_RETRY_CAP: "100 millis" } })
+        yield* relay.said("A batch was not delivered")
+        yield* relay.signal("SIGTERM")
+        yield* relay.ended
+        const { stdout } = yield* Cli.run(["status"])
+        expect(stdout).toMatch(/last error {5}batch \d+, \d+ attempts?, configuration: Table not_there does not exist/)
+      })
+    )
+  })
+
+  it.effect("restamp says how much it has repaired", () =>
+    Effect.gen(function* () {
+      yield* drain
+      const { stdout } = yield* Cli.run(["restamp"])
+      expect(stdout).toMatch(/^restamped \d+ events, in \d+ batches\n$/)
+    })
+  )
+
+  describe("what is wrong", () => {
+    it.effect("with the variables is said in a line each, without a stack", () =>
+      Effect.gen(function* () {
+        const [missing, wrong, level] = yield* Effect.all(
+          [
+            Cli.run(["relay"], { variables: { ...NOWHERE, OUTBOX_WORKERS: "none" } }),
+            Cli.run(["status"], { variables: { DATABASE_URL: "mysql://ada:hunter2@db/app" } }),
+            Cli.run(["status"], { variables: { LOG_LEVEL: "loud" } })
+          ],
+          { concurrency: 2 }
+        )
+        expect(missing).toEqual(
+          Cli.failed(
+            'DATABASE_URL is not set\nCLICKHOUSE_URL is not set\nOUTBOX_WORKERS: Expected an integer value but received "none"\n'
+          )
+        )
+        expect(wrong).toEqual(Cli.failed("DATABASE_URL: must be a URL that starts with postgres:// or postgresql://\n"))
+        expect(level).toEqual(Cli.failed('LOG_LEVEL: Expected a log level but received "loud"\n'))
+      })
+    )
+
+    it.effect("with the arguments is said too", () =>
+      Effect.gen(function* () {
+        const [noFile, notThere, unknown] = yield* Effect.all(
+          [Cli.run(["publish"]), Cli.run(["publish", "/not/there.ndjson"]), Cli.run(["deliver"])],
+          { concurrency: 2 }
+        )
+        expect(noFile).toEqual(Cli.failed("Missing argument <FILE>\n\n"))
+        expect(notThere).toEqual(
+          Cli.failed(expect.stringMatching(/^\/not\/there\.ndjson cannot be read, nothing was published: ENOENT/))
+        )
+        expect(unknown).toEqual(Cli.failed(expect.stringMatching(/^Invalid subcommand for clickhouse-outbox/)))
+      })
+    )
+
+    it.effect("with Postgres is said with its address and never with a password", () =>
+      Effect.gen(function* () {
+        const refusing = new URL(String((yield* Environment.Environment).DATABASE_URL))
+        refusing.username = "nobody"
+        refusing.password = "hunter2"
+        const commands = [["migrate"], ["publish", "-"], ["status"]]
+        const unreachable = yield* Effect.forEach(
+          commands,
+          (args) => Cli.run(["--log-level", "all", ...args], { variables: { DATABASE_URL: UNREACHABLE } }),
+          { concurrency: 2 }
+        )
+        for (const { code, stderr } of unreachable) {
+          expect(code).toBe(1)
+          expect(stderr).toContain("Postgres at 127.0.0.1:1 cannot be reached: connect ECONNREFUSED 127.0.0.1:1\n")
+          expect(stderr).not.toContain("hunter2")
+        }
+        const refused = yield* Cli.run(["status"], { variables: { DATABASE_URL: refusing.href } })
+        expect(refused).toEqual(Cli.failed(expect.stringMatching(`^Postgres at ${refusing.host} refused: .+SQLSTATE`)))
+        expect(refused.stderr).not.toContain("hunter2")
+      })
+    )
+
+    it.effect("with ClickHouse is said after what was done in Postgres", () =>
+      Effect.gen(function* () {
+        const { code, stderr, stdout } = yield* Cli.run(["migrate"], {
+          variables: { CLICKHOUSE_URL: "http://ada:hunter2@127.0.0.1:1" }
+        })
+        expect({ code, stdout }).toEqual({ code: 1, stdout: "Postgres: was up to date\n" })
+        expect(stderr).toBe("ClickHouse was not reached: connect ECONNREFUSED 127.0.0.1:1\n")
+      })
+    )
+  })
+})

@@ -1,0 +1,88 @@
+/** The command line in a process of its own, as a user starts it. */
+import { type ChildProcessByStdio, spawn } from "node:child_process"
+import type { Readable, Writable } from "node:stream"
+import { fileURLToPath } from "node:url"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { Environment } from "./environment.ts"
+import { until } from "./wait.ts"
+
+export interface Ended {
+  /** Null if a signal ended it. */
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** It did what it was asked, with nothing to remark. */
+export const succeeded = (stdout: string): Ended => ({ code: 0, stdout, stderr: "" })
+
+/** It could not, and said why: nothing else. */
+export const failed = (stderr: string): Ended => ({ code: 1, stdout: "", stderr })
+
+export interface Options {
+  /** On top of the databases of this file; undefined takes a variable away. */
+  readonly variables?: Readonly<Record<string, string | undefined>>
+  /** Nothing unless set. */
+  readonly stdin?: string | Uint8Array
+  /** Arguments of Node itself. */
+  readonly node?: ReadonlyArray<string>
+}
+
+export interface Process {
+  readonly stdin: Writable
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Waits for text on standard error. */
+  readonly said: (text: string) => Effect.Effect<void>
+  readonly ended: Effect.Effect<Ended>
+}
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+
+const kill = (child: ChildProcessByStdio<Writable, Readable, Readable>, signal: NodeJS.Signals) =>
+  Effect.sync(() => void child.kill(signal))
+
+/** Starts a command, which is killed if it has not ended when the scope closes. Its standard input stays open. */
+export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
+  Effect.gen(function* () {
+    const env = { PATH: process.env.PATH, ...(yield* Environment), ...options.variables }
+    const ended = yield* Deferred.make<Ended>()
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, [...(options.node ?? []), "--import", "tsx", MAIN, ...args], { env, stdio: "pipe" })
+      ),
+      (child) => Effect.zipRight(kill(child, "SIGKILL"), Deferred.await(ended))
+    )
+    let stdout = ""
+    let stderr = ""
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      stdout += text
+    })
+    child.stderr.setEncoding("utf8").on("data", (text) => {
+      stderr += text
+    })
+    // A command that ends early closes its input.
+    child.stdin.on("error", () => {})
+    child.once("close", (code) => Deferred.unsafeDone(ended, Effect.succeed({ code, stdout, stderr })))
+    const started: Process = {
+      stdin: child.stdin,
+      signal: (signal) => kill(child, signal),
+      said: (text) =>
+        Effect.asVoid(
+          until(
+            Effect.sync(() => stderr),
+            (seen) => seen.includes(text)
+          )
+        ),
+      ended: Deferred.await(ended)
+    }
+    return started
+  })
+
+/** Runs a command to its end. */
+export const run = (args: ReadonlyArray<string>, options: Options = {}): Effect.Effect<Ended, never, Environment> =>
+  Effect.gen(function* () {
+    const { ended, stdin } = yield* start(args, options)
+    stdin.end(options.stdin)
+    return yield* ended
+  }).pipe(Effect.scoped)
