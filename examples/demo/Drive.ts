@@ -1,12 +1,12 @@
 /**
  * Plays the people who use the application: sends it, over HTTP, what browsers and back offices send.
  *
- * One in five events comes of a registration of its own, the others of imports. Wrong requests are sent in between: an
+ * One in ten events comes of a registration of its own, the others of imports. Wrong requests are sent in between: an
  * e-mail that is taken, a body that is no user, and an invitation by nobody, which the application finds out only after
  * it has published, so that it rolls back. None of these leaves an event.
  */
 import { HttpApiClient, HttpClient, HttpClientRequest, HttpServer } from "@effect/platform"
-import { Array, Effect, Option, Random, Ref, Schema } from "effect"
+import { Array, Effect, Option, Random, Ref, Schema, Stream } from "effect"
 import { Api } from "../users/Api.ts"
 import { Country, Email, type Profile, type UserId } from "../users/User.ts"
 
@@ -23,14 +23,17 @@ export class UnexpectedAnswer extends Schema.TaggedError<UnexpectedAnswer>()("Un
 
 const IMPORT_USERS = 1_000
 const CONCURRENT_REGISTRATIONS = 16
-const REGISTRATIONS_PER_MISTAKE = 20
-const NOBODY = "00000000-0000-4000-8000-000000000000"
+const SHARE_OF_INVITED = 0.25
+/** So many registrations. */
+const MISTAKES_EVERY = 20
+/** The id of no user. */
+export const NOBODY = "00000000-0000-4000-8000-000000000000"
 
 /** @param run makes the e-mail addresses different from those of other runs */
 export const make = (run: string) =>
   Effect.gen(function* () {
     const baseUrl = yield* HttpServer.addressFormattedWith(Effect.succeed)
-    const users = yield* HttpApiClient.group(Api, { group: "users", baseUrl })
+    const { users } = yield* HttpApiClient.make(Api, { baseUrl })
     const http = yield* HttpClient.HttpClient
     const people = yield* Ref.make(0)
     const lastUser = yield* Ref.make(Option.none<UserId>())
@@ -49,9 +52,11 @@ export const make = (run: string) =>
 
     const register = Effect.gen(function* () {
       const profile = yield* somebody
-      const inviter = Option.filter(yield* Ref.get(lastUser), yield* Effect.map(Random.next, (x) => () => x < 0.25))
-      const invitedBy = Option.match(inviter, { onNone: () => ({}), onSome: (id) => ({ invitedBy: id }) })
-      const { id } = yield* users.create({ payload: { ...profile, ...invitedBy } })
+      const inviter = yield* Ref.get(lastUser)
+      const invited = (yield* Random.next) < SHARE_OF_INVITED
+      const { id } = yield* users.create({
+        payload: Option.isSome(inviter) && invited ? { ...profile, invitedBy: inviter.value } : profile
+      })
       yield* Ref.set(lastUser, Option.some(id))
       return profile
     })
@@ -75,38 +80,50 @@ export const make = (run: string) =>
         yield* mistake("an invitation by nobody", { ...(yield* somebody), invitedBy: NOBODY }, 404)
       })
 
-    const registration = (number: number) =>
-      Effect.tap(register, (profile) => (number % REGISTRATIONS_PER_MISTAKE === 0 ? mistakes(profile) : Effect.void))
-
-    const importUsers = (count: number) =>
+    const registerAndErr = (number: number) =>
       Effect.gen(function* () {
-        const payload = yield* Effect.all(Array.makeBy(count, () => somebody))
-        return yield* users.import({ payload })
+        const profile = yield* register
+        if (number % MISTAKES_EVERY === 1) yield* mistakes(profile)
       })
 
-    /** Has exactly so many events published. Once begun, a request is waited for, also if this is interrupted. */
+    // What was begun is finished, also when this is interrupted, so that what was published can be counted.
+    const registerMany = (count: number) =>
+      Stream.range(1, count).pipe(
+        Stream.mapEffect((number) => Effect.uninterruptible(registerAndErr(number)), {
+          concurrency: CONCURRENT_REGISTRATIONS,
+          unordered: true
+        }),
+        Stream.runDrain
+      )
+
+    const importMany = (count: number) =>
+      Effect.iterate(count, {
+        while: (left) => left > 0,
+        body: (left) =>
+          Effect.gen(function* () {
+            const payload = yield* Effect.all(Array.makeBy(Math.min(left, IMPORT_USERS), () => somebody))
+            const { imported } = yield* users.import({ payload })
+            return left - imported
+          }).pipe(Effect.uninterruptible)
+      })
+
+    /** Has exactly so many events published. */
     const publish = (events: number) => {
-      const registrations = Math.ceil(events / 5)
-      const imports = Array.unfold(events - registrations, (left) =>
-        left > 0 ? Option.some([Math.min(left, IMPORT_USERS), left - IMPORT_USERS] as const) : Option.none()
-      )
-      return Effect.all(
-        [
-          Effect.forEach(Array.makeBy(registrations, registration), Effect.uninterruptible, {
-            concurrency: CONCURRENT_REGISTRATIONS,
-            discard: true
-          }),
-          Effect.forEach(imports, (count) => Effect.uninterruptible(importUsers(count)), { discard: true })
-        ],
-        { concurrency: "unbounded", discard: true }
-      )
+      const registrations = Math.ceil(events / 10)
+      return Effect.all([registerMany(registrations), importMany(events - registrations)], {
+        concurrency: "unbounded",
+        discard: true
+      })
     }
 
-    /** How many requests were answered with the error they deserved. */
-    return { publish, refused: Ref.get(refused) }
+    return {
+      publish,
+      /** How many requests were answered with the error they deserved. */
+      refused: Ref.get(refused)
+    }
   })
 
-const FIRST_NAMES = ["Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Margaret", "Radia"]
-const LAST_NAMES = ["Allen", "Dijkstra", "Hamilton", "Hopper", "Knuth", "Lamarr", "Liskov", "Lovelace", "Turing"]
-/** More often than once: where more people come from. */
-const COUNTRIES = ["IN", "IN", "IN", "IN", "US", "US", "US", "BR", "BR", "NG", "NG", "DE", "FR", "GB", "JP", "NZ"]
+const FIRST_NAMES = Array.make("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Radia")
+const LAST_NAMES = Array.make("Allen", "Dijkstra", "Hamilton", "Hopper", "Knuth", "Lamarr", "Liskov", "Turing")
+/** Once for each share of the people. */
+const COUNTRIES = Array.make("IN", "IN", "IN", "IN", "US", "US", "US", "BR", "BR", "NG", "NG", "DE", "FR", "GB", "JP")

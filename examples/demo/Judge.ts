@@ -55,9 +55,7 @@ const published = (run: string) =>
   Effect.map(SqlClient.SqlClient, (sql) =>
     sql<{ id: string }>`
       SELECT event_id::text AS id FROM outbox.event WHERE environment = ${run} ORDER BY event_id
-    `.stream.pipe(
-      Stream.map(({ id }) => [id, undefined] as const)
-    )
+    `.stream.pipe(Stream.map(({ id }) => [id, undefined] as const))
   )
 
 const PAGE = 20_000

@@ -1,6 +1,7 @@
 /** What an analyst might ask ClickHouse about a run, and the answers as tables. */
 import { ClickHouse } from "clickhouse-outbox"
-import { Array, Console, Effect } from "effect"
+import { Array, Effect } from "effect"
+import { NOBODY } from "./Drive.ts"
 
 interface Query {
   readonly question: string
@@ -33,6 +34,17 @@ const queries: ReadonlyArray<Query> = [
       GROUP BY country
       ORDER BY users DESC, country
       LIMIT 5`
+  },
+  {
+    question: "Which events did the refused requests leave?",
+    columns: ["e-mail taken", "no e-mail", "invited by nobody"],
+    sql: `
+      SELECT
+        count() - uniqExact(event_context.email.:String),
+        countIf(event_context.email.:String IS NULL),
+        countIf(event_context.invitedBy.:String = '${NOBODY}')
+      FROM event_log
+      WHERE event_type = 'user_created' AND environment = {run:String}`
   }
 ]
 
@@ -42,13 +54,16 @@ export const answers = (run: string) =>
     Effect.forEach(queries, ({ columns, question, sql }) =>
       Effect.map(clickHouse.query(sql, { run }), (rows) => `${question}\n\n${table(columns, rows)}\n`)
     )
-  ).pipe(Effect.flatMap((tables) => Console.log(`\n${tables.join("\n")}`)))
+  ).pipe(Effect.map((tables) => tables.join("\n")))
 
 /** Numbers to the right, text to the left. */
 const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<unknown>>): string => {
   const cells = columns.map((name, column) => {
     const values = rows.map((row) => row[column])
-    const texts = [name, ...values.map((value) => (typeof value === "number" ? value.toLocaleString("en") : `${value}`))]
+    const texts = [
+      name,
+      ...values.map((value) => (typeof value === "number" ? value.toLocaleString("en") : `${value}`))
+    ]
     const width = Math.max(...texts.map((text) => text.length))
     const numeric = values.every((value) => typeof value === "number")
     return texts.map((text) => (numeric ? text.padStart(width) : text.padEnd(width)))

@@ -1,0 +1,43 @@
+/** The application of `examples/users`, with its relay, on servers from npm packages. */
+import { createServer } from "node:http"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { ClickHouseSink, OutboxStore, Relay } from "clickhouse-outbox"
+import { EmbeddedClickHouse, EmbeddedPostgres } from "clickhouse-outbox/embedded"
+import { ConfigProvider, Effect, Layer } from "effect"
+import { DatabasesLive } from "../users/Databases.ts"
+import { HttpLive } from "../users/Http.ts"
+
+interface Options {
+  /** The folder that keeps both servers' data. */
+  readonly data: string
+  /** Free ones where none are given. */
+  readonly postgresPort: number | undefined
+  readonly clickhousePort: number | undefined
+  /** The environment that its events carry. */
+  readonly environment: string
+}
+
+/** Both servers, and the configuration that leads to them. The variables of the surrounding shell have no part in it. */
+const ServersLive = ({ clickhousePort, data, environment, postgresPort }: Options) =>
+  Layer.unwrapScoped(
+    Effect.gen(function* () {
+      const [postgres, clickhouse] = yield* Effect.all(
+        [
+          EmbeddedPostgres.make({ dataDir: `${data}/postgres`, port: postgresPort }),
+          EmbeddedClickHouse.make({ dataDir: `${data}/clickhouse`, port: clickhousePort })
+        ],
+        { concurrency: "unbounded" }
+      )
+      const variables = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, OUTBOX_ENVIRONMENT: environment }
+      return Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
+    })
+  )
+
+/** As in `examples/users/main.ts`, but on any free port. */
+export const layer = (options: Options) =>
+  Layer.merge(HttpLive, Relay.layerConfig).pipe(
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.provideMerge(Layer.merge(OutboxStore.layerConfig, ClickHouseSink.layerConfig)),
+    Layer.provideMerge(DatabasesLive),
+    Layer.provideMerge(ServersLive(options))
+  )
