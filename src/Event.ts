@@ -140,10 +140,11 @@ export const make = (
     readonly eventContext: JsonObject
     readonly metadataVersion?: number | bigint
   }
-): Event => {
-  const { eventContext, metadataVersion = 1, ...rest } = event
-  return { ...rest, metadataVersion, encode: () => Either.right(eventContext) }
-}
+): Event => ({
+  ...event,
+  metadataVersion: event.metadataVersion ?? 1,
+  encode: () => Either.right(event.eventContext)
+})
 
 /**
  * One thing that is wrong with one event. `field` is the name of its column.
@@ -226,7 +227,8 @@ export const toRow = (
   if (!inRange)
     report("event_date_time", "must be a time from 1900-01-01 to 2299-12-31, which is what ClickHouse holds")
 
-  const eventId = Schema.decodeUnknownEither(EventId)(event.eventId ?? uuidV7({ msecs: defaults.nowMillis }))
+  // As both databases print it.
+  const eventId = Schema.decodeUnknownEither(EventId)(event.eventId?.toLowerCase() ?? uuidV7())
   if (Either.isLeft(eventId)) report("event_id", `must be a uuid, not ${JSON.stringify(event.eventId)}`)
 
   const version = toVersion(event.metadataVersion)
@@ -257,7 +259,7 @@ const toVersion = (version: number | bigint): bigint | undefined => {
 
 const nameProblem = (value: unknown): string | undefined => {
   if (typeof value !== "string") return `must be a string, not ${value === null ? "null" : typeof value}`
-  const characters = [...value].length
+  const characters = value.length <= MAX_NAME_CHARACTERS ? value.length : [...value].length
   if (characters === 0 || characters > MAX_NAME_CHARACTERS) {
     return `must have 1 to ${MAX_NAME_CHARACTERS} characters, not ${characters}`
   }
@@ -298,6 +300,10 @@ export const constraintIssues: Readonly<Record<string, { readonly field: string;
   event_context_must_not_exceed_1_mib: {
     field: "event_context",
     reason: `must not exceed ${MAX_CONTEXT_BYTES} bytes as Postgres writes JSON`
+  },
+  event_context_must_not_exceed_1000_levels: {
+    field: "event_context",
+    reason: "must not be nested deeper than 1000 levels"
   },
   metadata_version_must_not_be_negative: { field: "metadata_version", reason: "must not be negative" },
   event_date_time_must_be_from_1900_to_2299: { field: "event_date_time", reason: "must be from 1900 to 2299" },

@@ -16,6 +16,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Config from "./Config.ts"
 import { constraintIssues, type Event, type EventId, EventInvalid, EventIssue, type EventRow, toRow } from "./Event.ts"
 
@@ -79,12 +80,21 @@ const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
     return Arr.isNonEmptyArray(issues) ? new EventInvalid({ issues }) : Effect.succeed(rows)
   })
 
-/** The span as a W3C `traceparent`, version 00. https://www.w3.org/TR/trace-context/#traceparent-header */
+/**
+ * The span as a W3C `traceparent`, version 00: https://www.w3.org/TR/trace-context/#traceparent-header. Absent where its
+ * ids are not W3C's, as after a `b3` header, which Effect passes on as it came: no request may make publishing fail.
+ */
 const currentTraceparent = Effect.currentParentSpan.pipe(
-  Effect.map((span) => `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`),
+  Effect.map(({ sampled, spanId, traceId }) =>
+    // B3's short trace ids are W3C's with the zeros left out.
+    `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`.toLowerCase()
+  ),
+  Effect.filterOrFail((traceparent) => TRACEPARENT.test(traceparent)),
   Effect.option,
   Effect.map(Option.getOrNull)
 )
+
+const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/
 
 /** One statement however many events: arrays, because 65,535 parameters are the end of a VALUES list. */
 const insert = (
@@ -113,27 +123,22 @@ const insert = (
  */
 const jsonArray = (json: ReadonlyArray<string>): string => `{${JSON.stringify(json).slice(1, -1)}}`
 
-/** What only Postgres can know: a context may weigh more as it writes JSON, and nests deeper than its parser goes. */
+/** Not `pg.DatabaseError`: there may be two copies of pg. */
+const isCheckViolation = Schema.is(
+  Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.String })
+)
+
+/** What only Postgres can know: a context may weigh more as it writes JSON. */
 const refusedByPostgres = (
   { cause }: SqlError,
   rows: Arr.NonEmptyReadonlyArray<EventRow>
 ): EventInvalid | undefined => {
-  if (!(cause instanceof Error && "code" in cause)) return undefined
-  if (cause.code === "23514" && "constraint" in cause && "detail" in cause) {
-    const known = constraintIssues[String(cause.constraint)]
-    if (known === undefined) return undefined
-    const refused = rows.findIndex((row) => String(cause.detail).includes(row.eventId))
-    return issueAt(rows, Math.max(refused, 0), known.field, known.reason)
-  }
-  return cause.code === "54001" && rows.length === 1
-    ? issueAt(rows, 0, "event_context", "is nested deeper than Postgres parses JSON")
-    : undefined
+  if (!isCheckViolation(cause)) return undefined
+  const issue = constraintIssues[cause.constraint]
+  const index = rows.findIndex((row) => cause.detail.includes(row.eventId))
+  const row = rows[index]
+  return issue && row && new EventInvalid({ issues: [new EventIssue({ index, eventType: row.eventType, ...issue })] })
 }
-
-const issueAt = (rows: Arr.NonEmptyReadonlyArray<EventRow>, index: number, field: string, reason: string) =>
-  new EventInvalid({
-    issues: [new EventIssue({ index, eventType: rows[index]?.eventType ?? rows[0].eventType, field, reason })]
-  })
 
 /**
  * @since 0.1.0

@@ -4,14 +4,13 @@
  * `SqlClient.withTransaction` succeeds although Postgres rolled back when a failed statement inside was caught and
  * ignored (COMMIT of an aborted transaction answers ROLLBACK), and turns a failed COMMIT or a lost connection into a
  * defect. {@link transaction} makes each of them a {@link TransactionFailed}. It nests, in itself and in
- * `withTransaction`, through savepoints, and sends the same statements as `withTransaction`.
+ * `withTransaction`, through savepoints.
  *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -58,59 +57,6 @@ const explain = (cause: unknown): string => {
   return inner instanceof Error ? inner.message : String(inner)
 }
 
-/** SQLSTATE classes 08 and 57 mean that the server or the way to it is gone; no SQLSTATE at all means the same. */
-const connectionLost = ({ cause }: SqlError): boolean =>
-  !(Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && /^(?!08|57)[0-9A-Z]{5}$/.test(cause.code))
-
-const commit = (connection: Connection): Effect.Effect<void> =>
-  connection.executeRaw("COMMIT", []).pipe(
-    Effect.mapError(
-      (cause) =>
-        new TransactionFailed({
-          reason: connectionLost(cause) ? "ConnectionLost" : "CommitRefused",
-          committing: true,
-          cause
-        })
-    ),
-    // COMMIT of a transaction that Postgres has aborted succeeds, and says what it really did.
-    Effect.filterOrFail(
-      (result) => !(Predicate.hasProperty(result, "command") && result.command === "ROLLBACK"),
-      () => new TransactionFailed({ reason: "RolledBack", committing: false })
-    ),
-    Effect.asVoid,
-    Effect.orDie
-  )
-
-/** The savepoints open on each connection, by depth. */
-const openSavepoints = new WeakMap<Connection, Set<number>>()
-
-/** Two savepoints of one depth have one name: the second would undo the first, so it must not even be set. */
-const oneAtATime =
-  (connection: Connection, depth: number) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    Effect.acquireUseRelease(
-      Effect.suspend(() => {
-        const open = openSavepoints.get(connection) ?? new Set()
-        if (open.has(depth)) return new TransactionFailed({ reason: "ConcurrentSavepoints", committing: false })
-        openSavepoints.set(connection, open.add(depth))
-        return Effect.succeed(open)
-      }),
-      () => effect,
-      (open) => Effect.sync(() => open.delete(depth))
-    )
-
-/** Postgres refuses this when a statement since the savepoint has failed. */
-const release = (connection: Connection, depth: number) =>
-  Effect.mapError(
-    connection.executeRaw(`RELEASE SAVEPOINT effect_sql_${depth}`, []),
-    (cause) =>
-      new TransactionFailed({
-        reason: connectionLost(cause) ? "ConnectionLost" : "RolledBack",
-        committing: false,
-        cause
-      })
-  )
-
 /**
  * Runs `effect` in a transaction: if it succeeds, its statements were committed; if it fails, dies or is interrupted,
  * none was. Inside another transaction it is a savepoint of that one.
@@ -134,36 +80,128 @@ const release = (connection: Connection, depth: number) =>
 export const transaction = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SqlError | TransactionFailed, R | SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) =>
-    Effect.contextWithEffect((outer: Context.Context<R>) =>
-      Option.match(Context.getOption(outer, SqlClient.TransactionConnection), {
-        onNone: () => withTransaction(sql)(effect),
-        onSome: ([connection, parentDepth]) => {
-          const depth = parentDepth + 1
-          return withTransaction(sql)(Effect.zipLeft(effect, release(connection, depth))).pipe(
-            oneAtATime(connection, depth)
-          )
-        }
+  Effect.serviceOption(SqlClient.TransactionConnection).pipe(
+    Effect.flatMap(
+      Option.match({
+        onNone: () => outermost(effect),
+        onSome: ([connection, depth]) => nested(connection, depth + 1, effect)
       })
-    )
-  ).pipe(
-    Effect.catchSomeDefect((defect) =>
-      defect instanceof TransactionFailed ? Option.some(Effect.fail(defect)) : Option.none()
+    ),
+    Effect.withSpan("sql.transaction", { kind: "client", attributes: { "db.system.name": "postgresql" } })
+  )
+
+const outermost = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.acquireUseRelease(
+    reserve,
+    ({ connection }) =>
+      between(connection, 0, effect, {
+        begin: connection.executeRaw("BEGIN", []),
+        end: commit(connection),
+        undo: connection.executeRaw("ROLLBACK", [])
+      }),
+    ({ scope }, exit) => Scope.close(scope, exit)
+  )
+
+/** A connection in a scope of its own: `effect` may have a scope that lives longer than its transaction. */
+const reserve = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const scope = yield* Scope.make()
+  return { scope, connection: yield* Scope.extend(sql.reserve, scope) }
+})
+
+const nested = <A, E, R>(connection: Connection, depth: number, effect: Effect.Effect<A, E, R>) => {
+  // The name that `withTransaction` gives it.
+  const savepoint = `SAVEPOINT effect_sql_${depth}`
+  return Effect.acquireUseRelease(
+    claim(connection, depth),
+    () =>
+      between(connection, depth, effect, {
+        begin: connection.executeRaw(savepoint, []),
+        end: release(connection, savepoint),
+        undo: connection.executeRaw(`ROLLBACK TO ${savepoint}; RELEASE ${savepoint}`, [])
+      }),
+    (open) => Effect.sync(() => open.delete(depth))
+  )
+}
+
+/** The savepoints open on each connection, by depth. */
+const openSavepoints = new WeakMap<Connection, Set<number>>()
+
+/** Two savepoints of one depth have one name: the second would undo the first, so it must not even be set. */
+const claim = (connection: Connection, depth: number): Effect.Effect<Set<number>, TransactionFailed> =>
+  Effect.suspend(() => {
+    const open = openSavepoints.get(connection) ?? new Set()
+    if (open.has(depth)) return new TransactionFailed({ reason: "ConcurrentSavepoints", committing: false })
+    openSavepoints.set(connection, open.add(depth))
+    return Effect.succeed(open)
+  })
+
+/**
+ * Runs `effect` on the connection between `begin` and `end`, or `undo` where either of the last two fails. Not where
+ * `begin` does: what `undo` rolls back to would be a savepoint from before.
+ */
+const between = <A, E, R, E2>(
+  connection: Connection,
+  depth: number,
+  effect: Effect.Effect<A, E, R>,
+  {
+    begin,
+    end,
+    undo
+  }: {
+    readonly begin: Effect.Effect<unknown, SqlError>
+    readonly end: Effect.Effect<unknown, E2>
+    readonly undo: Effect.Effect<unknown, SqlError>
+  }
+): Effect.Effect<A, E | E2 | SqlError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.zipRight(
+      begin,
+      effect.pipe(
+        Effect.provideService(SqlClient.TransactionConnection, [connection, depth]),
+        restore,
+        Effect.zipLeft(end),
+        // If this cannot be said any more, the connection is gone, and Postgres has rolled back by itself.
+        Effect.onError(() => Effect.ignore(undo))
+      )
     )
   )
 
-const withTransaction = (sql: SqlClient.SqlClient) =>
-  SqlClient.makeWithTransaction({
-    transactionTag: SqlClient.TransactionConnection,
-    spanAttributes: [["db.system.name", "postgresql"]],
-    acquireConnection: Effect.flatMap(Scope.make(), (scope) =>
-      Effect.map(Scope.extend(sql.reserve, scope), (connection) => [scope, connection] as const)
+const commit = (connection: Connection): Effect.Effect<unknown, TransactionFailed> =>
+  connection.executeRaw("COMMIT", []).pipe(
+    Effect.mapError(
+      (cause) =>
+        new TransactionFailed({
+          reason: connectionLost(cause) ? "ConnectionLost" : "CommitRefused",
+          committing: true,
+          cause
+        })
     ),
-    begin: (connection) => connection.executeRaw("BEGIN", []),
-    savepoint: (connection, depth) => connection.executeRaw(`SAVEPOINT effect_sql_${depth}`, []),
-    commit,
-    // If this cannot be said any more, the connection is gone, and Postgres has rolled back by itself.
-    rollback: (connection) => Effect.ignore(connection.executeRaw("ROLLBACK", [])),
-    rollbackSavepoint: (connection, depth) =>
-      Effect.ignore(connection.executeRaw(`ROLLBACK TO SAVEPOINT effect_sql_${depth}`, []))
-  })
+    // COMMIT of a transaction that Postgres has aborted succeeds, and says what it really did.
+    Effect.filterOrFail(
+      (result) => !(Predicate.hasProperty(result, "command") && result.command === "ROLLBACK"),
+      () => new TransactionFailed({ reason: "RolledBack", committing: false })
+    )
+  )
+
+/** Postgres refuses this when a statement since the savepoint has failed. */
+const release = (connection: Connection, savepoint: string): Effect.Effect<unknown, TransactionFailed> =>
+  Effect.mapError(
+    connection.executeRaw(`RELEASE ${savepoint}`, []),
+    (cause) =>
+      new TransactionFailed({
+        reason: connectionLost(cause) ? "ConnectionLost" : "RolledBack",
+        committing: false,
+        cause
+      })
+  )
+
+/** Whether the server, or the way to it, is gone: it said so with its last words, or the error is not from it at all. */
+const connectionLost = ({ cause }: SqlError): boolean =>
+  !(Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && SQLSTATE.test(cause.code)) ||
+  LAST_WORDS.test(cause.code)
+
+/** Not EPIPE and its like. */
+const SQLSTATE = /^[0-9FHPX][0-9A-Z]{4}$/
+/** Connection exceptions, shutdowns, and the time-outs that end a session. */
+const LAST_WORDS = /^(08...|57P..|25P03|25P04)$/

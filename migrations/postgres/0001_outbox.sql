@@ -64,7 +64,7 @@ CREATE TABLE outbox.event (
   CONSTRAINT event_date_time_must_be_from_1900_to_2299 CHECK (
     event_date_time >= '1900-01-01 00:00:00+00' AND event_date_time < '2300-01-01 00:00:00+00'
   ),
-  -- One regular expression would say the same, and cost more than the rest of the row's INSERT together (4.5 us, not 0.4).
+  -- One regular expression would say the same, but at 4.5 us, not 0.4, it would be a third of what the whole row costs.
   CONSTRAINT traceparent_must_be_w3c_trace_context CHECK (
     traceparent LIKE '__-________________________________-________________-__'
     AND char_length(replace(traceparent, '-', '')) = 52
