@@ -49,10 +49,10 @@ export class Batch extends Schema.Class<Batch>("Batch")({
   firstEventDateTime: Timestamp,
   lastEventDateTime: Timestamp,
   /** When its oldest event was published. */
-  firstPublishedAt: Schema.DateFromSelf,
+  firstPublishedAt: Schema.DateFromNumber,
   /** Of up to 32 of its events. */
   traceparents: Schema.Array(Schema.String),
-  sealedAt: Schema.DateFromSelf
+  sealedAt: Schema.DateFromNumber
 }) {}
 
 /**

@@ -16,12 +16,26 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { ClickHouse, type Settings } from "./ClickHouse.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import { SinkError } from "./SinkError.ts"
+
+/**
+ * A token is forgotten when it is beyond one of these.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeduplicationWindow {
+  /** An insert makes a part for each month that it has events of. */
+  readonly parts: number
+  /** Infinite unless the table is replicated. */
+  readonly age: Duration.Duration
+}
 
 /**
  * @since 0.1.0
@@ -40,8 +54,8 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
       batch: Batch,
       eventIds: ReadonlyArray<EventId>
     ) => Effect.Effect<ReadonlyArray<EventId>, SinkError>
-    /** How many inserts back the table remembers tokens. */
-    readonly deduplicationWindow: Effect.Effect<number, SinkError>
+    /** How far back the table remembers tokens. */
+    readonly deduplicationWindow: Effect.Effect<DeduplicationWindow, SinkError>
     /** Whether an insert under the token is running on the server. */
     readonly isInserting: (token: string) => Effect.Effect<boolean, SinkError>
   }
@@ -62,6 +76,9 @@ const INSERT_SETTINGS: Settings = {
   // Strings inside the JSON that look like dates stay the strings they are.
   input_format_try_infer_datetimes: 0,
   input_format_try_infer_dates: 0,
+  // So do booleans beside numbers or strings in an array.
+  input_format_json_read_bools_as_numbers: 0,
+  input_format_json_read_bools_as_strings: 0,
   // {"a.b": 1} and {"a": {"b": 1}} stay different.
   json_type_escape_dots_in_keys: 1,
   // The answer is the final one.
@@ -141,35 +158,59 @@ export const make = (
   })
 
 /** A table without a window would accept every repeated batch once more, so it is refused. */
-const readDeduplicationWindow = (clickHouse: typeof ClickHouse.Service, table: string) =>
+const readDeduplicationWindow = (
+  clickHouse: typeof ClickHouse.Service,
+  table: string
+): Effect.Effect<DeduplicationWindow, SinkError> =>
   clickHouse
     .query(
-      "SELECT engine, engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
-      {
-        table
-      }
+      `SELECT
+         engine,
+         engine_full,
+         (SELECT groupArray((name, value)) FROM system.merge_tree_settings WHERE name LIKE 'non_replicated_dedup%'),
+         (SELECT groupArray((name, value)) FROM system.replicated_merge_tree_settings WHERE name LIKE 'replicated_dedup%'),
+         (SELECT any(value) FROM system.settings WHERE name = 'deduplicate_insert')
+       FROM system.tables
+       WHERE database = currentDatabase() AND name = {table:String}`,
+      { table }
     )
     .pipe(
-      Effect.flatMap(([row]) => {
-        if (row === undefined) {
+      Effect.flatMap((rows) => Effect.orDie(Schema.decodeUnknown(Tables)(rows))),
+      Effect.flatMap(([found]) => {
+        if (found === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine, definition] = row.map(String)
-        const replicated = /^(Replicated|Shared)/.test(engine ?? "")
-        const setting = replicated ? "replicated_deduplication_window" : "non_replicated_deduplication_window"
-        const size = new RegExp(`\\b${setting} = (\\d+)`).exec(definition ?? "")?.[1]
-        const window = Number(size ?? (replicated ? REPLICATED_DEFAULT : 0))
-        return window > 0
-          ? Effect.succeed(window)
-          : misconfigured(
-              `Table ${table} (${engine}) does not de-duplicate inserts. Run: ALTER TABLE ${table} MODIFY SETTING ${setting} = 10000`
-            )
+        const [engine, definition, plain, replicated, deduplicateInsert] = found
+        const isReplicated = /^(Replicated|Shared)/.test(engine)
+        // What the table sets, or else the server.
+        const read = (setting: string): number =>
+          Number(
+            new RegExp(`\\b${setting} = (\\d+)`).exec(definition)?.[1] ??
+              [...plain, ...replicated].find(([name]) => name === setting)?.[1] ??
+              0
+          )
+        const setting = isReplicated ? "replicated_deduplication_window" : "non_replicated_deduplication_window"
+        const parts = read(setting)
+        if (parts === 0) {
+          return misconfigured(
+            `Table ${table} (${engine}) does not de-duplicate inserts. Run: ALTER TABLE ${table} MODIFY SETTING ${setting} = 10000`
+          )
+        }
+        if (deduplicateInsert === "disable") {
+          return misconfigured(
+            "The profile of ClickHouse's user sets deduplicate_insert = 'disable', so that a repeated insert would double its rows. Set it to 'enable'"
+          )
+        }
+        const age = isReplicated ? Duration.seconds(read("replicated_deduplication_window_seconds")) : Duration.infinity
+        return Effect.succeed({ parts, age })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
     )
 
-/** The smallest default that a release of ClickHouse has had for `replicated_deduplication_window`. */
-const REPLICATED_DEFAULT = 100
+const SettingValues = Schema.Array(Schema.Tuple(Schema.String, Schema.String))
+const Tables = Schema.Array(
+  Schema.Tuple(Schema.String, Schema.String, SettingValues, SettingValues, Schema.NullOr(Schema.String))
+)
 
 const misconfigured = (reason: string) => new SinkError({ errorClass: "configuration", reason, settled: true })
 

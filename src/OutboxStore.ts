@@ -24,14 +24,30 @@ import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
 import * as Leases from "./OutboxStore/lease.ts"
-import type { BatchChanged, ForeignCluster, LeaseLost, NotMigrated, Position, Sealed } from "./OutboxStore/model.ts"
+import type {
+  BatchChanged,
+  ForeignCluster,
+  LeaseLost,
+  NotMigrated,
+  Position,
+  Sealed,
+  SinceFirstAttempt
+} from "./OutboxStore/model.ts"
 import * as Reading from "./OutboxStore/read.ts"
 import * as Sealing from "./OutboxStore/seal.ts"
 import * as Status from "./OutboxStore/status.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 
-export { BatchChanged, ForeignCluster, LeaseLost, NotMigrated, type Position, Sealed } from "./OutboxStore/model.ts"
+export {
+  BatchChanged,
+  ForeignCluster,
+  LeaseLost,
+  NotMigrated,
+  type Position,
+  Sealed,
+  type SinceFirstAttempt
+} from "./OutboxStore/model.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { OutboxStatus } from "./OutboxStore/status.ts"
 
@@ -53,8 +69,8 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
-    /** How many batches were delivered since this one was first tried, this one's own attempts included. */
-    readonly insertsSince: (lease: Lease) => Effect.Effect<number, SqlError>
+    /** What has happened since the batch was first tried, this attempt included. */
+    readonly sinceFirstAttempt: (lease: Lease) => Effect.Effect<SinceFirstAttempt, SqlError>
     /** The batch as TabSeparated rows of `event_log`: the same bytes each time. Fails rather than end early. */
     readonly read: (batch: Batch) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
     /** Those of the batch's events that a repair sends again, in the same format. */
@@ -96,7 +112,7 @@ export const make = (
       seal: Sealing.seal(sql, config),
       lease: Leases.lease(sql, config),
       renew: Leases.renew(sql, config),
-      insertsSince: Leases.insertsSince(sql),
+      sinceFirstAttempt: Leases.sinceFirstAttempt(sql),
       read: Reading.read(postgres),
       readRepair: Reading.readRepair(postgres),
       eventIds: Reading.eventIds(sql),

@@ -61,8 +61,6 @@ const openTransaction = Effect.gen(function* () {
   return { eventId, commit: Effect.zipRight(Deferred.succeed(mayCommit, undefined), Fiber.join(fiber)) }
 })
 
-const fresh = (variables: Readonly<Record<string, string>>) => Effect.provide(Environment.layer(variables))
-
 layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServices: true })("Sealing", (it) => {
   describe("of concurrent transactions", () => {
     /** A transaction of up to 20 events, with savepoints, pauses and failures at random. Its committed events. */
@@ -72,13 +70,19 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
       const some = Effect.flatMap(Random.nextIntBetween(1, 6), publishMany).pipe(Effect.zipLeft(pause))
       const inSavepoint = Effect.zipLeft(some, givesUp).pipe(
         transaction,
-        Effect.catchIf((error) => error === "gave up", () => Effect.succeed([]))
+        Effect.catchIf(
+          (error) => error === "gave up",
+          () => Effect.succeed([])
+        )
       )
       return yield* Effect.all([some, inSavepoint, some, inSavepoint]).pipe(
         Effect.zipLeft(Effect.zipRight(pause, givesUp)),
         Effect.map(Arr.flatten),
         transaction,
-        Effect.catchIf((error) => error === "gave up", () => Effect.succeed([]))
+        Effect.catchIf(
+          (error) => error === "gave up",
+          () => Effect.succeed([])
+        )
       )
     })
 
@@ -111,12 +115,12 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
           concurrency: "unbounded"
         })
         expect((yield* eventIds(sealed.flat(2))).sort()).toEqual([...ids].sort())
-      }).pipe(fresh({ OUTBOX_BATCH_EVENTS: "7" }))
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "7" }))
     )
   })
 
   describe("beside a long transaction", () => {
-    it.scoped("others are delivered while it is open; what it published first is delivered when it commits last", () =>
+    it.effect("others are delivered while it is open; what it published first is delivered when it commits last", () =>
       Effect.gen(function* () {
         const long = yield* openTransaction
         const others = yield* publishMany(3)
@@ -125,19 +129,23 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* long.commit
         yield* Relay.drain
         expect((yield* eventLog).map((row) => row.eventId)).toEqual([long.eventId, ...others])
-      }).pipe(fresh({}))
+      }).pipe(Environment.fresh({}))
     )
 
-    it.scoped("nobody waits for one in another database of the cluster", () =>
+    it.effect("nobody waits for one in another database of the cluster", () =>
       Effect.gen(function* () {
-        const elsewhere = yield* Effect.provide(openTransaction, Environment.layer())
-        const sql = yield* SqlClient.SqlClient
-        const published = yield* publishMany(3)
-        const [oldest] = yield* sql`SELECT pg_snapshot_xmin(pg_current_snapshot()) < min(tx_id) AS open FROM outbox.event`
-        expect(oldest).toEqual({ open: true })
-        expect(yield* eventIds(yield* sealAll)).toEqual(published)
+        const elsewhere = yield* openTransaction
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const published = yield* publishMany(3)
+          const [oldest] = yield* sql`
+            SELECT pg_snapshot_xmin(pg_current_snapshot()) < min(tx_id) AS "isOpen" FROM outbox.event
+          `
+          expect(oldest).toEqual({ isOpen: true })
+          expect(yield* eventIds(yield* sealAll)).toEqual(published)
+        }).pipe(Environment.fresh({}))
         yield* elsewhere.commit
-      }).pipe(fresh({}))
+      })
     )
   })
 
@@ -155,7 +163,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         const batches = yield* sealAll
         expect(sizes(batches)).toEqual([60_000, 60_000, 60_000, 20_000])
         expect(yield* eventIds(batches)).toEqual(published.map(({ id }) => id))
-      }).pipe(fresh({ OUTBOX_BATCH_EVENTS: "60000" }))
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "60000" }))
     )
 
     it.effect("that are full by events or by bytes, whichever comes first", () =>
@@ -176,7 +184,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
             greedily(weights, batchEvents, batchBytes)
           )
         }
-      }).pipe(fresh({}))
+      }).pipe(Environment.fresh({}))
     )
 
     it.effect("of one event that is larger than the limit, alone", () =>
@@ -186,7 +194,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         const batches = yield* sealAll
         expect(sizes(batches)).toEqual([1, 1, 1])
         expect(yield* eventIds(batches)).toEqual(ids)
-      }).pipe(fresh({ OUTBOX_BATCH_BYTES: "1000" }))
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_BYTES: "1000" }))
     )
   })
 
@@ -208,7 +216,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* within.commit
         yield* sealAll
         expect(yield* bytes(batch)).toBe(first)
-      }).pipe(fresh({}))
+      }).pipe(Environment.fresh({}))
     )
   })
 
@@ -226,7 +234,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         const sealed = yield* store.seal()
         expect(sealed._tag).toBe("Batch")
         expect(Sealed.$is("Batch")(sealed) && sealed.batch.eventCount).toBe(2)
-      }).pipe(fresh({ OUTBOX_LINGER: "400 millis" }))
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "400 millis" }))
     )
 
     it.effect("but not once a batch is full", () =>
@@ -236,13 +244,13 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         expect((yield* store.seal())._tag).toBe("Batch")
         yield* publishMany(2)
         expect((yield* store.seal())._tag).toBe("Waiting")
-      }).pipe(fresh({ OUTBOX_LINGER: "1 hour", OUTBOX_BATCH_EVENTS: "3" }))
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "1 hour", OUTBOX_BATCH_EVENTS: "3" }))
     )
 
-    it.scoped("so that a trickle of events makes one batch per linger, and each event is delivered soon", () =>
+    it.effect("so that a trickle of events makes one batch per linger, and each event is delivered soon", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
-        yield* Relay.start
+        yield* Relay.start()
         yield* Effect.repeatN(Effect.zipLeft(publishMany(1), Effect.sleep("15 millis")), 99)
         const [time] = yield* sql<{ ms: number }>`
           SELECT extract(epoch FROM clock_timestamp() - min(published_at)) * 1000 AS ms FROM outbox.event
@@ -257,7 +265,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         expect(batches?.count).toBeGreaterThan(3)
         expect(batches?.count).toBeLessThanOrEqual(Math.ceil((time?.ms ?? 0) / 300) + 1)
         expect(batches?.slowest).toBeLessThan(1_500)
-      }).pipe(fresh({ OUTBOX_LINGER: "300 millis" }))
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "300 millis" }))
     )
   })
 })

@@ -11,7 +11,7 @@ import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
-import { LeaseLost } from "./model.ts"
+import { LeaseLost, type SinceFirstAttempt } from "./model.ts"
 
 const LeaseRow = Schema.Struct({
   leaseId: Schema.UUID,
@@ -94,16 +94,33 @@ export const renew =
       RETURNING id
     `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid)
 
-export const insertsSince =
+export const sinceFirstAttempt =
   (sql: SqlClient.SqlClient) =>
-  ({ attempt, batch }: Lease): Effect.Effect<number, SqlError> =>
+  ({ attempt, batch }: Lease): Effect.Effect<SinceFirstAttempt, SqlError> => {
+    const month = (timestamp: string) =>
+      `(12 * extract(year FROM ${timestamp} AT TIME ZONE 'UTC') + extract(month FROM ${timestamp} AT TIME ZONE 'UTC'))`
+    const parts = sql.literal(
+      `least(event_count, 1 + ${month("last_event_date_time")} - ${month("first_event_date_time")})`
+    )
     // An index range of the manifest, and asked only when a batch is in doubt.
-    sql<{ inserts: number }>`
-      SELECT count(*)::integer AS inserts
-      FROM outbox.batch
-      WHERE state = 'delivered'
-        AND delivered_at >= (SELECT first_attempt_at FROM outbox.batch WHERE id = ${batch.id})
-    `.pipe(Effect.map(([row]) => (row?.inserts ?? 0) + attempt))
+    return sql<{ parts: number; millis: number }>`
+      WITH own AS (
+        SELECT first_attempt_at, ${parts} AS parts FROM outbox.batch WHERE id = ${batch.id}
+      ),
+      others AS (
+        SELECT coalesce(sum(${parts} * CASE WHEN repair_token IS NULL THEN 1 ELSE 2 END), 0) AS parts
+        FROM outbox.batch
+        WHERE state = 'delivered' AND delivered_at >= (SELECT first_attempt_at FROM own)
+      )
+      SELECT
+        (others.parts + own.parts * ${attempt})::float8 AS parts,
+        (extract(epoch FROM clock_timestamp() - own.first_attempt_at) * 1000)::float8 AS millis
+      FROM own, others
+    `.pipe(
+      Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
+      Effect.map(({ millis, parts }) => ({ parts, elapsed: Duration.millis(millis) }))
+    )
+  }
 
 export const planRepair =
   (sql: SqlClient.SqlClient) =>

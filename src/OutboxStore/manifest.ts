@@ -4,6 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Batch } from "../Batch.ts"
 
+/** A time as milliseconds since 1970: how Postgres prints a timestamp depends on the database's DateStyle. */
+export const millis = (timestamp: string): string => `floor(extract(epoch FROM ${timestamp}) * 1000)::float8`
+
 /** The immutable columns under the names of {@link Batch}'s fields. Timestamps that ClickHouse compares stay text. */
 export const batchColumns = (sql: SqlClient.SqlClient) =>
   sql.literal(`
@@ -20,9 +23,9 @@ export const batchColumns = (sql: SqlClient.SqlClient) =>
   batch.event_types AS "eventTypes",
   to_char(batch.first_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "firstEventDateTime",
   to_char(batch.last_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "lastEventDateTime",
-  batch.first_published_at AS "firstPublishedAt",
+  ${millis("batch.first_published_at")} AS "firstPublishedAt",
   batch.traceparents AS "traceparents",
-  batch.sealed_at AS "sealedAt"
+  ${millis("batch.sealed_at")} AS "sealedAt"
 `)
 
 /** The manifest is ours and its columns are typed, so a row that does not decode is a defect. */

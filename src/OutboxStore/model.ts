@@ -93,3 +93,15 @@ export interface Position {
   /** Ids given to batches. */
   readonly batches: number
 }
+
+/**
+ * What may have made ClickHouse forget a batch's token.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SinceFirstAttempt {
+  /** At most so many parts were inserted, this batch's own included: ClickHouse stores one, and its token, per month. */
+  readonly parts: number
+  readonly elapsed: Duration.Duration
+}

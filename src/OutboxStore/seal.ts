@@ -1,10 +1,11 @@
 /** Cutting committed events into batches. docs/architecture.md#windows argues why nothing is skipped or doubled. */
-import type * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Config from "../Config.ts"
+import { transaction } from "../Transaction.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
@@ -28,7 +29,9 @@ export const seal =
       if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
       return Sealed.Waiting({ dueIn: Duration.millis(Math.max(cut.waitingFor, 0)) })
     }).pipe(
-      sql.withTransaction,
+      transaction,
+      Effect.catchTag("TransactionFailed", (cause) => new SqlError({ cause, message: cause.message })),
+      Effect.provideService(SqlClient.SqlClient, sql),
       Effect.tap((sealed) => (sealed._tag === "Batch" ? logSealed(sealed.batch) : Effect.void)),
       Effect.withSpan("OutboxStore.seal")
     )

@@ -4,6 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { millis } from "./manifest.ts"
 
 const Count = Schema.NumberFromString
 
@@ -20,7 +21,7 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   unsealed: Count,
   /** Batches by the states of `outbox.batch_status`. */
   batches: Schema.Struct({ sealed: Count, leased: Count, retrying: Count, held: Count, delivered: Count }),
-  lastDeliveredAt: Schema.NullOr(Schema.DateFromSelf),
+  lastDeliveredAt: Schema.NullOr(Schema.DateFromNumber),
   /** Of the oldest batch that is not getting through. */
   lastError: Schema.NullOr(
     Schema.Struct({
@@ -81,7 +82,9 @@ export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, Sq
         FROM unnest('{sealed,leased,retrying,held,delivered}'::text[]) AS name
         LEFT JOIN states ON states.state = name
       ) AS batches,
-      (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered') AS "lastDeliveredAt",
+      (
+        SELECT ${sql.literal(millis("max(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
+      ) AS "lastDeliveredAt",
       (
         SELECT jsonb_build_object(
           'batchId', id::text, 'errorClass', error_class, 'code', error_code,

@@ -119,12 +119,14 @@ const settleDoubt = (lease: Lease) =>
     yield* sink.insert(repair.token, store.readRepair(batch, repair))
   })
 
-/** Half of the window, because others may insert into the table too. */
+/** Up to half of the window, because others may insert into the table too. */
 const tokenIsRemembered = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
-    return (yield* store.insertsSince(lease)) < (yield* sink.deduplicationWindow) / 2
+    const { elapsed, parts } = yield* store.sinceFirstAttempt(lease)
+    const window = yield* sink.deduplicationWindow
+    return parts < window.parts / 2 && Duration.lessThan(elapsed, Duration.times(window.age, 0.5))
   })
 
 const noInsertRuns = (token: string) =>

@@ -84,6 +84,12 @@ export const layer = (overrides: Readonly<Record<string, string>> = {}) =>
     Effect.map(acquireDatabases(overrides), (variables) => Layer.provideMerge(migrateClickHouse, services(variables)))
   )
 
+/** Runs a test on databases of its own, that nothing it does can spoil for another. */
+export const fresh =
+  (overrides: Readonly<Record<string, string>> = {}) =>
+  <A, E, R>(test: Effect.Effect<A, E, R>) =>
+    Effect.provide(Effect.scoped(test), layer(overrides))
+
 /** The same databases, but services and connections of its own: as another program has them. */
 export const another = (overrides: Readonly<Record<string, string>> = {}) =>
   Layer.unwrapEffect(Effect.map(Environment, (variables) => services({ ...variables, ...overrides })))

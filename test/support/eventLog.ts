@@ -9,7 +9,9 @@ export const eventLog = Effect.flatMap(ClickHouse, (clickHouse) =>
       toString(event_id), event_type, toString(event_date_time), environment, toJSONString(event_context),
       toString(metadata_version), trace_id
     FROM event_log
-    ORDER BY event_id
+    ORDER BY toString(event_id)
+    -- So that a dot in a key is printed as one.
+    SETTINGS json_type_escape_dots_in_keys = 1
   `)
 ).pipe(
   Effect.map((rows) =>

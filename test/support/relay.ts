@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Config from "../../src/Config.ts"
 import * as OutboxStore from "../../src/OutboxStore.ts"
 import * as Relay from "../../src/Relay.ts"
-import { Environment } from "./environment.ts"
+import { another, Environment } from "./environment.ts"
 
 const relay = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) =>
   Relay.make({ ...relay, ...outbox })
@@ -26,8 +26,9 @@ export const drain = Effect.flatMap(relay, ({ drain }) => drain).pipe(
   Effect.flatten
 )
 
-/** A relay that runs until the scope closes, or until the fiber is interrupted. */
-export const start = Effect.flatMap(relay, ({ run }) => Effect.forkScoped(run))
+/** A relay with connections of its own, until the scope closes or the fiber is interrupted. */
+export const start = (overrides: Readonly<Record<string, string>> = {}) =>
+  Effect.flatMap(relay, ({ run }) => run).pipe(Effect.provide(another(overrides)), Effect.forkScoped)
 
 export interface RelayProcess {
   readonly pid: number

@@ -1,0 +1,331 @@
+/** Delivery: whatever breaks, every committed event arrives, and arrives once. */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import { describe, expect, layer } from "@effect/vitest"
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Stream from "effect/Stream"
+import type { Lease } from "../src/Batch.ts"
+import { ClickHouse } from "../src/ClickHouse.ts"
+import { ClickHouseSink } from "../src/ClickHouseSink.ts"
+import * as Event from "../src/Event.ts"
+import * as EventPublisher from "../src/EventPublisher.ts"
+import { type BatchChanged, OutboxStore } from "../src/OutboxStore.ts"
+import { SinkError } from "../src/SinkError.ts"
+import * as Environment from "./support/environment.ts"
+import { counts } from "./support/eventLog.ts"
+import * as Acknowledgements from "./support/holdAcknowledgements.ts"
+import * as Proxy from "./support/proxy.ts"
+import * as Relay from "./support/relay.ts"
+import { until } from "./support/wait.ts"
+
+const publish = (count: number) =>
+  EventPublisher.publishAll(
+    Arr.makeBy(count, (n) => Event.make({ eventType: "delivery_tested", eventContext: { n, text: "x".repeat(100) } }))
+  )
+
+/** Waits for the relays that run: they are to do it without help. */
+const arrived = (events: number) => until(counts, ({ rows }) => rows >= events, "20 seconds")
+
+/** Everything that was published is there, once, and the outbox is empty. */
+const expectDelivered = (events: number) =>
+  Effect.gen(function* () {
+    yield* Relay.drain
+    expect(yield* counts).toEqual({ rows: events, events })
+  })
+
+layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
+  describe("when connections to Postgres break", () => {
+    const postgresProxy = Effect.flatMap(Environment.Environment, ({ DATABASE_URL }) => Proxy.make(DATABASE_URL ?? ""))
+
+    it.effect("again and again, the relay carries on by itself", () =>
+      Effect.gen(function* () {
+        const proxy = yield* postgresProxy
+        const relay = yield* Relay.start({ DATABASE_URL: proxy.url })
+        const interference = yield* Effect.fork(Effect.forever(Effect.delay(proxy.cut, "30 millis")))
+        yield* Effect.repeatN(Effect.zipRight(publish(100), Effect.sleep("20 millis")), 49)
+        yield* Fiber.interrupt(interference)
+        expect(yield* Fiber.poll(relay)).toEqual(Option.none())
+        yield* arrived(5_000)
+        yield* expectDelivered(5_000)
+      }).pipe(
+        Environment.fresh({ OUTBOX_LINGER: "50 millis", OUTBOX_LEASE: "1 second", OUTBOX_RETRY_BASE: "20 millis" })
+      )
+    )
+  })
+
+  describe("when a relay dies", () => {
+    it.effect("by SIGKILL between ClickHouse's yes and the acknowledgement, another delivers nothing twice", () =>
+      Effect.gen(function* () {
+        const acknowledgements = yield* Acknowledgements.make
+        const relay = yield* Relay.startProcess({ OUTBOX_LEASE: "1 second" })
+        yield* publish(1_000)
+        yield* acknowledgements.arrived(1)
+        expect(yield* counts).toEqual({ rows: 1_000, events: 1_000 })
+        yield* relay.kill("SIGKILL")
+        expect(yield* relay.ended).toBe("SIGKILL")
+        yield* acknowledgements.breakOff
+        yield* acknowledgements.release
+        expect(yield* batches).toMatchObject([{ state: "pending", attempts: 1 }])
+
+        yield* expectDelivered(1_000)
+        expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 2 }])
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+
+    it.effect("by SIGKILL at any moment, again and again, every event arrives once", () =>
+      Effect.gen(function* () {
+        const killing = yield* Effect.fork(
+          Effect.repeatN(
+            Effect.scoped(
+              Effect.gen(function* () {
+                const relay = yield* Relay.startProcess()
+                yield* until(works(relay), (begun) => begun)
+                yield* Effect.flatMap(Random.nextIntBetween(0, 500), Effect.sleep)
+              })
+            ),
+            4
+          )
+        )
+        const publishing = Effect.zipRight(publish(100), Effect.sleep("50 millis")).pipe(
+          Effect.repeat({ until: () => Effect.map(Fiber.poll(killing), Option.isSome) })
+        )
+        yield* publishing
+        yield* Fiber.join(killing)
+        const [published] = yield* (yield* SqlClient.SqlClient)<{ count: number }>`
+          SELECT count(*)::integer AS count FROM outbox.event
+        `
+        yield* expectDelivered(published?.count ?? 0)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "20 millis", OUTBOX_LEASE: "500 millis", OUTBOX_BATCH_EVENTS: "200" }))
+    )
+
+    it.effect("its lease keeps others away until it runs out; then one of them repeats the identical batch", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        const sink = yield* ClickHouseSink
+        yield* publish(100)
+        yield* store.seal({ flush: true })
+        const { batch } = Option.getOrThrow(yield* store.lease("a worker that dies"))
+        yield* sink.insert(batch.token, store.read(batch))
+        expect(yield* store.lease("too early")).toEqual(Option.none())
+        const taken = yield* until(store.lease("another"), Option.isSome, "3 seconds")
+        expect(Option.getOrThrow(taken)).toMatchObject({ batch, inDoubt: true, expired: true, attempt: 2 })
+        yield* expectDelivered(100)
+      }).pipe(Environment.fresh({ OUTBOX_LEASE: "400 millis" }))
+    )
+  })
+
+  describe("by several relays", () => {
+    it.effect("is shared between them, and each event arrives once", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const acknowledgements = yield* Acknowledgements.make
+        yield* publish(4_000)
+        yield* Relay.startProcess()
+        yield* Relay.startProcess()
+        yield* acknowledgements.arrived(2 * 2)
+        yield* acknowledgements.release
+        yield* arrived(4_000)
+        yield* expectDelivered(4_000)
+        const holders = yield* sql<{ relay: string; batches: number }>`
+          SELECT split_part(lease_holder, '/', 2) AS relay, count(*)::integer AS batches
+          FROM outbox.batch GROUP BY 1
+        `
+        expect(holders).toHaveLength(2)
+        expect(yield* batches).toHaveLength(40)
+        expect((yield* batches).every(({ attempts }) => attempts === 1)).toBe(true)
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
+    )
+  })
+
+  describe("when an attempt is in doubt", () => {
+    it.effect("because the answer to its insert was lost, it is repeated and changes nothing", () =>
+      Effect.gen(function* () {
+        const proxy = yield* clickHouseProxy
+        yield* proxy.cutNext(({ from, request }) => (from === "server" && isInsert(request) ? 0 : undefined))
+        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+        yield* publish(1_000)
+        yield* until(proxy.wasCut, (was) => was)
+        expect(yield* counts).toEqual({ rows: 1_000, events: 1_000 })
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+        yield* expectDelivered(1_000)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+
+    it.effect("because its connection broke in the middle, it is repeated", () =>
+      Effect.gen(function* () {
+        const proxy = yield* clickHouseProxy
+        yield* proxy.cutNext(({ request, sent }) => (isInsert(request) && sent > 500_000 ? 0 : undefined))
+        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+        yield* publish(10_000)
+        yield* until(batches, (all) => all.length > 0 && all.every(isDelivered))
+        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+        yield* expectDelivered(10_000)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+
+    it.effect("a part that ClickHouse has lost since its yes is noticed, and sent again", () =>
+      Effect.gen(function* () {
+        yield* publishInMonths(3, 100)
+        yield* inDoubt((insert) => Effect.zipRight(insert, dropMonth("202402")))
+        expect(yield* counts).toEqual({ rows: 200, events: 200 })
+        yield* expectDelivered(300)
+        expect(yield* batches).toMatchObject([{ repaired: 100 }])
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("a repair that was in doubt itself is repeated too, and only what is still missing is sent again", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        const sink = yield* ClickHouseSink
+        yield* publishInMonths(3, 100)
+        yield* inDoubt((insert) => Effect.zipRight(insert, dropMonth("202402")))
+        yield* inDoubt((insert, lease) =>
+          Effect.gen(function* () {
+            yield* insert
+            const missing = yield* Effect.flatMap(store.eventIds(lease.batch), (ids) => sink.missing(lease.batch, ids))
+            const repair = yield* store.planRepair(
+              lease,
+              yield* Effect.filterOrDie(
+                Effect.succeed(missing),
+                Arr.isNonEmptyReadonlyArray,
+                () => "nothing is missing"
+              )
+            )
+            yield* sink.insert(repair.token, store.readRepair(lease.batch, repair))
+            yield* dropMonth("202403")
+          })
+        )
+        expect(yield* counts).toEqual({ rows: 200, events: 200 })
+        yield* expectDelivered(300)
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("an insert that may still be running somewhere cannot add to the table afterwards", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        const sink = yield* ClickHouseSink
+        yield* publish(1_000)
+        yield* store.seal({ flush: true })
+        const { batch } = Option.getOrThrow(yield* store.lease("a worker that was taken for dead"))
+        const slowly = store.read(batch).pipe(
+          Stream.rechunk(1),
+          Stream.tap(() => Effect.sleep("200 millis"))
+        )
+        const zombie = yield* Effect.fork(sink.insert(batch.token, slowly))
+        yield* until(store.lease("another"), Option.isSome)
+        yield* expectDelivered(1_000)
+        yield* Fiber.join(zombie)
+        yield* expectDelivered(1_000)
+      }).pipe(Environment.fresh({ OUTBOX_LEASE: "50 millis" }))
+    )
+  })
+
+  describe("when ClickHouse may have forgotten a batch's token", () => {
+    /** One batch in doubt, and so many inserts after it that the table's window has moved on. */
+    const forgotten = (
+      options: { readonly window: number; readonly months: number },
+      attempt: (insert: Effect.Effect<void, unknown>) => Effect.Effect<void, unknown, ClickHouse>
+    ) =>
+      Effect.gen(function* () {
+        yield* command(`ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = ${options.window}`)
+        yield* publishInMonths(options.months, 10)
+        yield* inDoubt((insert) => attempt(insert), "2 seconds")
+        yield* Relay.start()
+        for (let n = 0; n < 5; n++) {
+          yield* publishInMonths(options.months, 10)
+          yield* Effect.flatMap(OutboxStore, (store) => store.seal({ flush: true }))
+        }
+        const all = yield* until(batches, Arr.every(isDelivered))
+        expect(all).toHaveLength(6)
+        return all
+      })
+
+    it.effect("it is asked first, and nothing that it has is sent again", () =>
+      Effect.gen(function* () {
+        const [first] = yield* forgotten({ window: 3, months: 1 }, (insert) => insert)
+        expect(first).toMatchObject({ repaired: null })
+        yield* expectDelivered(60)
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("only what it lacks is sent", () =>
+      Effect.gen(function* () {
+        const [first] = yield* forgotten({ window: 9, months: 3 }, (insert) =>
+          Effect.zipRight(insert, dropMonth("202402"))
+        )
+        expect(first).toMatchObject({ repaired: 10 })
+        yield* expectDelivered(180)
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("also early, because a batch of many months fills the window with as many tokens", () =>
+      Effect.gen(function* () {
+        yield* forgotten({ window: 20, months: 6 }, (insert) => insert)
+        yield* expectDelivered(360)
+      }).pipe(Environment.fresh())
+    )
+  })
+})
+
+const command = (statement: string) => Effect.flatMap(ClickHouse, (clickHouse) => clickHouse.command(statement))
+
+const dropMonth = (month: string) => command(`ALTER TABLE event_log DROP PARTITION ${month}`)
+
+const clickHouseProxy = Effect.flatMap(Environment.Environment, ({ CLICKHOUSE_URL }) =>
+  Proxy.make(CLICKHOUSE_URL ?? "")
+)
+
+const isInsert = (request: string) => request.includes("INSERT")
+
+/** Events of one transaction whose times lie in so many months: ClickHouse stores a part for each. */
+const publishInMonths = (months: number, perMonth: number) =>
+  EventPublisher.publishAll(
+    Arr.makeBy(months * perMonth, (n) =>
+      Event.make({
+        eventType: "delivery_tested",
+        eventContext: { n },
+        eventDateTime: new Date(Date.UTC(2024, n % months, 15))
+      })
+    )
+  )
+
+/** Seals and leases a batch, makes an attempt by hand, and leaves it in doubt. */
+const inDoubt = <E, R>(
+  attempt: (
+    insert: Effect.Effect<void, SinkError | SqlError | BatchChanged>,
+    lease: Lease
+  ) => Effect.Effect<void, E, R>,
+  retryAfter: Duration.DurationInput = 0
+) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const sink = yield* ClickHouseSink
+    yield* store.seal({ flush: true })
+    const lease = Option.getOrThrow(yield* store.lease("by hand"))
+    yield* attempt(sink.insert(lease.batch.token, store.read(lease.batch)), lease)
+    const error = new SinkError({ errorClass: "transient", reason: "no answer", settled: false })
+    yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter) })
+  })
+
+const isDelivered = ({ state }: { readonly state: string }) => state === "delivered"
+/** The manifest, oldest first. */
+const batches = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql<{ state: string; attempts: number; error_class: string | null; error_message: string | null }>`
+    SELECT state, attempts, error_class, error_code, error_message, cardinality(repair_event_ids) AS repaired
+    FROM outbox.batch ORDER BY id
+  `
+)
+
+/** Whether the process has taken a batch. */
+const works = ({ pid }: Relay.RelayProcess) =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => sql`SELECT FROM outbox.batch WHERE lease_holder LIKE ${`%/${pid}/%`} LIMIT 1`
+  ).pipe(Effect.map((rows) => rows.length > 0))
