@@ -23,6 +23,7 @@ import * as Lines from "./EventLines/lines.ts"
 import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./EventLines/row.ts"
 
 export { MAX_LINE_BYTES } from "./EventLines/lines.ts"
+export { FIELDS } from "./EventLines/row.ts"
 
 /** How many lines that are wrong are looked for. */
 const MAX_BAD_LINES = 20
@@ -56,12 +57,12 @@ export class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
  */
 export class LinesInvalid extends Schema.TaggedError<LinesInvalid>()("LinesInvalid", {
   issues: Schema.NonEmptyArray(LineIssue),
-  /** Whether the lines behind the last of these were looked at too. */
+  /** Whether the lines after the last of these were looked at too. */
   complete: Schema.Boolean
 }) {
   override get message(): string {
     const issues = this.issues.map((issue) => `\n  ${issue}`).join("")
-    return `Nothing was published. Correct and publish again:${issues}${this.complete ? "" : "\n  and perhaps more: the lines behind were not checked"}`
+    return `Nothing was published. Correct and publish again:${issues}${this.complete ? "" : "\n  and perhaps more: the lines after that were not checked"}`
   }
 }
 
@@ -157,7 +158,8 @@ const ABOUT_DATA = /^(22|23|54|P0)/
  */
 export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
   if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
-  const [, line, field] = /^COPY event\w*, line (\d+)(?:, column (\w+))?/m.exec(cause.where ?? "") ?? []
+  // "COPY event, line 3, column event_context", in the server's language.
+  const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(cause.where ?? "") ?? []
   if (line === undefined) return Option.none()
   const problem = constraintIssues[cause.constraint ?? ""] ?? {
     reason: cause.message,

@@ -119,14 +119,18 @@ export const make = (pool: Pg.Pool): typeof Postgres.Service => ({ copyOut: copy
 const acquirePool = (config: Config.Postgres, applicationName: string): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.try({
-      try: () =>
-        new Pg.Pool({
+      try: () => {
+        const options = {
           connectionString: Redacted.value(config.url),
           max: config.maxConnections,
           connectionTimeoutMillis: Duration.toMillis(config.connectTimeout),
           application_name: applicationName,
           keepAlive: true
-        }).on("error", () => {}),
+        }
+        // Reads the URL's certificates: what is wrong with them the pool would throw at whoever connects, as a defect.
+        new Pg.Client(options)
+        return new Pg.Pool(options).on("error", () => {})
+      },
       catch: sqlError("DATABASE_URL cannot be used")
     }),
     (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds"))

@@ -1,14 +1,18 @@
+/** Why something failed, in one line for people. */
+import { SqlError } from "@effect/sql/SqlError"
+
 /**
- * Why something failed, in one line for people.
- *
- * Libraries wrap what happened, "connect ECONNREFUSED 127.0.0.1:5432", into what they were about to do, "Failed to
- * acquire connection". The innermost message is the one that helps. No message of these carries a password.
+ * The messages of an error and of what caused it. An error of SQL only says what was about to be done, "Failed to
+ * acquire connection": its cause says what happened. None of the libraries' messages carries a password.
  *
  * @internal
  */
 export const reasonOf = (error: unknown): string => {
+  if (error instanceof SqlError) return reasonOf(error.cause)
   // One for each address of a host.
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join("; ")
   if (!(error instanceof Error)) return String(error)
-  return error.cause === undefined ? error.message || error.name : reasonOf(error.cause)
+  const message = error.message || error.name
+  const cause = error.cause === undefined ? "" : reasonOf(error.cause)
+  return message.includes(cause) ? message : `${message}: ${cause}`
 }

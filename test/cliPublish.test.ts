@@ -1,8 +1,11 @@
-import { join } from "node:path"
+import { execFileSync } from "node:child_process"
+import { dirname, join } from "node:path"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as EventLines from "../src/EventLines.ts"
 import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
 import { until } from "./support/wait.ts"
@@ -65,15 +68,24 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
     })
   )
 
-  it.scoped("reads standard input, and has nothing to do for an empty one", () =>
+  it.scoped("reads standard input, or a pipe with a name, and has nothing to do for an empty one", () =>
     Effect.gen(function* () {
-      const [piped, nothing] = yield* Effect.all(
-        [Cli.run(["publish", "-"], { stdin: line("piped") }), Cli.run(["publish", "-"], { stdin: "" })],
+      const pipe = join(dirname(yield* file()), "pipe")
+      execFileSync("mkfifo", [pipe])
+      const fs = yield* FileSystem.FileSystem
+      yield* Effect.forkScoped(fs.writeFileString(pipe, line("piped")))
+      const [fromStdin, fromPipe, fromNothing] = yield* Effect.all(
+        [
+          Cli.run(["publish", "-"], { stdin: line("piped") }),
+          Cli.run(["publish", pipe]),
+          Cli.run(["publish", "-"], { stdin: "" })
+        ],
         { concurrency: 2 }
       )
-      expect(piped).toEqual(Cli.succeeded("published 1 events\n"))
-      expect(nothing).toEqual(Cli.succeeded("published 0 events\n"))
-      expect(yield* published("piped")).toHaveLength(1)
+      expect(fromStdin).toEqual(Cli.succeeded("published 1 events\n"))
+      expect(fromPipe).toEqual(Cli.succeeded("published 1 events\n"))
+      expect(fromNothing).toEqual(Cli.succeeded("published 0 events\n"))
+      expect(yield* published("piped")).toHaveLength(2)
     })
   )
 
@@ -114,12 +126,13 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
     })
   )
 
-  it.scoped("looks for 20 lines that are wrong and says that there may be more", () =>
+  it.effect("looks for 20 lines that are wrong and says that there may be more", () =>
     Effect.gen(function* () {
-      const { stderr } = yield* Cli.run(["publish", yield* file(...Array.from({ length: 1_000 }, () => "?"))])
-      const lines = stderr.trimEnd().split("\n")
+      const input = Stream.make(Buffer.from("?\n".repeat(1_000)))
+      const { message } = yield* EventLines.toCopy({ environment: "test" })(input).pipe(Stream.runDrain, Effect.flip)
+      const lines = message.split("\n")
       expect(lines[20]).toMatch(/^ {2}line 20: /)
-      expect(lines.slice(21)).toEqual(["  and perhaps more: the lines behind were not checked"])
+      expect(lines.slice(21)).toEqual(["  and perhaps more: the lines after that were not checked"])
     })
   )
 
@@ -131,7 +144,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
         Cli.failed(
           "Nothing was published. Correct and publish again:\n" +
             "  line 2, event_context: must not exceed 1048576 bytes as Postgres writes JSON\n" +
-            "  and perhaps more: the lines behind were not checked\n"
+            "  and perhaps more: the lines after that were not checked\n"
         )
       )
       expect(yield* published("refused")).toEqual([])
@@ -178,7 +191,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
       const report = "process.on('exit', () => console.error(process.resourceUsage().maxRSS))"
       const { code, stderr, stdout } = yield* Cli.run(["publish", path], {
         // Garbage that nobody has collected yet is not what this is about.
-        node: ["--max-old-space-size=48", "--max-semi-space-size=4", "--import", `data:text/javascript,${report}`]
+        node: ["--max-old-space-size=48", "--max-semi-space-size=8", "--import", `data:text/javascript,${report}`]
       })
       expect({ code, stdout }).toEqual({ code: 0, stdout: "published 200000 events\n" })
       expect(Number(stderr)).toBeLessThan(200 * 1_024)

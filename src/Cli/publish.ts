@@ -1,7 +1,8 @@
 /** `clickhouse-outbox publish` */
+import { constants, createReadStream } from "node:fs"
+import { access } from "node:fs/promises"
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import type { SqlError } from "@effect/sql/SqlError"
 import { all } from "effect/Config"
@@ -20,7 +21,9 @@ import { fromSqlError, namePostgres, PostgresFailed } from "./PostgresFailed.ts"
 import { withProgress } from "./progress.ts"
 
 const file = Args.text({ name: "FILE" }).pipe(
-  Args.withDescription("Events as NDJSON, one a line; - is standard input.")
+  Args.withDescription(
+    `Events as NDJSON, one object a line, with the fields ${EventLines.FIELDS.join(", ")}; the first two are required. - is standard input.`
+  )
 )
 
 export const publish = Command.make("publish", { file }, ({ file }) =>
@@ -41,14 +44,15 @@ class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadabl
   }
 }
 
-/** Looks whether a file can be read before anything is begun. */
+/** Looks whether a file can be read before anything is begun. It may be a pipe, as of `<(…)` in a shell. */
 const open = (file: string) =>
   Effect.gen(function* () {
     const unreadable = (cause: unknown) => new FileUnreadable({ file: file === "-" ? "Standard input" : file, cause })
-    if (file === "-") return NodeStream.fromReadable<FileUnreadable, Uint8Array>(() => process.stdin, unreadable)
-    const fs = yield* FileSystem.FileSystem
-    yield* Effect.mapError(fs.access(file, { readable: true }), unreadable)
-    return Stream.mapError(fs.stream(file), unreadable)
+    if (file !== "-") yield* Effect.tryPromise({ try: () => access(file, constants.R_OK), catch: unreadable })
+    return NodeStream.fromReadable<FileUnreadable, Uint8Array>(
+      () => (file === "-" ? process.stdin : createReadStream(file)),
+      unreadable
+    )
   })
 
 class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {

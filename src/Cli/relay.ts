@@ -37,7 +37,7 @@ const waitForPostgres =
       Effect.retry({ while: isTransient, schedule: RetryPolicy.schedules(config).transient })
     )
 
-/** A signal is the end that a relay was asked to wait for; see `Cli.teardown`. */
+/** A signal is the end that a relay was asked to wait for, unless it was another; see `Cli.teardown`. */
 const exitCleanly = Effect.zipRight(
   Effect.logInfo("The relay has stopped"),
   Effect.sync(() => {
@@ -52,16 +52,16 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
       OutboxStore.OutboxStore,
       OutboxStore.make(config.outbox).pipe(namePostgres(config.postgres), waitForPostgres(config.relay))
     )
-    yield* Effect.gen(function* () {
+    const deliver = Effect.gen(function* () {
       const relay = yield* Relay.make({ ...config.relay, ...config.outbox })
       yield* Effect.logInfo("The relay has started")
       yield* untilEmpty ? relay.drain : relay.run
     }).pipe(
       Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))),
       Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),
-      namePostgres(config.postgres),
-      Effect.onInterrupt(() => exitCleanly)
+      namePostgres(config.postgres)
     )
+    yield* untilEmpty ? deliver : Effect.onInterrupt(deliver, () => exitCleanly)
   })
 ).pipe(
   Command.withDescription(

@@ -100,7 +100,15 @@ const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>
 const notJson = (text: string, error: unknown): string =>
   text.trim() === "" ? "is empty" : `is not JSON: ${error instanceof Error ? error.message : error}`
 
-const UNKNOWN = `is unknown; the fields are ${Object.keys(EventLine.fields).join(", ")}`
+/**
+ * The fields that a line may have, the required ones first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const FIELDS: ReadonlyArray<string> = Object.keys(EventLine.fields)
+
+const UNKNOWN = `is unknown; the fields are ${FIELDS.join(", ")}`
 
 const toProblems = (error: ParseResult.ParseError): ReadonlyArray<Problem> =>
   ParseResult.ArrayFormatter.formatErrorSync(error).map(({ _tag, message, path }) => ({
@@ -108,9 +116,9 @@ const toProblems = (error: ParseResult.ParseError): ReadonlyArray<Problem> =>
     reason: _tag === "Unexpected" ? UNKNOWN : message
   }))
 
-/** Whole numbers that JavaScript's do not hold exactly are read from their digits. */
+/** Whole numbers up to 64 bits, which JavaScript's numbers do not hold exactly, are read from their digits. */
 const toExact = (number: number, raw: string | undefined): number | bigint =>
-  raw !== undefined && /^-?\d+$/.test(raw) ? BigInt(raw) : number
+  raw !== undefined && /^-?\d{1,20}$/.test(raw) ? BigInt(raw) : number
 
 /** In the order of {@link format}. */
 export const COLUMNS =

@@ -37,6 +37,9 @@ export interface Process {
   readonly ended: Effect.Effect<Ended>
 }
 
+/** A Postgres that is not there: nobody listens on port 1. */
+export const UNREACHABLE = "postgres://ada:hunter2@127.0.0.1:1/app"
+
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
 const kill = (child: ChildProcessByStdio<Writable, Readable, Readable>, signal: NodeJS.Signals) =>
