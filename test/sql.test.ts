@@ -1,32 +1,35 @@
 /** Publishing in SQL, as from any language: no library, one connection of `pg`. */
-import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Pg from "pg"
 import * as Environment from "./support/environment.ts"
 
-/** Runs statements in a session, optionally as somebody else. */
-const session = (user?: string) =>
-  Effect.gen(function* () {
-    const url = new URL(String((yield* Environment.Environment).DATABASE_URL))
-    if (user !== undefined) url.username = user
-    const client = yield* Effect.acquireRelease(
-      Effect.promise(async () => {
-        const client = new Pg.Client(url.href)
-        await client.connect()
-        return client
-      }),
-      (client) => Effect.promise(() => client.end())
-    )
-    return (text: string, values: ReadonlyArray<unknown> = []) =>
-      Effect.tryPromise({
-        try: async () => {
-          const result: Pg.QueryResult<Record<string, unknown>> = await client.query(text, [...values])
-          return result.rows
-        },
-        catch: (error) => error
-      })
-  })
+type Query = (
+  text: string,
+  values?: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<Record<string, unknown>>, unknown>
+
+/** Runs statements in a session of its own. */
+const session = Effect.gen(function* () {
+  const url = (yield* Environment.Environment).DATABASE_URL
+  const client = yield* Effect.acquireRelease(
+    Effect.promise(async () => {
+      const client = new Pg.Client(url)
+      await client.connect()
+      return client
+    }),
+    (client) => Effect.promise(() => client.end())
+  )
+  const query: Query = (text, values = []) =>
+    Effect.tryPromise({
+      try: async () => {
+        const result: Pg.QueryResult<Record<string, unknown>> = await client.query(text, [...values])
+        return result.rows
+      },
+      catch: (error) => error
+    })
+  return query
+})
 
 const events = "SELECT event_type FROM outbox.event WHERE event_type = ANY ($1) ORDER BY id"
 
@@ -38,7 +41,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
   describe("in a transaction", () => {
     it.scoped("is committed with it, or was never there", () =>
       Effect.gen(function* () {
-        const query = yield* session()
+        const query = yield* session
         yield* query("BEGIN")
         yield* query(`SELECT outbox.publish('committed', '{}')`)
         yield* query("COMMIT")
@@ -51,7 +54,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
 
     it.scoped("is undone with its savepoint, and carries the whole transaction's id also inside of one", () =>
       Effect.gen(function* () {
-        const query = yield* session()
+        const query = yield* session
         yield* query("BEGIN")
         yield* query(`SELECT outbox.publish('before', '{}')`)
         yield* query("SAVEPOINT one")
@@ -63,10 +66,9 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
         const [transaction] = yield* query("SELECT pg_current_xact_id()::text AS tx_id")
         yield* query("COMMIT")
         expect(
-          yield* query(
-            "SELECT event_type, tx_id::text FROM outbox.event WHERE event_type = ANY ($1) ORDER BY id",
-            [["before", "undone", "inside"]]
-          )
+          yield* query("SELECT event_type, tx_id::text FROM outbox.event WHERE event_type = ANY ($1) ORDER BY id", [
+            ["before", "undone", "inside"]
+          ])
         ).toEqual([
           { event_type: "before", ...transaction },
           { event_type: "inside", ...transaction }
@@ -75,48 +77,198 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     )
   })
 
-  describe("fills in", () => {
-    const published = "SELECT * FROM outbox.event WHERE event_id = $1"
-
-    it.scoped("a time-ordered uuid, now, version 1 and no trace, also where it is given NULL", () =>
+  describe("fills in what is left out, or NULL", () => {
+    /** Publishes, and returns the row that was written. */
+    const publish = (query: Query, call: string) =>
       Effect.gen(function* () {
-        const query = yield* session()
-        for (const call of [`outbox.publish('plain', '{"a": 1}')`, `outbox.publish('plain', '{"a": 1}', NULL, NULL, NULL, NULL, NULL)`]) {
-          const [row] = yield* query(`
-            SELECT
-              event_context, metadata_version, traceparent,
-              substr(event_id::text, 15, 1) AS uuid_version,
-              ('x' || lpad(left(replace(event_id::text, '-', ''), 12), 16, '0'))::bit(64)::bigint / 1000.0
-                - extract(epoch FROM event_date_time) BETWEEN -0.1 AND 0.1 AS uuid_holds_time,
-              event_date_time BETWEEN now() - interval '10 seconds' AND clock_timestamp() AS is_now
-            FROM outbox.event, (SELECT ${call} AS id) AS new
-            WHERE event_id = new.id
-          `)
-          // The SELECT's snapshot is older than what its function writes.
-          expect(row).toBeUndefined()
-          const [seen] = yield* query(`
-            SELECT
-              event_context, metadata_version, traceparent,
-              substr(event_id::text, 15, 1) AS uuid_version,
-              abs(
-                ('x' || lpad(left(replace(event_id::text, '-', ''), 12), 16, '0'))::bit(64)::bigint / 1000.0
-                - extract(epoch FROM event_date_time)
-              ) < 1 AS uuid_is_of_that_time,
-              event_date_time BETWEEN now() - interval '10 seconds' AND now() AS is_now
-            FROM outbox.event
-            WHERE event_type = 'plain'
-            ORDER BY id DESC
-          `)
-          expect(seen).toEqual({
-            event_context: { a: 1 },
-            metadata_version: "1",
-            traceparent: null,
-            uuid_version: "7",
-            uuid_is_of_that_time: true,
-            is_now: true
-          })
+        const [published] = yield* query(`SELECT outbox.${call} AS id`)
+        const [row] = yield* query("SELECT * FROM outbox.event WHERE event_id = $1", [published?.id])
+        return row
+      })
+
+    it.scoped("with a time-ordered uuid, now, version 1 and no trace", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        for (const call of [
+          `publish('user_created', '{"a": 1}')`,
+          `publish('user_created', '{"a": 1}', NULL, NULL, NULL, NULL, NULL)`,
+          `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb])`,
+          `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb], '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL)`
+        ]) {
+          const row = yield* publish(query, call)
+          expect(row).toMatchObject({ event_context: { a: 1 }, metadata_version: "1", traceparent: null })
+          expect(row?.event_id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+          const millis = Number.parseInt(String(row?.event_id).replaceAll("-", "").slice(0, 12), 16)
+          for (const time of [millis, Number(row?.event_date_time), Number(row?.published_at)]) {
+            expect(Math.abs(time - Date.now())).toBeLessThan(60_000)
+          }
         }
       })
     )
+
+    it.scoped("with the time of the call, not of its transaction's begin", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        yield* query("BEGIN")
+        const first = yield* publish(query, "publish('timed', '{}')")
+        yield* query("SELECT pg_sleep(0.01)")
+        const second = yield* publish(query, "publish('timed', '{}')")
+        yield* query("COMMIT")
+        expect(Number(second?.event_date_time)).toBeGreaterThan(Number(first?.event_date_time))
+        expect(String(second?.event_id) > String(first?.event_id)).toBe(true)
+      })
+    )
+
+    it.scoped("with the environment that the session or the database is set to, or production", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        const environment = (query: Query) =>
+          Effect.map(
+            Effect.all([publish(query, "publish('e', '{}')"), publish(query, "publish_all('{e}', '{\"{}\"}')")]),
+            (rows) => rows.map((row) => row?.environment)
+          )
+        expect(yield* environment(query)).toEqual(["production", "production"])
+        yield* query("SET outbox.environment = 'staging'")
+        expect(yield* environment(query)).toEqual(["staging", "staging"])
+        yield* query("RESET outbox.environment")
+        expect(yield* environment(query)).toEqual(["production", "production"])
+        const [database] = yield* query("SELECT quote_ident(current_database()) AS name")
+        yield* query(`ALTER DATABASE ${database?.name} SET outbox.environment = 'test'`)
+        expect(yield* environment(yield* session)).toEqual(["test", "test"])
+        yield* query(`ALTER DATABASE ${database?.name} RESET outbox.environment`)
+      })
+    )
+
+    it.scoped("and nothing else, in a call that names its arguments", () =>
+      Effect.gen(function* () {
+        const row = yield* publish(
+          yield* session,
+          `publish(
+            traceparent => '${TRACEPARENT}',
+            event_id => '00000000-0000-4000-8000-000000000001',
+            event_context => '{}',
+            event_type => 'named',
+            metadata_version => 3,
+            environment => 'staging',
+            event_date_time => '2026-01-31T12:00:00.123Z'
+          )`
+        )
+        expect(row).toMatchObject({
+          event_id: "00000000-0000-4000-8000-000000000001",
+          event_type: "named",
+          event_date_time: new Date("2026-01-31T12:00:00.123Z"),
+          environment: "staging",
+          event_context: {},
+          metadata_version: "3",
+          traceparent: TRACEPARENT
+        })
+      })
+    )
   })
+
+  describe("refuses", () => {
+    const anEvent = {
+      event_type: "refused",
+      event_context: "{}",
+      event_date_time: "2026-01-31",
+      environment: "test",
+      metadata_version: "1",
+      event_id: "00000000-0000-4000-8000-000000000002",
+      traceparent: TRACEPARENT
+    }
+
+    const refuses = (what: string, changed: Partial<Record<keyof typeof anEvent, string | null>>, refusal: object) =>
+      it.scoped(what, () =>
+        Effect.gen(function* () {
+          const query = yield* session
+          const event = { ...anEvent, ...changed }
+          const { traceparent, ...columns } = event
+          expect(
+            yield* Effect.flip(query("SELECT outbox.publish($1, $2, $3, $4, $5, $6, $7)", Object.values(event)))
+          ).toMatchObject(refusal)
+          const arrays = Object.values(columns).map((column) => [column])
+          expect(
+            yield* Effect.flip(query("SELECT outbox.publish_all($1, $2, $3, $4, $5, $6, $7)", [...arrays, traceparent]))
+          ).toMatchObject(refusal)
+          expect(yield* query(events, [[event.event_type]])).toEqual([])
+        })
+      )
+
+    const violates = (constraint: string) => ({ code: "23514", constraint })
+    const type = violates("event_type_must_have_1_to_255_characters")
+    refuses("an empty event type", { event_type: "" }, type)
+    refuses("an event type of 256 characters", { event_type: "ä".repeat(256) }, type)
+    refuses("no event type", { event_type: null }, { code: "23502", column: "event_type" })
+    refuses("an empty environment", { environment: "" }, violates("environment_must_have_1_to_255_characters"))
+    const object = violates("event_context_must_be_a_json_object")
+    refuses("a context that is an array", { event_context: "[]" }, object)
+    refuses("a context that is null in JSON", { event_context: "null" }, object)
+    refuses("no context", { event_context: null }, { code: "23502", column: "event_context" })
+    const large = `{"a": "${"x".repeat(1_048_576 - '{"a": ""}'.length + 1)}"}`
+    refuses("a context of more than 1 MiB", { event_context: large }, violates("event_context_must_not_exceed_1_mib"))
+    const levels = violates("event_context_must_not_exceed_1000_levels")
+    refuses("a context of more than 1000 levels", { event_context: deep(1001) }, levels)
+    refuses("a negative version", { metadata_version: "-1" }, violates("metadata_version_must_not_be_negative"))
+    const years = violates("event_date_time_must_be_from_1900_to_2299")
+    refuses("a time before 1900", { event_date_time: "1899-12-31T23:59:59.999999Z" }, years)
+    refuses("a time after 2299", { event_date_time: "2300-01-01T00:00:00Z" }, years)
+    refuses("infinity", { event_date_time: "infinity" }, years)
+    const trace = violates("traceparent_must_be_w3c_trace_context")
+    refuses("a traceparent that is too short", { traceparent: TRACEPARENT.slice(1) }, trace)
+    refuses("a traceparent in capitals", { traceparent: TRACEPARENT.toUpperCase() }, trace)
+    refuses("a traceparent of other parts", { traceparent: TRACEPARENT.replace("4bf9", "4b-9") }, trace)
+    refuses("a traceparent with its lines in other places", { traceparent: TRACEPARENT.replace("0-4", "-04") }, trace)
+  })
+
+  describe("takes many", () => {
+    it.scoped("in one statement, and returns their ids in their order", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        const ids = yield* query(`
+          SELECT outbox.publish_all(
+            event_types => array_agg('many_' || n ORDER BY n),
+            event_contexts => array_agg(jsonb_build_object('n', n) ORDER BY n),
+            traceparent => '${TRACEPARENT}'
+          ) AS event_id
+          FROM generate_series(1, 1000) AS n
+        `)
+        const rows = yield* query(
+          "SELECT event_id, event_type, traceparent FROM outbox.event WHERE event_type ^@ 'many_' ORDER BY id"
+        )
+        expect(rows).toEqual(
+          ids.map((id, index) => ({ ...id, event_type: `many_${index + 1}`, traceparent: TRACEPARENT }))
+        )
+      })
+    )
+
+    it.scoped("or none, if one is refused or lacks its context", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        const all = "SELECT outbox.publish_all('{none,none}', $1::jsonb[])"
+        expect(yield* Effect.flip(query(all, [["{}", "[]"]]))).toMatchObject({ code: "23514" })
+        expect(yield* Effect.flip(query(all, [["{}"]]))).toMatchObject({ code: "23502", column: "event_context" })
+        expect(yield* query(events, [["none"]])).toEqual([])
+      })
+    )
+  })
+
+  it.scoped("needs USAGE on the schema and no other privilege, and gives none", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const role = `publisher_${Date.now()}_${process.pid}`
+      yield* Effect.acquireRelease(query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}`), () =>
+        Effect.orDie(query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
+      )
+      const publisher = yield* session
+      yield* publisher(`SET ROLE ${role}`)
+      yield* publisher("SELECT outbox.publish('by_role', '{}')")
+      yield* publisher(`SELECT outbox.publish_all('{by_role}', '{"{}"}')`)
+      expect(yield* query(events, [["by_role"]])).toHaveLength(2)
+      const denied = { code: "42501" }
+      expect(yield* Effect.flip(publisher(events, [[]]))).toMatchObject(denied)
+      expect(yield* Effect.flip(publisher("DELETE FROM outbox.event"))).toMatchObject(denied)
+      expect(yield* Effect.flip(publisher("SELECT * FROM outbox.event_status"))).toMatchObject(denied)
+      expect(yield* Effect.flip(publisher("SELECT * FROM outbox.batch"))).toMatchObject(denied)
+    })
+  )
 })

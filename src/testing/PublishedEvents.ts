@@ -2,14 +2,15 @@
  * Which events a piece of code published.
  *
  * Looks into the outbox from inside of the transaction that publishes. So it needs no relay and no ClickHouse, sees what
- * is not committed yet, and nothing of what other tests do at the same time. Code that publishes over a connection of
- * its own, as one that is given another `SqlClient`, is not seen.
+ * is not committed yet, and nothing of what other tests do at the same time. The role of the tests must be allowed to
+ * read `outbox.event`, which publishers need not be.
  *
  * @example
  * ```ts
  * import { SqlClient } from "@effect/sql"
- * import { it } from "@effect/vitest"
- * import { Effect, Schema } from "effect"
+ * import { PgClient } from "@effect/sql-pg"
+ * import { layer } from "@effect/vitest"
+ * import { Effect, Layer, Redacted, Schema } from "effect"
  * import { Event, EventPublisher, transaction } from "clickhouse-outbox"
  * import { PublishedEvents } from "clickhouse-outbox/testing"
  *
@@ -25,13 +26,19 @@
  *     yield* EventPublisher.publish(UserCreated({ userId, email }))
  *   }).pipe(transaction)
  *
- * it.effect("who registers is announced, once", () =>
- *   Effect.gen(function* () {
- *     const { events } = yield* PublishedEvents.by(register(1, "ada@example.com"))
- *     yield* PublishedEvents.requireOne(events, UserCreated, { email: "ada@example.com" })
- *     yield* PublishedEvents.requireNone(events, "user_deleted")
- *   }).pipe(Effect.provide(TestDatabase))
+ * const TestDatabase = EventPublisher.layer({ environment: "test" }).pipe(
+ *   Layer.provideMerge(PgClient.layer({ url: Redacted.make("postgres://postgres@localhost/test") }))
  * )
+ *
+ * layer(TestDatabase, { excludeTestServices: true })("Registering", (it) => {
+ *   it.effect("announces the user, once", () =>
+ *     Effect.gen(function* () {
+ *       const { events } = yield* PublishedEvents.by(register(1, "ada@example.com"))
+ *       yield* PublishedEvents.requireOne(events, UserCreated, { email: "ada@example.com" })
+ *       yield* PublishedEvents.requireNone(events, "user_deleted")
+ *     })
+ *   )
+ * })
  * ```
  * @since 0.1.0
  */
@@ -89,8 +96,8 @@ export const inTransaction: Effect.Effect<
   NotInTransaction | SqlError,
   SqlClient.SqlClient
 > = Effect.gen(function* () {
-  const transaction = yield* Effect.serviceOption(SqlClient.TransactionConnection)
-  return yield* Option.isSome(transaction) ? published : new NotInTransaction()
+  const connection = yield* Effect.serviceOption(SqlClient.TransactionConnection)
+  return yield* Option.isSome(connection) ? published : new NotInTransaction()
 })
 
 /**

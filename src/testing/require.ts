@@ -3,7 +3,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as ParseResult from "effect/ParseResult"
+import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Event from "../Event.ts"
@@ -71,7 +71,7 @@ type ExpectedJson = Readonly<Record<string, unknown>> | Predicate.Predicate<Even
 export function requireOne<A, I>(
   events: ReadonlyArray<PublishedEvent>,
   definition: Event.Definition<A, I>,
-  expected?: Expected<A>
+  expected?: Expected<NoInfer<A>>
 ): Effect.Effect<PublishedEvent<A>, UnexpectedEvents>
 export function requireOne(
   events: ReadonlyArray<PublishedEvent>,
@@ -100,7 +100,7 @@ export function requireOne<A, I>(
 export function requireNone<A, I>(
   events: ReadonlyArray<PublishedEvent>,
   definition: Event.Definition<A, I>,
-  expected?: Expected<A>
+  expected?: Expected<NoInfer<A>>
 ): Effect.Effect<void, UnexpectedEvents>
 export function requireNone(
   events: ReadonlyArray<PublishedEvent>,
@@ -135,9 +135,10 @@ const typeOf = (wanted: { readonly eventType: string } | string): string =>
 
 const decodeContext = <A, I>(event: PublishedEvent, definition: Event.Definition<A, I>): Either.Either<A, string> =>
   event.metadataVersion === BigInt(definition.metadataVersion)
-    ? Either.mapLeft(
-        Schema.decodeUnknownEither(definition.eventContext)(event.eventContext),
-        (error: ParseResult.ParseError) => `is not of the definition's shape: ${error.message}`
+    ? Schema.decodeUnknownEither(definition.eventContext, { errors: "all" })(event.eventContext).pipe(
+        Either.mapLeft(ParseResult.ArrayFormatter.formatErrorSync),
+        Either.mapLeft(Arr.map(({ message, path }) => `${path.join(".")}: ${message}`)),
+        Either.mapLeft((issues) => `is not of its shape: ${issues.join("; ")}`)
       )
     : Either.left(`is not of version ${definition.metadataVersion}`)
 

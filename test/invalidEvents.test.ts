@@ -229,6 +229,6 @@ layer(Environment.layer(), { excludeTestServices: true })("Publishing refuses, a
         `
         expect(written[0]).toEqual(written[1])
       }),
-    { fastCheck: { numRuns: 300 } }
+    { fastCheck: { numRuns: 200 } }
   )
 })
