@@ -16,7 +16,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { ClickHouse, type Settings } from "./ClickHouse.ts"
@@ -56,7 +55,7 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
     ) => Effect.Effect<ReadonlyArray<EventId>, SinkError>
     /** How far back the table remembers tokens. */
     readonly deduplicationWindow: Effect.Effect<DeduplicationWindow, SinkError>
-    /** Whether an insert under the token is running on the server. */
+    /** Whether an insert under the token is running on the server. One of which less than 1 kB arrived is not seen. */
     readonly isInserting: (token: string) => Effect.Effect<boolean, SinkError>
   }
 >() {}
@@ -81,6 +80,8 @@ const INSERT_SETTINGS: Settings = {
   input_format_json_read_bools_as_strings: 0,
   // {"a.b": 1} and {"a": {"b": 1}} stay different.
   json_type_escape_dots_in_keys: 1,
+  // An insert is listed as running only once so many bytes of its body are there: see isInserting.
+  max_query_size: 1_000,
   // The answer is the final one.
   wait_end_of_query: 1
 }
@@ -164,30 +165,29 @@ const readDeduplicationWindow = (
 ): Effect.Effect<DeduplicationWindow, SinkError> =>
   clickHouse
     .query(
+      // What the table sets comes before what the server has as its default.
       `SELECT
          engine,
          engine_full,
-         (SELECT groupArray((name, value)) FROM system.merge_tree_settings WHERE name LIKE 'non_replicated_dedup%'),
-         (SELECT groupArray((name, value)) FROM system.replicated_merge_tree_settings WHERE name LIKE 'replicated_dedup%'),
+         (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.merge_tree_settings),
+         (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.replicated_merge_tree_settings),
          (SELECT any(value) FROM system.settings WHERE name = 'deduplicate_insert')
        FROM system.tables
        WHERE database = currentDatabase() AND name = {table:String}`,
       { table }
     )
     .pipe(
-      Effect.flatMap((rows) => Effect.orDie(Schema.decodeUnknown(Tables)(rows))),
-      Effect.flatMap(([found]) => {
-        if (found === undefined) {
+      Effect.flatMap(([row]) => {
+        if (row === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine, definition, plain, replicated, deduplicateInsert] = found
+        const [engine = "", own, plainDefaults, replicatedDefaults, deduplicateInsert] = row.map(String)
         const isReplicated = /^(Replicated|Shared)/.test(engine)
-        // What the table sets, or else the server.
         const read = (setting: string): number =>
           Number(
-            new RegExp(`\\b${setting} = (\\d+)`).exec(definition)?.[1] ??
-              [...plain, ...replicated].find(([name]) => name === setting)?.[1] ??
-              0
+            new RegExp(`\\b${setting} = (\\d+)`).exec(
+              `${own}, ${isReplicated ? replicatedDefaults : plainDefaults}`
+            )?.[1] ?? 0
           )
         const setting = isReplicated ? "replicated_deduplication_window" : "non_replicated_deduplication_window"
         const parts = read(setting)
@@ -198,19 +198,14 @@ const readDeduplicationWindow = (
         }
         if (deduplicateInsert === "disable") {
           return misconfigured(
-            "The profile of ClickHouse's user sets deduplicate_insert = 'disable', so that a repeated insert would double its rows. Set it to 'enable'"
+            "The user's settings profile has deduplicate_insert = 'disable', so that a repeated insert would double its rows. Set it to 'enable'"
           )
         }
-        const age = isReplicated ? Duration.seconds(read("replicated_deduplication_window_seconds")) : Duration.infinity
+        const age = isReplicated ? Duration.seconds(read(`${setting}_seconds`)) : Duration.infinity
         return Effect.succeed({ parts, age })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
     )
-
-const SettingValues = Schema.Array(Schema.Tuple(Schema.String, Schema.String))
-const Tables = Schema.Array(
-  Schema.Tuple(Schema.String, Schema.String, SettingValues, SettingValues, Schema.NullOr(Schema.String))
-)
 
 const misconfigured = (reason: string) => new SinkError({ errorClass: "configuration", reason, settled: true })
 

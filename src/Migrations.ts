@@ -7,17 +7,21 @@
  *
  * @since 0.1.0
  */
-import type { PlatformError } from "@effect/platform/Error"
+import { fileURLToPath } from "node:url"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Migrator from "@effect/sql/Migrator"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
+import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { ClickHouse } from "./ClickHouse.ts"
-import type * as Config from "./Config.ts"
+import * as Config from "./Config.ts"
+import { reasonOf } from "./Reason.ts"
 import type { SinkError } from "./SinkError.ts"
 
 /**
@@ -29,13 +33,8 @@ export class MigrationFailed extends Schema.TaggedError<MigrationFailed>()("Migr
   cause: Schema.Defect
 }) {
   override get message(): string {
-    return `${this.database} could not be migrated, and is as it was: ${rootCause(this.cause)}`
+    return `${this.database} could not be migrated, and is as it was: ${reasonOf(this.cause)}`
   }
-}
-
-const rootCause = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error)
-  return error.cause === undefined ? error.message : rootCause(error.cause)
 }
 
 interface File {
@@ -44,23 +43,18 @@ interface File {
   readonly sql: string
 }
 
-const files = (
-  directory: "postgres" | "clickhouse"
-): Effect.Effect<ReadonlyArray<File>, PlatformError, FileSystem.FileSystem> =>
+/** They come with the package: that one is missing is a bug. */
+const files = (directory: "postgres" | "clickhouse"): Effect.Effect<ReadonlyArray<File>> =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
-    const folder = new URL(`../migrations/${directory}/`, import.meta.url)
-    const names = Arr.filterMap(yield* fs.readDirectory(folder.pathname), (file) =>
+    const folder = fileURLToPath(new URL(`../migrations/${directory}/`, import.meta.url))
+    const names = Arr.filterMap(yield* fs.readDirectory(folder), (file) =>
       Option.fromNullable(/^(\d+)_(\w+)\.sql$/.exec(file))
     )
     return yield* Effect.forEach(names.sort(), ([file, id, name]) =>
-      Effect.map(fs.readFileString(new URL(file, folder).pathname), (sql) => ({
-        id: Number(id),
-        name: String(name),
-        sql
-      }))
+      Effect.map(fs.readFileString(`${folder}${file}`), (sql) => ({ id: Number(id), name: String(name), sql }))
     )
-  })
+  }).pipe(Effect.provide(NodeFileSystem.layer), Effect.orDie)
 
 /**
  * Migrates Postgres and returns the names of the migrations that were run.
@@ -70,8 +64,8 @@ const files = (
  */
 export const postgres: Effect.Effect<
   ReadonlyArray<string>,
-  MigrationFailed | PlatformError | SqlError,
-  SqlClient.SqlClient | FileSystem.FileSystem
+  MigrationFailed | SqlError,
+  SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const migrations = yield* files("postgres")
@@ -111,10 +105,25 @@ export const postgres: Effect.Effect<
  * @since 0.1.0
  * @category migrations
  */
-export const clickHouse = (
-  config: Pick<Config.ClickHouse, "table">
-): Effect.Effect<void, PlatformError | SinkError, ClickHouse | FileSystem.FileSystem> =>
+export const clickHouse = (config: Pick<Config.ClickHouse, "table">): Effect.Effect<void, SinkError, ClickHouse> =>
   Effect.gen(function* () {
     const server = yield* ClickHouse
     yield* Effect.forEach(yield* files("clickhouse"), ({ sql }) => server.command(sql, { table: config.table }))
   }).pipe(Effect.withSpan("Migrations.clickHouse"))
+
+/**
+ * Migrates both databases before the layers that are built on it: for programs that bring their schema along.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<
+  never,
+  ConfigError.ConfigError | MigrationFailed | SinkError | SqlError,
+  ClickHouse | SqlClient.SqlClient
+> = Layer.effectDiscard(
+  Effect.zipRight(
+    postgres,
+    Effect.flatMap(Config.clickHouse, (config) => clickHouse(config))
+  )
+)

@@ -59,22 +59,17 @@ export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof
     const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
     return {
       run: work((onBatch) => sealForever(config, onBatch)),
-      drain: work(sealUntilEmpty)
+      drain: work((onBatch) => sealUntilEmpty(config, onBatch))
     }
   })
 
 /** Seals until it has reason to end, and runs `onBatch` whenever there may be something to deliver. */
-type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, SqlError, OutboxStore.OutboxStore>
+type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, never, OutboxStore.OutboxStore>
 
 const sealAndDeliver = <A>(config: Config.Relay & Config.Outbox, seal: Seal<A>): Effect.Effect<A, never, Services> =>
   Effect.gen(function* () {
     const wake = yield* Queue.dropping<void>(config.workers)
-    const sealing = seal(Queue.offer(wake, undefined)).pipe(
-      Effect.tapError((error) => Effect.logWarning("The outbox cannot be reached", error)),
-      Effect.retry(RetryPolicy.schedules(config).transient),
-      // The schedule has no end.
-      Effect.orDie
-    )
+    const sealing = seal(Queue.offer(wake, undefined))
     return yield* Effect.acquireUseRelease(
       startWorkers(config, wake),
       // Workers end only when they are stopped, or of a bug: then the relay must not look alive.

@@ -15,7 +15,11 @@ import * as Schedule from "effect/Schedule"
 import type * as Config from "./Config.ts"
 import type { ErrorClass } from "./SinkError.ts"
 
-type Bounds = Pick<Config.Relay, "retryBase" | "retryCap">
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bounds extends Pick<Config.Relay, "retryBase" | "retryCap"> {}
 
 /** How much longer than a transient failure's the longest wait of the others is. */
 const SLOWLY = 6

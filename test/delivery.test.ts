@@ -19,13 +19,14 @@ import { SinkError } from "../src/SinkError.ts"
 import * as Environment from "./support/environment.ts"
 import { counts } from "./support/eventLog.ts"
 import * as Acknowledgements from "./support/holdAcknowledgements.ts"
+import { batches, isDelivered } from "./support/manifest.ts"
 import * as Proxy from "./support/proxy.ts"
 import * as Relay from "./support/relay.ts"
 import { until } from "./support/wait.ts"
 
-const publish = (count: number) =>
+const publish = (count: number, text = "x".repeat(100)) =>
   EventPublisher.publishAll(
-    Arr.makeBy(count, (n) => Event.make({ eventType: "delivery_tested", eventContext: { n, text: "x".repeat(100) } }))
+    Arr.makeBy(count, (n) => Event.make({ eventType: "delivery_tested", eventContext: { n, text } }))
   )
 
 /** Waits for the relays that run: they are to do it without help. */
@@ -40,8 +41,6 @@ const expectDelivered = (events: number) =>
 
 layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
   describe("when connections to Postgres break", () => {
-    const postgresProxy = Effect.flatMap(Environment.Environment, ({ DATABASE_URL }) => Proxy.make(DATABASE_URL ?? ""))
-
     it.effect("again and again, the relay carries on by itself", () =>
       Effect.gen(function* () {
         const proxy = yield* postgresProxy
@@ -119,6 +118,44 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     )
   })
 
+  describe("when a relay is stopped", () => {
+    const leases = Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => sql`SELECT FROM outbox.batch WHERE lease_id IS NOT NULL AND state = 'pending'`
+    )
+
+    it.effect("it finishes the batches in flight, begins no other, and leaves no lease behind", () =>
+      Effect.gen(function* () {
+        const acknowledgements = yield* Acknowledgements.make
+        const relay = yield* Relay.start()
+        yield* publish(100)
+        yield* acknowledgements.arrived(2)
+        const stopping = yield* Effect.fork(Fiber.interrupt(relay))
+        yield* Effect.sleep("200 millis")
+        expect(yield* Fiber.poll(stopping)).toEqual(Option.none())
+        yield* acknowledgements.release
+        yield* Fiber.join(stopping)
+        expect((yield* batches).filter(isDelivered)).toHaveLength(2)
+        expect(yield* leases).toEqual([])
+        expect(yield* counts).toEqual({ rows: 20, events: 20 })
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "10", OUTBOX_WORKERS: "2" }))
+    )
+
+    it.effect("it gives back what does not finish within the grace, and another delivers that once", () =>
+      Effect.gen(function* () {
+        const acknowledgements = yield* Acknowledgements.make
+        const relay = yield* Relay.start({ OUTBOX_SHUTDOWN_GRACE: "200 millis" })
+        yield* publish(100)
+        yield* acknowledgements.arrived(1)
+        const [took] = yield* Effect.timed(Fiber.interrupt(relay))
+        expect(Duration.toMillis(took)).toBeLessThan(2_000)
+        expect(yield* leases).toEqual([])
+        yield* acknowledgements.release
+        yield* expectDelivered(100)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+  })
+
   describe("by several relays", () => {
     it.effect("is shared between them, and each event arrives once", () =>
       Effect.gen(function* () {
@@ -169,10 +206,30 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
 
+    it.effect("because no answer came in time, it is repeated and changes nothing", () =>
+      Effect.gen(function* () {
+        const proxy = yield* clickHouseProxy
+        yield* proxy.cutNext(({ from, request }) => {
+          if (from === "server" && isInsert(request)) Effect.runSync(proxy.freeze(true))
+          return undefined
+        })
+        yield* Relay.start({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_REQUEST_TIMEOUT: "300 millis" })
+        yield* publish(1_000)
+        yield* until(
+          batches,
+          Arr.some(({ error_message }) => error_message === "no answer within 300ms")
+        )
+        yield* proxy.cutNext(() => undefined)
+        yield* proxy.freeze(false)
+        yield* until(batches, Arr.every(isDelivered))
+        yield* expectDelivered(1_000)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+
     it.effect("a part that ClickHouse has lost since its yes is noticed, and sent again", () =>
       Effect.gen(function* () {
         yield* publishInMonths(3, 100)
-        yield* inDoubt((insert) => Effect.zipRight(insert, dropMonth("202402")))
+        yield* inDoubt((insert) => Effect.zipRight(insert, loseMonth("202402")))
         expect(yield* counts).toEqual({ rows: 200, events: 200 })
         yield* expectDelivered(300)
         expect(yield* batches).toMatchObject([{ repaired: 100 }])
@@ -184,7 +241,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
         yield* publishInMonths(3, 100)
-        yield* inDoubt((insert) => Effect.zipRight(insert, dropMonth("202402")))
+        yield* inDoubt((insert) => Effect.zipRight(insert, loseMonth("202402")))
         yield* inDoubt((insert, lease) =>
           Effect.gen(function* () {
             yield* insert
@@ -198,7 +255,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
               )
             )
             yield* sink.insert(repair.token, store.readRepair(lease.batch, repair))
-            yield* dropMonth("202403")
+            yield* loseMonth("202403")
           })
         )
         expect(yield* counts).toEqual({ rows: 200, events: 200 })
@@ -226,16 +283,74 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     )
   })
 
+  describe("when an insert breaks off", () => {
+    const TERMINATOR = "0\r\n\r\n"
+    const cuts: Record<string, (passing: Proxy.Passing) => number | undefined> = {
+      "after its first bytes": ({ sent }) => (sent > 0 ? 0 : undefined),
+      "in the middle of a row": ({ bytes, sent }) => (sent > 50_000 ? Math.floor(bytes.length / 2) : undefined),
+      "behind the last row, before the end of the body": ({ bytes }) => {
+        const end = bytes.indexOf(TERMINATOR)
+        return end < 0 ? undefined : end
+      }
+    }
+    for (const compression of ["none", "gzip"]) {
+      for (const [where, find] of Object.entries(cuts)) {
+        it.effect(`${where}, with compression ${compression}, ClickHouse stores nothing of it`, () =>
+          Effect.gen(function* () {
+            const proxy = yield* clickHouseProxy
+            const store = yield* OutboxStore
+            yield* publish(10_000)
+            yield* store.seal({ flush: true })
+            const { batch } = Option.getOrThrow(yield* store.lease("by hand"))
+            yield* proxy.cutNext((passing) => (isInsert(passing.request) ? find(passing) : undefined))
+            const error = yield* Effect.flatMap(ClickHouseSink, (sink) =>
+              Effect.flip(sink.insert(batch.token, store.read(batch)))
+            ).pipe(
+              Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_COMPRESSION: compression }))
+            )
+            expect(yield* proxy.wasCut).toBe(true)
+            expect(error).toMatchObject({ errorClass: "transient", settled: false })
+            yield* until(insertsRunning, (running) => running === 0)
+            expect(yield* counts).toEqual({ rows: 0, events: 0 })
+          }).pipe(Environment.fresh())
+        )
+      }
+    }
+
+    it.effect("because Postgres ends the session in the middle, the batch is repeated at once", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const proxy = yield* clickHouseProxy
+        yield* publish(10_000, "x".repeat(3_000))
+        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+        // ClickHouse takes nothing for a while, so that the copy is still under way when it is ended.
+        yield* proxy.cutNext(({ request, sent }) => {
+          if (isInsert(request) && sent > 500_000) Effect.runSync(proxy.freeze(true))
+          return undefined
+        })
+        yield* until(
+          sql<{ ended: boolean }>`
+            SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'COPY%' AND wait_event = 'ClientWrite'
+          `,
+          ([session]) => session?.ended === true
+        )
+        yield* proxy.cutNext(() => undefined)
+        yield* proxy.freeze(false)
+        yield* arrived(10_000)
+        yield* expectDelivered(10_000)
+        expect(yield* batches).toMatchObject([{ attempts: 2 }])
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+  })
+
   describe("when ClickHouse may have forgotten a batch's token", () => {
     /** One batch in doubt, and so many inserts after it that the table's window has moved on. */
-    const forgotten = (
-      options: { readonly window: number; readonly months: number },
-      attempt: (insert: Effect.Effect<void, unknown>) => Effect.Effect<void, unknown, ClickHouse>
-    ) =>
+    const forgotten = <E, R>(options: { readonly window: number; readonly months: number }, attempt: Attempt<E, R>) =>
       Effect.gen(function* () {
         yield* command(`ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = ${options.window}`)
         yield* publishInMonths(options.months, 10)
-        yield* inDoubt((insert) => attempt(insert), "2 seconds")
+        yield* inDoubt(attempt, "2 seconds")
         yield* Relay.start()
         for (let n = 0; n < 5; n++) {
           yield* publishInMonths(options.months, 10)
@@ -257,10 +372,20 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     it.effect("only what it lacks is sent", () =>
       Effect.gen(function* () {
         const [first] = yield* forgotten({ window: 9, months: 3 }, (insert) =>
-          Effect.zipRight(insert, dropMonth("202402"))
+          Effect.zipRight(insert, loseMonth("202402"))
         )
         expect(first).toMatchObject({ repaired: 10 })
         yield* expectDelivered(180)
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("an insert of it that still runs is waited for", () =>
+      Effect.gen(function* () {
+        const sink = yield* ClickHouseSink
+        yield* forgotten({ window: 3, months: 1 }, (_, { batch: { token } }, rows) =>
+          Effect.fork(sink.insert(token, Stream.concat(rows, Stream.execute(Effect.sleep("3 seconds")))))
+        )
+        yield* expectDelivered(60)
       }).pipe(Environment.fresh())
     )
 
@@ -275,11 +400,21 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
 
 const command = (statement: string) => Effect.flatMap(ClickHouse, (clickHouse) => clickHouse.command(statement))
 
-const dropMonth = (month: string) => command(`ALTER TABLE event_log DROP PARTITION ${month}`)
+/** Unlike a dropped partition, whose tokens are dropped with it. */
+const loseMonth = (month: string) =>
+  command(`ALTER TABLE event_log DELETE WHERE toYYYYMM(event_date_time) = ${month} SETTINGS mutations_sync = 2`)
+
+const postgresProxy = Effect.flatMap(Environment.Environment, ({ DATABASE_URL }) => Proxy.make(DATABASE_URL ?? ""))
 
 const clickHouseProxy = Effect.flatMap(Environment.Environment, ({ CLICKHOUSE_URL }) =>
   Proxy.make(CLICKHOUSE_URL ?? "")
 )
+
+const insertsRunning = Effect.flatMap(ClickHouse, (clickHouse) =>
+  clickHouse.query(
+    "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()"
+  )
+).pipe(Effect.map(([row]) => Number(row?.[0])))
 
 const isInsert = (request: string) => request.includes("INSERT")
 
@@ -295,33 +430,24 @@ const publishInMonths = (months: number, perMonth: number) =>
     )
   )
 
+type Attempt<E, R> = (
+  insert: Effect.Effect<void, SinkError | SqlError | BatchChanged>,
+  lease: Lease,
+  rows: Stream.Stream<Uint8Array, SqlError | BatchChanged>
+) => Effect.Effect<unknown, E, R>
+
 /** Seals and leases a batch, makes an attempt by hand, and leaves it in doubt. */
-const inDoubt = <E, R>(
-  attempt: (
-    insert: Effect.Effect<void, SinkError | SqlError | BatchChanged>,
-    lease: Lease
-  ) => Effect.Effect<void, E, R>,
-  retryAfter: Duration.DurationInput = 0
-) =>
+const inDoubt = <E, R>(attempt: Attempt<E, R>, retryAfter: Duration.DurationInput = 0) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
     yield* store.seal({ flush: true })
     const lease = Option.getOrThrow(yield* store.lease("by hand"))
-    yield* attempt(sink.insert(lease.batch.token, store.read(lease.batch)), lease)
+    const rows = store.read(lease.batch)
+    yield* attempt(sink.insert(lease.batch.token, rows), lease, rows)
     const error = new SinkError({ errorClass: "transient", reason: "no answer", settled: false })
     yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter) })
   })
-
-const isDelivered = ({ state }: { readonly state: string }) => state === "delivered"
-/** The manifest, oldest first. */
-const batches = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) => sql<{ state: string; attempts: number; error_class: string | null; error_message: string | null }>`
-    SELECT state, attempts, error_class, error_code, error_message, cardinality(repair_event_ids) AS repaired
-    FROM outbox.batch ORDER BY id
-  `
-)
 
 /** Whether the process has taken a batch. */
 const works = ({ pid }: Relay.RelayProcess) =>

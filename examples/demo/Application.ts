@@ -1,7 +1,7 @@
 /** The application of `examples/users`, with its relay, on servers from npm packages. */
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { ClickHouseSink, OutboxStore, Relay } from "clickhouse-outbox"
+import { OutboxStore, Relay } from "clickhouse-outbox"
 import { EmbeddedClickHouse, EmbeddedPostgres } from "clickhouse-outbox/embedded"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { DatabasesLive } from "../users/Databases.ts"
@@ -37,7 +37,7 @@ const ServersLive = ({ clickhousePort, data, environment, postgresPort }: Option
 export const layer = (options: Options) =>
   Layer.merge(HttpLive, Relay.layerConfig).pipe(
     Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
-    Layer.provideMerge(Layer.merge(OutboxStore.layerConfig, ClickHouseSink.layerConfig)),
+    Layer.provideMerge(OutboxStore.layerConfig),
     Layer.provideMerge(DatabasesLive),
     Layer.provideMerge(ServersLive(options))
   )

@@ -1,7 +1,6 @@
 /** Postgres and ClickHouse, migrated to what this program needs: the outbox's schema and the service's own table. */
-import * as NodeContext from "@effect/platform-node/NodeContext"
 import { Migrator, SqlClient } from "@effect/sql"
-import { ClickHouse, Config, Migrations, Postgres } from "clickhouse-outbox"
+import { ClickHouse, Migrations, Postgres } from "clickhouse-outbox"
 import { Effect, Layer } from "effect"
 
 const createUsers = Effect.flatMap(
@@ -18,17 +17,13 @@ const createUsers = Effect.flatMap(
   `
 )
 
-const MigrationsLive = Layer.effectDiscard(
-  Effect.gen(function* () {
-    yield* Migrations.postgres
-    yield* Migrations.clickHouse(yield* Config.clickHouse)
-    yield* Migrator.make({})({
-      table: "users_migration",
-      loader: Migrator.fromRecord({ "0001_create_users": createUsers })
-    })
+const UsersMigrationLive = Layer.effectDiscard(
+  Migrator.make({})({
+    table: "users_migration",
+    loader: Migrator.fromRecord({ "0001_create_users": createUsers })
   })
-).pipe(Layer.provide(NodeContext.layer))
+)
 
-export const DatabasesLive = MigrationsLive.pipe(
+export const DatabasesLive = Layer.merge(UsersMigrationLive, Migrations.layerConfig).pipe(
   Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig))
 )

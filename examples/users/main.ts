@@ -7,7 +7,7 @@
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { ClickHouseSink, OutboxStore, Relay } from "clickhouse-outbox"
+import { Relay } from "clickhouse-outbox"
 import { Config, Layer } from "effect"
 import { DatabasesLive } from "./Databases.ts"
 import { HttpLive } from "./Http.ts"
@@ -16,9 +16,7 @@ const ServerLive = NodeHttpServer.layerConfig(createServer, {
   port: Config.integer("PORT").pipe(Config.withDefault(3000))
 })
 
-const RelayLive = Layer.provide(Relay.layerConfig, [OutboxStore.layerConfig, ClickHouseSink.layerConfig])
-
-Layer.mergeAll(Layer.provide(HttpLive, ServerLive), RelayLive).pipe(
+Layer.merge(Layer.provide(HttpLive, ServerLive), Relay.layerConfig).pipe(
   Layer.provide(DatabasesLive),
   Layer.launch,
   NodeRuntime.runMain

@@ -110,6 +110,8 @@ const cutBatch = (
   flush: boolean
 ): Effect.Effect<Cut, SqlError> => {
   const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
+  // Not the contexts, which would be written to temporary files: 200 ms instead of 75 for 50,000 of 1.3 kB.
+  const columns = sql.literal("tx_id, id, event_type, event_date_time, published_at, traceparent, context_bytes")
   const lingerMillis = Duration.toMillis(linger)
   // One more than a batch holds: tells whether the window goes on behind it.
   const range = sql`
@@ -120,13 +122,13 @@ const cutBatch = (
   return sql<Cut>`
     WITH candidate AS MATERIALIZED (
       SELECT
-        *,
+        ${columns},
         row_number() OVER keys AS position,
         sum(context_bytes) OVER keys AS bytes
       FROM (
-        (SELECT * FROM outbox.window_late_events(${sealed}::pg_snapshot, ${upper}) ${range})
+        (SELECT ${columns} FROM outbox.window_late_events(${sealed}::pg_snapshot, ${upper}) ${range})
         UNION ALL
-        (SELECT * FROM outbox.window_new_events(${sealed}::pg_snapshot, ${upper}) ${range})
+        (SELECT ${columns} FROM outbox.window_new_events(${sealed}::pg_snapshot, ${upper}) ${range})
       ) AS events
       WINDOW keys AS (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING)
       LIMIT ${batchEvents + 1}

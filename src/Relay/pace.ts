@@ -8,6 +8,7 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Config from "../Config.ts"
 import { OutboxStore, type Position, Sealed } from "../OutboxStore.ts"
+import * as RetryPolicy from "../RetryPolicy.ts"
 
 /** What the last look came to. */
 interface Look {
@@ -29,9 +30,9 @@ const tick = (linger: Duration.Duration): Duration.Duration =>
  * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay.
  */
 export const sealForever = (
-  config: Pick<Config.Outbox, "linger" | "batchEvents">,
+  config: Pick<Config.Outbox, "linger" | "batchEvents"> & RetryPolicy.Bounds,
   onBatch: Effect.Effect<unknown>
-): Effect.Effect<never, SqlError, OutboxStore> =>
+): Effect.Effect<never, never, OutboxStore> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const last = yield* Ref.make(Option.none<Look>())
@@ -54,8 +55,19 @@ export const sealForever = (
           transactionsInProgress: sealed._tag !== "Nothing" || sealed.transactionsInProgress
         })
       )
-    }).pipe(Effect.schedule(Schedule.spaced(tick(config.linger))), Effect.zipRight(Effect.never))
+    }).pipe(persistently(config), Effect.schedule(Schedule.spaced(tick(config.linger))), Effect.zipRight(Effect.never))
   })
+
+/** Waits out an outage. The next one is met with short waits again. */
+const persistently =
+  (bounds: RetryPolicy.Bounds) =>
+  <A, R>(look: Effect.Effect<A, SqlError, R>): Effect.Effect<A, never, R> =>
+    look.pipe(
+      Effect.tapError((error) => Effect.logWarning("The outbox cannot be reached", error)),
+      Effect.retry(RetryPolicy.schedules(bounds).transient),
+      // The schedule has no end.
+      Effect.orDie
+    )
 
 const mayBeDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
   now - look.at >= BLIND_MILLIS ||
@@ -65,7 +77,10 @@ const mayBeDue = (look: Look, position: Position, now: number, batchEvents: numb
   })
 
 /** Seals everything that was committed, due or not, until nothing is left, sealed or undelivered. */
-export const sealUntilEmpty = (onBatch: Effect.Effect<unknown>): Effect.Effect<void, SqlError, OutboxStore> =>
+export const sealUntilEmpty = (
+  config: RetryPolicy.Bounds,
+  onBatch: Effect.Effect<unknown>
+): Effect.Effect<void, never, OutboxStore> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const flush = store.seal({ flush: true }).pipe(
@@ -73,6 +88,7 @@ export const sealUntilEmpty = (onBatch: Effect.Effect<unknown>): Effect.Effect<v
       Effect.repeat({ while: Sealed.$is("Batch") })
     )
     yield* Effect.zipRight(flush, store.status).pipe(
+      persistently(config),
       Effect.repeat({ until: (status) => status.backlog === 0, schedule: Schedule.spaced("50 millis") })
     )
   })

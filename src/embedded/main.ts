@@ -15,7 +15,7 @@ import * as Option from "effect/Option"
 import * as EmbeddedClickHouse from "./EmbeddedClickHouse.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 
-const data = Options.directory("data").pipe(
+const data = Options.text("data").pipe(
   Options.withDefault(".data"),
   Options.withDescription("Folder that keeps the data; made where it does not exist.")
 )
@@ -44,8 +44,11 @@ const databases = Command.make(
     )
 ).pipe(Command.withDescription("Runs Postgres and ClickHouse from npm packages, until Ctrl-C."))
 
+// Ctrl-C comes twice, from the terminal and from npm: the second must not cut off what the first has begun to stop.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {})
+
 Command.run(databases, { name: "databases", version: "0.1.0" })(process.argv).pipe(
   Effect.provide(NodeContext.layer),
   Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.stringLogger))),
-  NodeRuntime.runMain({ disableErrorReporting: true })
+  NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true })
 )

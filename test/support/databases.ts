@@ -1,7 +1,6 @@
 /**
  * The databases that all test files share: started once, migrated once into a template that each file clones.
  */
-import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
@@ -33,7 +32,7 @@ const migrateTemplate = (postgresUrl: string, template: string) =>
     yield* Migrations.postgres.pipe(
       Effect.provide(PgClient.layer({ url: Redacted.make(inDatabase(postgresUrl, template)) }))
     )
-  }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(postgresUrl) })), Effect.provide(NodeContext.layer))
+  }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(postgresUrl) })))
 
 export default async (project: TestProject): Promise<() => Promise<void>> => {
   const scope = Effect.runSync(Scope.make())

@@ -90,6 +90,15 @@ export const fresh =
   <A, E, R>(test: Effect.Effect<A, E, R>) =>
     Effect.provide(Effect.scoped(test), layer(overrides))
 
+/** On servers of the test's own, whose databases are empty. */
+export const onServers = (variables: Readonly<Record<string, string>>) =>
+  Layer.mergeAll(migrateClickHouse, Layer.effectDiscard(Migrations.postgres)).pipe(
+    Layer.provide(NodeContext.layer),
+    Layer.provide(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)),
+    Layer.provide(configuredBy(variables)),
+    (migrated) => Layer.provideMerge(services(variables), migrated)
+  )
+
 /** The same databases, but services and connections of its own: as another program has them. */
 export const another = (overrides: Readonly<Record<string, string>> = {}) =>
   Layer.unwrapEffect(Effect.map(Environment, (variables) => services({ ...variables, ...overrides })))

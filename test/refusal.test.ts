@@ -1,0 +1,161 @@
+/** What ClickHouse or the outbox itself refuses: it is said why, nothing is lost, and others are not held up. */
+import * as SqlClient from "@effect/sql/SqlClient"
+import { describe, expect, layer } from "@effect/vitest"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import { ClickHouse } from "../src/ClickHouse.ts"
+import * as Event from "../src/Event.ts"
+import * as EventPublisher from "../src/EventPublisher.ts"
+import * as Environment from "./support/environment.ts"
+import { counts, eventLog } from "./support/eventLog.ts"
+import { batches, isDelivered } from "./support/manifest.ts"
+import * as Relay from "./support/relay.ts"
+import { until } from "./support/wait.ts"
+
+const event = (eventContext: Event.JsonObject) => Event.make({ eventType: "refusal_tested", eventContext })
+
+/** One batch each: the limit of bytes is below the weight of any. */
+const publishApart = (contexts: ReadonlyArray<Event.JsonObject>) => EventPublisher.publishAll(contexts.map(event))
+
+/** jsonb writes it as a whole number, and ClickHouse's JSON holds none beyond 64 bits. */
+const REFUSED = { n: 1e30 }
+
+const command = (statement: string) => Effect.flatMap(ClickHouse, (clickHouse) => clickHouse.command(statement))
+
+const held = Effect.map(
+  batches,
+  Arr.filter(({ state }) => state === "held")
+)
+
+/** Tries again soon, and makes a batch of each event. */
+const soon = {
+  OUTBOX_LINGER: "10 millis",
+  OUTBOX_BATCH_BYTES: "1",
+  OUTBOX_RETRY_BASE: "20 millis",
+  OUTBOX_RETRY_CAP: "100 millis"
+}
+
+layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it) => {
+  describe("because of its data", () => {
+    it.effect("is held with ClickHouse's own words, while other batches pass", () =>
+      Effect.gen(function* () {
+        yield* Relay.start()
+        yield* publishApart([{ n: 1 }, REFUSED, { n: 2 }, { n: 3 }])
+        yield* until(batches, (all) => all.filter(isDelivered).length === 3)
+        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        expect(refused).toMatchObject({ error_class: "data", error_code: 117 })
+        expect(refused?.error_message).toContain("(at row 1)")
+        expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
+      }).pipe(Environment.fresh(soon))
+    )
+
+    it.effect("is named by its row, also when that row is long", () =>
+      Effect.gen(function* () {
+        yield* Relay.start()
+        const long = { ...REFUSED, text: "x".repeat(1_000_000) }
+        yield* EventPublisher.publishAll([...Arr.makeBy(6, (n) => event({ n })), event(long), event({ n: 8 })])
+        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        expect(refused?.error_message).toContain("(at row 7)")
+        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+
+    it.effect("is told so even if ClickHouse refuses its first row while 20 MB are on their way", () =>
+      Effect.gen(function* () {
+        yield* Relay.start()
+        yield* EventPublisher.publishAll([
+          event(REFUSED),
+          ...Arr.makeBy(10_000, (n) => event({ n, text: "x".repeat(2_000) }))
+        ])
+        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        expect(refused).toMatchObject({ error_class: "data", error_code: 117, attempts: 1 })
+        expect(refused?.error_message).toContain("(at row 1)")
+        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+  })
+
+  describe("because of ClickHouse's configuration", () => {
+    const breakages = {
+      "a table that de-duplicates nothing": {
+        spoil: "ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 0",
+        repair: "ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 10000",
+        says: "ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 10000"
+      },
+      "a table that is missing": {
+        spoil: "RENAME TABLE event_log TO elsewhere",
+        repair: "RENAME TABLE elsewhere TO event_log",
+        says: "Table event_log does not exist"
+      },
+      "a column that is missing": {
+        spoil: "ALTER TABLE event_log RENAME COLUMN trace_id TO trace",
+        repair: "ALTER TABLE event_log RENAME COLUMN trace TO trace_id",
+        says: "trace_id"
+      }
+    }
+    for (const [what, { repair, says, spoil }] of Object.entries(breakages)) {
+      it.effect(`(${what}) is held with an error that says what to do, and delivered once that was done`, () =>
+        Effect.gen(function* () {
+          yield* command(spoil)
+          yield* Relay.start()
+          yield* publishApart([{ n: 1 }])
+          const [refused] = yield* until(held, Arr.isNonEmptyArray)
+          expect(refused).toMatchObject({ error_class: "configuration" })
+          expect(refused?.error_message).toContain(says)
+          yield* command(repair)
+          yield* until(batches, Arr.every(isDelivered))
+          expect(yield* counts).toEqual({ rows: 1, events: 1 })
+        }).pipe(Environment.fresh(soon))
+      )
+    }
+
+    it.effect("(a table that disappears while events flow) is held too, and delivered once it is back", () =>
+      Effect.gen(function* () {
+        yield* Relay.start()
+        yield* publishApart([{ n: 1 }])
+        yield* until(batches, (all) => all.length === 1 && all.every(isDelivered))
+        yield* command("RENAME TABLE event_log TO elsewhere")
+        yield* publishApart([{ n: 2 }])
+        expect(yield* until(held, Arr.isNonEmptyArray)).toMatchObject([
+          { error_class: "configuration", error_code: 60 }
+        ])
+        yield* command("RENAME TABLE elsewhere TO event_log")
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 2, events: 2 })
+      }).pipe(Environment.fresh(soon))
+    )
+  })
+
+  describe("because the outbox was changed by hand", () => {
+    it.effect("is not sent at all: a batch that lacks an event is held until it is whole again", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* command("RENAME TABLE event_log TO elsewhere")
+        yield* Relay.start()
+        yield* EventPublisher.publishAll(Arr.makeBy(10, (n) => event({ n })))
+        yield* until(held, Arr.isNonEmptyArray)
+        yield* sql`CREATE TABLE deleted AS SELECT * FROM outbox.event WHERE event_context @> '{"n": 3}'`
+        yield* sql`DELETE FROM outbox.event WHERE event_context @> '{"n": 3}'`
+        yield* command("RENAME TABLE elsewhere TO event_log")
+        const [refused] = yield* until(
+          held,
+          Arr.some(({ error_class }) => error_class === "unknown")
+        )
+        expect(refused?.error_message).toContain("was sealed with 10 events, but outbox.event now holds 9")
+        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+
+        yield* publishApart([{ n: 11 }])
+        yield* until(counts, ({ rows }) => rows === 1)
+        yield* sql`
+          INSERT INTO outbox.event (
+            tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, metadata_version
+          )
+          SELECT tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, metadata_version
+          FROM deleted
+        `
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 11, events: 11 })
+      }).pipe(Environment.fresh({ ...soon, OUTBOX_BATCH_BYTES: "1000000" }))
+    )
+  })
+})
