@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { DatabaseError } from "pg"
-import { constraintIssues } from "./Event.ts"
+import { constraintIssues } from "./Event/row.ts"
 import * as Lines from "./EventLines/lines.ts"
 import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./EventLines/row.ts"
 

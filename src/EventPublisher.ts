@@ -18,7 +18,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Config from "./Config.ts"
-import { constraintIssues, type Event, type EventId, EventInvalid, EventIssue, type EventRow, toRow } from "./Event.ts"
+import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
+import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
 
 /**
  * @since 0.1.0
