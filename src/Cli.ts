@@ -8,8 +8,10 @@
  * @since 0.1.0
  */
 import { createRequire } from "node:module"
+import type { CliApp } from "@effect/cli/CliApp"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import type { Teardown } from "@effect/platform/Runtime"
 import * as Cause from "effect/Cause"
 import * as ConfigError from "effect/ConfigError"
@@ -41,7 +43,9 @@ const command = Command.make("clickhouse-outbox").pipe(
  * @since 0.1.0
  * @category running
  */
-export const run = (argv: ReadonlyArray<string>) =>
+export const run = (
+  argv: ReadonlyArray<string>
+): Effect.Effect<void, Failure, CliApp.Environment | FileSystem.FileSystem> =>
   Command.run(command, { name: "clickhouse-outbox", version })(argv).pipe(
     Effect.tapDefect((bug) => Effect.logFatal("A bug in clickhouse-outbox", bug)),
     Effect.provide(Logging.layerConfig),
@@ -49,7 +53,9 @@ export const run = (argv: ReadonlyArray<string>) =>
     withPlainText
   )
 
-const report = (error: ConfigError.ConfigError | ValidationError.ValidationError | Error) => {
+type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
+
+const report = (error: Failure) => {
   if (ValidationError.isValidationError(error)) return Effect.void
   return Console.error(ConfigError.isConfigError(error) ? Config.explain(error) : error.message)
 }

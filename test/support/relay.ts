@@ -48,7 +48,7 @@ export const startProcess = (overrides: Readonly<Record<string, string>> = {}) =
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         spawn(process.execPath, ["--import", "tsx", main], {
-          stdio: ["ignore", "ignore", "inherit"],
+          stdio: ["ignore", "inherit", "inherit"],
           env: { ...process.env, LOG_LEVEL: "Error", ...variables, ...overrides }
         })
       ),
