@@ -12,6 +12,7 @@
 import { hostname } from "node:os"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -139,7 +140,15 @@ const stopWorkers =
 export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, never, Services> =>
   Layer.scoped(
     Relay,
-    Effect.tap(make(config), (relay) => Effect.forkScoped(relay.run))
+    Effect.tap(make(config), ({ run }) =>
+      // It ends only by a bug, or in front of a database that is not its own; nobody waits for it to say so.
+      run.pipe(
+        Effect.onError((cause) =>
+          Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logFatal("The relay has ended", cause)
+        ),
+        Effect.forkScoped
+      )
+    )
   )
 
 /**

@@ -74,9 +74,7 @@ const meanings: ReadonlyMap<number, Meaning> = new Map([
 
   [202, busy], // TOO_MANY_SIMULTANEOUS_QUERIES
   [203, busy], // NO_FREE_CONNECTION
-  [241, busy], // MEMORY_LIMIT_EXCEEDED
   [242, busy], // TABLE_IS_READ_ONLY
-  [243, busy], // NOT_ENOUGH_SPACE
   [252, busy], // TOO_MANY_PARTS
   [285, busy], // TOO_FEW_LIVE_REPLICAS
 
@@ -86,6 +84,9 @@ const meanings: ReadonlyMap<number, Meaning> = new Map([
   [209, doubtful], // SOCKET_TIMEOUT
   [210, doubtful], // NETWORK_ERROR
   [236, doubtful], // ABORTED
+  // Also between the parts of two months, of which the first is then in the table.
+  [241, doubtful], // MEMORY_LIMIT_EXCEEDED
+  [243, doubtful], // NOT_ENOUGH_SPACE
   [279, doubtful], // ALL_CONNECTION_TRIES_FAILED
   [286, doubtful], // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
   [319, doubtful], // UNKNOWN_STATUS_OF_INSERT
@@ -110,8 +111,11 @@ const meanings: ReadonlyMap<number, Meaning> = new Map([
   [774, configuration] // SETTING_CONSTRAINT_VIOLATION
 ])
 
-/** The part is in the table, a view behind it is not: only the same token again can complete it. */
-const PUSHING_TO_VIEW = /while pushing to view/i
+/**
+ * The part is in the table, a view behind it is not: only the same token again can complete it. At the end, because
+ * before that the text may quote an event that says so.
+ */
+const PUSHING_TO_VIEW = /: while pushing to view [^"{}\n]+\(version [^\n]+\)\s*$/i
 
 /** Whoever answers without a code is not ClickHouse: a proxy whose upstream is away, or an address that is wrong. */
 const fromProxy = (status: number): Meaning => (status >= 500 ? doubtful : configuration)
@@ -119,12 +123,12 @@ const fromProxy = (status: number): Meaning => (status >= 500 ? doubtful : confi
 /**
  * What an answer other than yes means.
  *
- * @param text as ClickHouse sent it: `Code: 117. DB::Exception: …`
+ * @param text as ClickHouse sent it: `Code: 117. DB::Exception: …` or `Poco::Exception. Code: 1000, e.code() = 0, …`
  * @since 0.1.0
  * @category constructors
  */
 export const fromAnswer = (status: number, text: string): SinkError => {
-  const found = /Code: (\d+)\. /.exec(text)?.[1]
+  const found = /Code: (\d+)[.,] /.exec(text)?.[1]
   const reason = text.trim().slice(0, MAX_REASON_CHARACTERS)
   if (found === undefined) return new SinkError({ reason: `HTTP status ${status}: ${reason}`, ...fromProxy(status) })
   const code = Number(found)

@@ -1,4 +1,5 @@
 /** Delivery: whatever breaks, every committed event arrives, and arrives once. */
+import { existsSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, layer } from "@effect/vitest"
@@ -156,6 +157,30 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     )
   })
 
+  describe.runIf(existsSync("/proc/self/status"))("of a large backlog", () => {
+    it.effect("takes no more memory than that of a small one", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const relay = yield* Relay.startProcess({ NODE_OPTIONS: "--max-old-space-size=64" })
+        yield* publish(1)
+        yield* arrived(1)
+        const before = yield* relay.peakMemory
+        yield* sql`
+          SELECT count(*)
+          FROM outbox.publish_all(
+            ARRAY(SELECT 'delivery_tested' FROM generate_series(1, 60000)),
+            ARRAY(SELECT jsonb_build_object('text', repeat(md5(n::text), 80)) FROM generate_series(1, 60000) AS n)
+          )
+        `
+        yield* arrived(60_001)
+        const grown = (yield* relay.peakMemory) - before
+        const [sent] = yield* sql<{ bytes: number }>`SELECT sum(byte_count)::float8 AS bytes FROM outbox.batch`
+        expect(sent?.bytes).toBeGreaterThan(150_000_000)
+        expect(grown).toBeLessThan(80_000_000)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    )
+  })
+
   describe("by several relays", () => {
     it.effect("is shared between them, and each event arrives once", () =>
       Effect.gen(function* () {
@@ -226,6 +251,21 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
 
+    it.effect("a materialized view whose table has a window of its own counts each event once too", () =>
+      Effect.gen(function* () {
+        const clickHouse = yield* ClickHouse
+        yield* command(`
+          CREATE MATERIALIZED VIEW per_type ENGINE = SummingMergeTree ORDER BY event_type
+          SETTINGS non_replicated_deduplication_window = 10000
+          AS SELECT event_type, count() AS events FROM event_log GROUP BY event_type
+        `)
+        yield* publishInMonths(3, 10)
+        yield* inDoubt((insert) => insert)
+        yield* expectDelivered(30)
+        expect(yield* clickHouse.query("SELECT sum(events) FROM per_type")).toEqual([[30]])
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("a part that ClickHouse has lost since its yes is noticed, and sent again", () =>
       Effect.gen(function* () {
         yield* publishInMonths(3, 100)
@@ -260,6 +300,32 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         )
         expect(yield* counts).toEqual({ rows: 200, events: 200 })
         yield* expectDelivered(300)
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("what ClickHouse has is recognised whatever its types are called, and however many they are", () =>
+      Effect.gen(function* () {
+        const types = [
+          ...[
+            "it's",
+            'say "x"',
+            "back\\slash",
+            "tab\there",
+            "new\nline",
+            "[1,2]",
+            "'",
+            "\\'",
+            "NULL",
+            "é😀",
+            "a,b",
+            "{x:y}"
+          ],
+          ...Arr.makeBy(5_000, (n) => `${n} ${"of a great many types ".repeat(10)}`)
+        ]
+        yield* EventPublisher.publishAll(types.map((eventType) => Event.make({ eventType, eventContext: {} })))
+        yield* inDoubt((insert) => insert)
+        yield* expectDelivered(types.length)
+        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
       }).pipe(Environment.fresh())
     )
 

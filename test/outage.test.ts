@@ -18,7 +18,9 @@ import * as Relay from "./support/relay.ts"
 import { until } from "./support/wait.ts"
 
 /** Commits reach the disk late, if at all: in a crash it loses what nobody has insisted on. */
-const forgetfulPostgres = postgres({ settings: { synchronous_commit: "off", wal_writer_delay: "10s" } })
+const forgetfulPostgres = postgres({
+  settings: { synchronous_commit: "off", wal_writer_delay: "10s", max_prepared_transactions: 1 }
+})
 
 const environment = Layer.unwrapEffect(
   Effect.map(Effect.all([EmbeddedPostgres, EmbeddedClickHouse]), ([postgres, clickHouse]) =>
@@ -34,8 +36,17 @@ const environment = Layer.unwrapEffect(
   )
 ).pipe(Layer.provideMerge(Layer.merge(forgetfulPostgres, clickHouse())))
 
+/** Of three months, so that each batch becomes three parts in ClickHouse, which it does not store at once. */
 const publish = (count: number) =>
-  EventPublisher.publishAll(Arr.makeBy(count, (n) => Event.make({ eventType: "outage_tested", eventContext: { n } })))
+  EventPublisher.publishAll(
+    Arr.makeBy(count, (n) =>
+      Event.make({
+        eventType: "outage_tested",
+        eventContext: { n },
+        eventDateTime: new Date(Date.UTC(2026, n % 3, 1))
+      })
+    )
+  )
 
 /** A relay that has begun to work. */
 const startRelay = Effect.zipLeft(
@@ -113,5 +124,33 @@ layer(environment, { excludeTestServices: true, timeout: "60 seconds" })("When a
       yield* allArrive
       expect(yield* Fiber.poll(relay)).toMatchObject({ _tag: "None" })
     })
+  )
+
+  it.scoped(
+    "and a transaction that was prepared for two-phase commit outlives it, its events arrive when it commits",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const server = yield* EmbeddedPostgres
+        yield* startRelay
+        const before = yield* counts
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const session = yield* sql.reserve
+            yield* session.executeRaw("BEGIN", [])
+            yield* session.executeRaw("SELECT outbox.publish('prepared', '{}')", [])
+            yield* session.executeRaw("PREPARE TRANSACTION 'two-phase'", [])
+          })
+        )
+        yield* publish(1)
+        yield* allArrive
+        yield* server.restart
+        yield* publish(1)
+        yield* allArrive
+        expect(yield* counts).toEqual({ rows: before.rows + 2, events: before.events + 2 })
+        yield* sql`COMMIT PREPARED 'two-phase'`
+        yield* allArrive
+        expect(yield* counts).toEqual({ rows: before.rows + 3, events: before.events + 3 })
+      })
   )
 })

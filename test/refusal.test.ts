@@ -126,6 +126,32 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
     )
   })
 
+  describe("because of a materialized view that fails", () => {
+    it.effect("is held, and repeated until the view has it too", () =>
+      Effect.gen(function* () {
+        const clickHouse = yield* ClickHouse
+        const view = (select: string) => `
+          CREATE MATERIALIZED VIEW seen ENGINE = MergeTree ORDER BY ()
+          SETTINGS non_replicated_deduplication_window = 100
+          AS SELECT ${select} AS event_id FROM event_log
+        `
+        yield* command(view("event_id"))
+        yield* command(
+          "ALTER TABLE seen MODIFY QUERY SELECT if(throwIf(1, 'on purpose'), event_id, event_id) AS event_id FROM event_log"
+        )
+        yield* Relay.start()
+        yield* publishApart([{ n: 1 }])
+        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        expect(refused).toMatchObject({ error_class: "unknown", error_code: 395 })
+        expect(refused?.error_message).toContain("while pushing to view")
+        yield* command("ALTER TABLE seen MODIFY QUERY SELECT event_id FROM event_log")
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+        expect(yield* clickHouse.query("SELECT count() FROM seen")).toEqual([[1]])
+      }).pipe(Environment.fresh(soon))
+    )
+  })
+
   describe("because the outbox was changed by hand", () => {
     it.effect("is not sent at all: a batch that lacks an event is held until it is whole again", () =>
       Effect.gen(function* () {

@@ -251,9 +251,16 @@ describe("ClickHouse's answer", () => {
     })
   }
 
+  it("is understood as each of its libraries prints it", () => {
+    const text = "Poco::Exception. Code: 1000, e.code() = 104, Connection reset by peer (version 26.7.2.1)"
+    expect(SinkError.fromAnswer(400, text)).toMatchObject({ code: 1000, errorClass: "transient", settled: false })
+  })
+
   it("leaves an attempt in doubt unless it says that nothing was written", () => {
     const inDoubt = [...codes.transient, ...codes.unknown].filter((code) => !answer(code).settled)
-    expect(inDoubt).toEqual([3, 159, 198, 209, 210, 236, 279, 286, 319, 394, 425, 999, 1000, 395, 49, 1, 4_711])
+    expect(inDoubt).toEqual([
+      3, 159, 198, 209, 210, 236, 241, 243, 279, 286, 319, 394, 425, 999, 1000, 395, 49, 1, 4_711
+    ])
     expect([...codes.data, ...codes.configuration].every((code) => answer(code).settled)).toBe(true)
   })
 
@@ -264,8 +271,12 @@ describe("ClickHouse's answer", () => {
   })
 
   it("about a view behind the table leaves it in doubt: only the same token again can complete it", () => {
-    const error = SinkError.fromAnswer(500, "Code: 117. DB::Exception: …: while pushing to view db.view (…)")
-    expect(error).toMatchObject({ code: 117, errorClass: "unknown", settled: false })
+    const boom = "Code: 117. DB::Exception: boom: while executing 'FUNCTION throwIf(…)'"
+    const view = SinkError.fromAnswer(500, `${boom}: while pushing to view db.a_view. (NAME) (version 26.7.2.1)\n`)
+    expect(view).toMatchObject({ code: 117, errorClass: "unknown", settled: false })
+    const quoted = `Code: 117. DB::Exception: Cannot parse JSON object here: {"a":": while pushing to view b"}: (at row 1)`
+    const event = SinkError.fromAnswer(500, `${quoted}\n: While executing X. (NAME) (version 26.7.2.1)\n`)
+    expect(event).toMatchObject({ code: 117, errorClass: "data", settled: true })
   })
 
   it("without a code is a proxy's: in doubt if something behind it failed, else an address that is wrong", () => {

@@ -2,9 +2,11 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
@@ -15,7 +17,7 @@ import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as Store from "../src/OutboxStore.ts"
-import { OutboxStore, Sealed } from "../src/OutboxStore.ts"
+import { ForeignCluster, OutboxStore, Sealed } from "../src/OutboxStore.ts"
 import { transaction } from "../src/Transaction.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
@@ -129,7 +131,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* long.commit
         yield* Relay.drain
         expect((yield* eventLog).map((row) => row.eventId)).toEqual([long.eventId, ...others])
-      }).pipe(Environment.fresh({}))
+      }).pipe(Environment.fresh())
     )
 
     it.effect("nobody waits for one in another database of the cluster", () =>
@@ -143,7 +145,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
           `
           expect(oldest).toEqual({ isOpen: true })
           expect(yield* eventIds(yield* sealAll)).toEqual(published)
-        }).pipe(Environment.fresh({}))
+        }).pipe(Environment.fresh())
         yield* elsewhere.commit
       })
     )
@@ -184,7 +186,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
             greedily(weights, batchEvents, batchBytes)
           )
         }
-      }).pipe(Environment.fresh({}))
+      }).pipe(Environment.fresh())
     )
 
     it.effect("of one event that is larger than the limit, alone", () =>
@@ -216,7 +218,42 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* within.commit
         yield* sealAll
         expect(yield* bytes(batch)).toBe(first)
-      }).pipe(Environment.fresh({}))
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("it can be read as slowly as it is taken, whatever the database's limit for statements", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const [database] = yield* sql<{ name: string }>`SELECT current_database() AS name`
+        yield* sql.unsafe(`ALTER DATABASE ${database?.name} SET statement_timeout = '300ms'`)
+        yield* EventPublisher.publishAll(Arr.makeBy(10, () => event({ text: "x".repeat(1_000_000) })))
+        const [batch] = yield* Effect.filterOrDieMessage(sealAll, Arr.isNonEmptyArray, "nothing was sealed")
+        const pause = yield* Effect.once(Effect.sleep("600 millis"))
+        const size = yield* Effect.flatMap(OutboxStore, (store) =>
+          store.read(batch).pipe(
+            Stream.tap(() => pause),
+            Stream.runFold(0, (sum, chunk) => sum + chunk.length)
+          )
+        ).pipe(Effect.provide(Environment.another()))
+        expect(size).toBeGreaterThan(10_000_000)
+      }).pipe(Environment.fresh())
+    )
+  })
+
+  describe("ends", () => {
+    it.effect("when the relay's connections lead to another cluster, where transaction ids mean something else", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* OutboxStore
+        const relay = yield* Relay.start()
+        yield* publishMany(1)
+        yield* until(counts, ({ rows }) => rows === 1)
+        yield* sql`UPDATE outbox.sealer SET system_identifier = 4711`
+        yield* publishMany(1)
+        const exit = yield* Effect.timeout(Fiber.await(relay), "10 seconds")
+        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(ForeignCluster)
+        expect(yield* store.status).toMatchObject({ unsealed: 1 })
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
   })
 

@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Config from "../Config.ts"
 import { transaction } from "../Transaction.ts"
+import { checkCluster } from "./cluster.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
@@ -24,6 +25,7 @@ export const seal =
       yield* sql.unsafe(SETTINGS)
       if (!(yield* lock(sql))) return Sealed.Busy()
       const progress = yield* readProgress(sql)
+      if (progress.isForeign) yield* refuse(sql)
       const cut = yield* cutBatch(sql, config, progress, options?.flush ?? false)
       if (cut.token !== null) return Sealed.Batch({ batch: yield* decodeBatch(cut) })
       if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
@@ -71,6 +73,8 @@ const lock = (sql: SqlClient.SqlClient) =>
   `.pipe(Effect.map(([row]) => row?.locked === true))
 
 interface Progress {
+  /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */
+  readonly isForeign: boolean
   readonly sealed: string
   readonly window: string | null
   readonly cursorTxId: string
@@ -81,12 +85,17 @@ const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlErro
   // Only the holder of the advisory lock writes this row, so what is read here stays true until it commits.
   sql<Progress>`
     SELECT
+      system_identifier <> (SELECT system_identifier FROM pg_control_system()) AS "isForeign",
       sealed_snapshot::text AS sealed,
       window_snapshot::text AS "window",
       coalesce(cursor_tx_id, '0')::text AS "cursorTxId",
       coalesce(cursor_id, 0)::text AS "cursorId"
     FROM outbox.sealer
   `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
+
+/** Nothing that a relay could do about it, nor wait for. */
+const refuse = (sql: SqlClient.SqlClient) =>
+  checkCluster(sql).pipe(Effect.catchTags({ ForeignCluster: Effect.die, NotMigrated: Effect.die }))
 
 interface Cut {
   /** Null unless a batch was cut; the batch's other columns come with it. */
