@@ -1,9 +1,10 @@
 /**
  * What an event is, and which events can be published.
  *
- * An event that ClickHouse could only mangle or refuse for good is refused here, before anything is written and while
- * the caller can still be told: a context that is no JSON object, a timestamp outside ClickHouse's range, a negative
- * version, more than 1 MiB. The table `outbox.event` checks the same rules for everybody who publishes through SQL.
+ * What can be known to be undeliverable is refused here, before anything is written and while the caller can still be
+ * told: a context that is no JSON object, weighs more than 1 MiB or nests deeper than 1,000 levels, a timestamp outside of
+ * ClickHouse's range, a negative version. `outbox.event` checks the same rules for everybody who publishes through SQL.
+ * What only ClickHouse can know, such as an integer beyond its 64 bits, is refused at delivery.
  *
  * @since 0.1.0
  */
@@ -40,7 +41,10 @@ export const MAX_CONTEXT_BYTES = 1_048_576
  * @category models
  */
 export interface EventOptions {
-  /** A new time-ordered uuid unless set. An id that comes back is the same event to ClickHouse's readers. */
+  /**
+   * A new time-ordered uuid unless set. Readers know an event by it, but it is no idempotency key: publishing
+   * twice under one id makes two rows.
+   */
   readonly eventId?: string
   /** When it happened: the `Clock`'s now unless set. From 1900 to 2299. */
   readonly eventDateTime?: DateTime.Utc | Date

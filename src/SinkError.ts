@@ -34,8 +34,7 @@ export class SinkError extends Schema.TaggedError<SinkError>()("SinkError", {
   settled: Schema.Boolean
 }) {
   override get message(): string {
-    const what = this.code === undefined ? "ClickHouse was not reached" : `ClickHouse answered with error ${this.code}`
-    return `${what}: ${this.reason}`
+    return this.code === undefined ? this.reason : `ClickHouse refused. ${this.reason}`
   }
 }
 
@@ -129,7 +128,7 @@ const fromProxy = (status: number): Meaning => (status >= 500 ? doubtful : confi
  */
 export const fromAnswer = (status: number, text: string): SinkError => {
   const found = /Code: (\d+)[.,] /.exec(text)?.[1]
-  const reason = text.trim().slice(0, MAX_REASON_CHARACTERS)
+  const reason = text.replace(ROW_DUMP, "").trim().slice(0, MAX_REASON_CHARACTERS)
   if (found === undefined) return new SinkError({ reason: `HTTP status ${status}: ${reason}`, ...fromProxy(status) })
   const code = Number(found)
   return new SinkError({
@@ -140,6 +139,9 @@ export const fromAnswer = (status: number, text: string): SinkError => {
 }
 
 const MAX_REASON_CHARACTERS = 4_000
+
+/** ClickHouse goes on with every column of the row and of its neighbours, which have no place in a log. */
+const ROW_DUMP = /\s*:\s*\nRow 1:\n[\s\S]*$/
 
 /** Failed before a byte was sent. */
 const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
@@ -154,7 +156,7 @@ export const fromConnection = (cause: unknown): SinkError => {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
   return new SinkError({
     errorClass: "transient",
-    reason: cause instanceof Error ? cause.message || code : String(cause),
+    reason: `ClickHouse was not reached: ${cause instanceof Error ? cause.message || code : cause}`,
     settled: NEVER_CONNECTED.has(code)
   })
 }

@@ -82,8 +82,8 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
         ],
         { concurrency: 2 }
       )
-      expect(fromStdin).toEqual(Cli.succeeded("published 1 events\n"))
-      expect(fromPipe).toEqual(Cli.succeeded("published 1 events\n"))
+      expect(fromStdin).toEqual(Cli.succeeded("published 1 event\n"))
+      expect(fromPipe).toEqual(Cli.succeeded("published 1 event\n"))
       expect(fromNothing).toEqual(Cli.succeeded("published 0 events\n"))
       expect(yield* published("piped")).toHaveLength(2)
     })

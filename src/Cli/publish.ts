@@ -31,7 +31,7 @@ export const publish = Command.make("publish", { file }, ({ file }) =>
     const { environment, postgres } = yield* all({ environment: Config.environment, postgres: Config.postgres })
     const rows = EventLines.toCopy({ environment })(yield* open(file))
     const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
-    yield* Console.log(`published ${count} events`)
+    yield* Console.log(`published ${count} ${count === 1 ? "event" : "events"}`)
   })
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
