@@ -144,7 +144,8 @@ const acquireClient = (config: Config.ClickHouse): Effect.Effect<ClickHouseClien
             onSome: (caFile) => ({ tls: { ca_cert: readFileSync(caFile) } })
           }),
           application: "clickhouse-outbox",
-          request_timeout: Duration.toMillis(config.requestTimeout),
+          // Longer than this module's own limit, whose error says more.
+          request_timeout: Duration.toMillis(config.requestTimeout) + 1_000,
           compression: { request: config.compression === "gzip", response: false },
           log: { level: ClickHouseLogLevel.OFF }
         }),

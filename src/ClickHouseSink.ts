@@ -9,13 +9,14 @@
  */
 import { randomUUID } from "node:crypto"
 import * as Arr from "effect/Array"
-import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { ClickHouse, type Settings } from "./ClickHouse.ts"
@@ -71,6 +72,8 @@ const INSERT_SETTINGS: Settings = {
   insert_deduplicate: 1,
   // A repeat reaches the tables of materialized views too; those that have a window drop it likewise.
   deduplicate_blocks_in_dependent_materialized_views: 1,
+  // A backfill of a hundred months and more is one block all the same.
+  max_partitions_per_insert_block: 0,
   max_insert_block_size: "1000000000",
   min_insert_block_size_rows: "1000000000",
   min_insert_block_size_bytes: "1000000000000",
@@ -106,12 +109,16 @@ export const make = (
   Effect.gen(function* () {
     const clickHouse = yield* ClickHouse
     const { table } = config
-    const window = yield* Cache.makeWith({
-      capacity: 1,
-      lookup: (_: "table") => readDeduplicationWindow(clickHouse, table),
-      timeToLive: (exit) => (Exit.isSuccess(exit) ? TABLE_CHECK_TTL : Duration.zero)
+    // Not a Cache, in which one worker's interruption is every waiting worker's.
+    const known = yield* Ref.make(Option.none<{ readonly window: DeduplicationWindow; readonly until: number }>())
+    const deduplicationWindow = Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const fresh = Option.filter(yield* Ref.get(known), ({ until }) => now < until)
+      if (Option.isSome(fresh)) return fresh.value.window
+      const window = yield* readDeduplicationWindow(clickHouse, table)
+      yield* Ref.set(known, Option.some({ window, until: now + Duration.toMillis(TABLE_CHECK_TTL) }))
+      return window
     })
-    const deduplicationWindow = window.get("table")
 
     const insert = <E>(token: string, rows: Stream.Stream<Uint8Array, E>) =>
       Effect.zipRight(
@@ -139,7 +146,8 @@ export const make = (
           `SELECT DISTINCT toString(event_id)
            FROM {table:Identifier}
            WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
-             AND event_date_time BETWEEN {first:DateTime64(6, 'UTC')} AND {last:DateTime64(6, 'UTC')}
+             AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
+             AND event_date_time <= {last:DateTime64(6, 'UTC')}
              AND event_id IN {ids:Array(UUID)}`,
           {
             table,

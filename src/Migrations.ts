@@ -69,14 +69,12 @@ export const postgres: Effect.Effect<
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const migrations = yield* files("postgres")
-  // A lock of the session: Effect's migrator begins with statements outside of its transaction that two at once collide in.
-  const session = yield* sql.reserve
+  // On a connection of its own: Effect's migrator begins with statements outside of its transaction that two at once
+  // collide in. A transaction's lock, because a session's would not survive a pooler.
+  const guard = yield* sql.reserve
   yield* Effect.acquireRelease(
-    session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))", []),
-    () =>
-      Effect.ignore(
-        session.executeRaw("SELECT pg_advisory_unlock(hashtext('clickhouse-outbox'), hashtext('migrate'))", [])
-      )
+    guard.executeRaw("BEGIN; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))", []),
+    () => Effect.ignore(guard.executeRaw("COMMIT", []))
   )
   // Not IF NOT EXISTS, which needs the privilege to create schemas even where there is nothing to create.
   const [schema] = yield* sql<{ found: boolean }>`SELECT to_regnamespace('outbox') IS NOT NULL AS found`

@@ -76,7 +76,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** Those of the batch's events that a repair sends again, in the same format. */
     readonly readRepair: (batch: Batch, repair: Repair) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
     /** The ids of the batch's events. */
-    readonly eventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
+    readonly eventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged>
     /** Stores, before anything is sent, which events are to be sent again and under which new token. */
     readonly planRepair: (
       lease: Lease,
@@ -89,7 +89,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       failure: { readonly error: SinkError; readonly retryAfter: Duration.Duration }
     ) => Effect.Effect<void, LeaseLost | SqlError>
-    /** Gives the batch back at once, as nothing came of the attempt that ClickHouse could know of. */
+    /** Gives the batch back at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /** What is undelivered, and in which state. Counts what is not sealed yet. */
     readonly status: Effect.Effect<Status.OutboxStatus, SqlError>
@@ -115,7 +115,7 @@ export const make = (
       sinceFirstAttempt: Leases.sinceFirstAttempt(sql),
       read: Reading.read(postgres),
       readRepair: Reading.readRepair(postgres),
-      eventIds: Reading.eventIds(sql),
+      eventIds: Reading.eventIds(postgres),
       planRepair: Leases.planRepair(sql),
       acknowledge: Leases.acknowledge(sql),
       release: Leases.release(sql),

@@ -80,7 +80,10 @@ const copyOut =
   (pool: Pg.Pool): typeof Postgres.Service.copyOut =>
   ({ onComplete, query, settings }) =>
     Effect.gen(function* () {
-      const { client, commit } = yield* transaction(pool, `BEGIN READ ONLY; ${settings}`)
+      const { client, commit } = yield* transaction(
+        pool,
+        `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE; ${settings}`
+      )
       const copy = client.query(PgCopy.to(`COPY (${query}) TO STDOUT`))
       // pg tells it also that its connection was closed below; unheard, that would end the process.
       copy.on("error", () => {})
@@ -125,7 +128,9 @@ const acquirePool = (config: Config.Postgres, applicationName: string): Effect.E
           max: config.maxConnections,
           connectionTimeoutMillis: Duration.toMillis(config.connectTimeout),
           application_name: applicationName,
-          keepAlive: true
+          // A server that vanished is noticed in minutes, not in the two hours that are the system's default.
+          keepAlive: true,
+          keepAliveInitialDelayMillis: 10_000
         }
         // Reads the URL's certificates: what is wrong with them the pool would throw at whoever connects, as a defect.
         new Pg.Client(options)

@@ -18,6 +18,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -74,10 +75,14 @@ const sealAndDeliver = <A>(config: Config.Relay & Config.Outbox, seal: Seal<A>):
     return yield* Effect.acquireUseRelease(
       startWorkers(config, wake),
       // Workers end only when they are stopped, or of a bug: then the relay must not look alive.
-      ({ fiber }) => Effect.raceFirst(sealing, Effect.zipRight(Fiber.join(fiber), Effect.never)),
+      ({ fiber }) => Effect.raceFirst(sealing, Effect.flatMap(Fiber.await(fiber), diedEarly)),
       stopWorkers(config.shutdownGrace)
     )
   })
+
+/** Even where it was interrupted: not by the relay, which would not have waited for it. */
+const diedEarly = (exit: Exit.Exit<unknown>) =>
+  Effect.die(new Error(`The relay's workers have ended: ${Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "early"}`))
 
 interface Workers {
   readonly fiber: Fiber.RuntimeFiber<unknown>
@@ -114,7 +119,11 @@ const worker = (
     const wait = <B, E>(effect: Effect.Effect<B, E>) => Effect.raceFirst(Effect.ignore(effect), Deferred.await(stop))
     const step = deliverNext(options).pipe(
       Effect.matchEffect({
-        onFailure: () => wait(pause.next(undefined)),
+        onFailure: (error) =>
+          Effect.zipRight(
+            error._tag === "SqlError" ? Effect.logWarning("A worker cannot use the outbox", error) : Effect.void,
+            wait(pause.next(undefined))
+          ),
         onSuccess: (delivered) =>
           Effect.zipRight(pause.reset, delivered ? Effect.void : wait(Effect.timeoutOption(Queue.take(wake), IDLE)))
       })
@@ -146,6 +155,7 @@ export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, 
         Effect.onError((cause) =>
           Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logFatal("The relay has ended", cause)
         ),
+        Effect.interruptible,
         Effect.forkScoped
       )
     )

@@ -51,64 +51,71 @@ const busy: Meaning = { errorClass: "transient", settled: true }
 const doubtful: Meaning = { errorClass: "transient", settled: false }
 const unknown: Meaning = { errorClass: "unknown", settled: false }
 
-/** Names as in ClickHouse's src/Common/ErrorCodes.cpp. */
-const meanings: ReadonlyMap<number, Meaning> = new Map([
-  [6, data], // CANNOT_PARSE_TEXT
-  [25, data], // CANNOT_PARSE_ESCAPE_SEQUENCE
-  [26, data], // CANNOT_PARSE_QUOTED_STRING
-  [27, data], // CANNOT_PARSE_INPUT_ASSERTION_FAILED
-  [38, data], // CANNOT_PARSE_DATE
-  [41, data], // CANNOT_PARSE_DATETIME
-  [53, data], // TYPE_MISMATCH
-  [69, data], // ARGUMENT_OUT_OF_BOUND
-  [72, data], // CANNOT_PARSE_NUMBER
-  [117, data], // INCORRECT_DATA
-  [131, data], // TOO_LARGE_STRING_SIZE
-  [321, data], // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-  [349, data], // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-  [376, data], // CANNOT_PARSE_UUID
-  [469, data], // VIOLATED_CONSTRAINT
-  [675, data], // CANNOT_PARSE_IPV4
-  [691, data], // UNKNOWN_ELEMENT_OF_ENUM
+/**
+ * What each of ClickHouse's error codes means. Names as `errorCodeToName` gives them.
+ *
+ * @internal
+ */
+export const codes: ReadonlyArray<readonly [code: number, name: string, meaning: Meaning]> = [
+  [6, "CANNOT_PARSE_TEXT", data],
+  [25, "CANNOT_PARSE_ESCAPE_SEQUENCE", data],
+  [26, "CANNOT_PARSE_QUOTED_STRING", data],
+  [27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", data],
+  [38, "CANNOT_PARSE_DATE", data],
+  [41, "CANNOT_PARSE_DATETIME", data],
+  [53, "TYPE_MISMATCH", data],
+  [69, "ARGUMENT_OUT_OF_BOUND", data],
+  [72, "CANNOT_PARSE_NUMBER", data],
+  [117, "INCORRECT_DATA", data],
+  [131, "TOO_LARGE_STRING_SIZE", data],
+  [321, "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", data],
+  [349, "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", data],
+  [376, "CANNOT_PARSE_UUID", data],
+  [469, "VIOLATED_CONSTRAINT", data],
+  [675, "CANNOT_PARSE_IPV4", data],
+  [691, "UNKNOWN_ELEMENT_OF_ENUM", data],
 
-  [202, busy], // TOO_MANY_SIMULTANEOUS_QUERIES
-  [203, busy], // NO_FREE_CONNECTION
-  [242, busy], // TABLE_IS_READ_ONLY
-  [252, busy], // TOO_MANY_PARTS
-  [285, busy], // TOO_FEW_LIVE_REPLICAS
+  [202, "TOO_MANY_SIMULTANEOUS_QUERIES", busy],
+  [203, "NO_FREE_CONNECTION", busy],
+  [242, "TABLE_IS_READ_ONLY", busy],
+  [252, "TOO_MANY_PARTS", busy],
+  [285, "TOO_FEW_LIVE_REPLICAS", busy],
 
-  [3, doubtful], // UNEXPECTED_END_OF_FILE
-  [159, doubtful], // TIMEOUT_EXCEEDED
-  [198, doubtful], // DNS_ERROR
-  [209, doubtful], // SOCKET_TIMEOUT
-  [210, doubtful], // NETWORK_ERROR
-  [236, doubtful], // ABORTED
+  [3, "UNEXPECTED_END_OF_FILE", doubtful],
+  [159, "TIMEOUT_EXCEEDED", doubtful],
+  [198, "DNS_ERROR", doubtful],
+  [209, "SOCKET_TIMEOUT", doubtful],
+  [210, "NETWORK_ERROR", doubtful],
+  [236, "ABORTED", doubtful],
   // Also between the parts of two months, of which the first is then in the table.
-  [241, doubtful], // MEMORY_LIMIT_EXCEEDED
-  [243, doubtful], // NOT_ENOUGH_SPACE
-  [279, doubtful], // ALL_CONNECTION_TRIES_FAILED
-  [286, doubtful], // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
-  [319, doubtful], // UNKNOWN_STATUS_OF_INSERT
-  [394, doubtful], // QUERY_WAS_CANCELLED
-  [425, doubtful], // SYSTEM_ERROR
-  [999, doubtful], // KEEPER_EXCEPTION
-  [1000, doubtful], // POCO_EXCEPTION
+  [241, "MEMORY_LIMIT_EXCEEDED", doubtful],
+  [243, "NOT_ENOUGH_SPACE", doubtful],
+  [279, "ALL_CONNECTION_TRIES_FAILED", doubtful],
+  [286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", doubtful],
+  [319, "UNKNOWN_STATUS_OF_INSERT", doubtful],
+  [394, "QUERY_WAS_CANCELLED", doubtful],
+  [425, "SYSTEM_ERROR", doubtful],
+  [999, "KEEPER_EXCEPTION", doubtful],
+  [1000, "POCO_EXCEPTION", doubtful],
 
-  [16, configuration], // NO_SUCH_COLUMN_IN_TABLE
-  [48, configuration], // NOT_IMPLEMENTED
-  [60, configuration], // UNKNOWN_TABLE
-  [62, configuration], // SYNTAX_ERROR
-  [73, configuration], // UNKNOWN_FORMAT
-  [81, configuration], // UNKNOWN_DATABASE
-  [115, configuration], // UNKNOWN_SETTING
-  [164, configuration], // READONLY
-  [192, configuration], // UNKNOWN_USER
-  [193, configuration], // WRONG_PASSWORD
-  [194, configuration], // REQUIRED_PASSWORD
-  [497, configuration], // ACCESS_DENIED
-  [516, configuration], // AUTHENTICATION_FAILED
-  [774, configuration] // SETTING_CONSTRAINT_VIOLATION
-])
+  [16, "NO_SUCH_COLUMN_IN_TABLE", configuration],
+  [48, "NOT_IMPLEMENTED", configuration],
+  [60, "UNKNOWN_TABLE", configuration],
+  [62, "SYNTAX_ERROR", configuration],
+  [73, "UNKNOWN_FORMAT", configuration],
+  [81, "UNKNOWN_DATABASE", configuration],
+  [115, "UNKNOWN_SETTING", configuration],
+  [164, "READONLY", configuration],
+  [192, "UNKNOWN_USER", configuration],
+  [193, "WRONG_PASSWORD", configuration],
+  [194, "REQUIRED_PASSWORD", configuration],
+  [452, "SETTING_CONSTRAINT_VIOLATION", configuration],
+  [497, "ACCESS_DENIED", configuration],
+  [516, "AUTHENTICATION_FAILED", configuration],
+  [774, "TABLE_IS_PERMANENTLY_READ_ONLY", configuration]
+]
+
+const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
 
 /**
  * The part is in the table, a view behind it is not: only the same token again can complete it. At the end, because
@@ -117,7 +124,10 @@ const meanings: ReadonlyMap<number, Meaning> = new Map([
 const PUSHING_TO_VIEW = /: while pushing to view [^"{}\n]+\(version [^\n]+\)\s*$/i
 
 /** Whoever answers without a code is not ClickHouse: a proxy whose upstream is away, or an address that is wrong. */
-const fromProxy = (status: number): Meaning => (status >= 500 ? doubtful : configuration)
+const fromProxy = (status: number): Meaning => {
+  if (status === 429) return busy
+  return status >= 500 || status === 408 || status === 499 ? doubtful : configuration
+}
 
 /**
  * What an answer other than yes means.
@@ -143,7 +153,7 @@ const MAX_REASON_CHARACTERS = 4_000
 /** ClickHouse goes on with every column of the row and of its neighbours, which have no place in a log. */
 const ROW_DUMP = /\s*:\s*\nRow 1:\n[\s\S]*$/
 
-/** Failed before a byte was sent. */
+/** Failed before a byte was sent, if it was while connecting. */
 const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
 
 /**
@@ -157,6 +167,12 @@ export const fromConnection = (cause: unknown): SinkError => {
   return new SinkError({
     errorClass: "transient",
     reason: `ClickHouse was not reached: ${cause instanceof Error ? cause.message || code : cause}`,
-    settled: NEVER_CONNECTED.has(code)
+    settled: NEVER_CONNECTED.has(code) && isConnecting(cause)
   })
+}
+
+/** A connection that stands can become unreachable too. One of several addresses says so for all of them. */
+const isConnecting = (cause: unknown): boolean => {
+  if (cause instanceof AggregateError) return cause.errors.every(isConnecting)
+  return cause instanceof Error && "syscall" in cause && /^(connect|getaddrinfo)$/.test(String(cause.syscall))
 }

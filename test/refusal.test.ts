@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { ClickHouse } from "../src/ClickHouse.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
+import { codes } from "../src/SinkError.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
 import { batches, isDelivered } from "./support/manifest.ts"
@@ -36,6 +37,16 @@ const soon = {
 }
 
 layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it) => {
+  it.effect("is known by ClickHouse's own names for its codes", () =>
+    Effect.gen(function* () {
+      const clickHouse = yield* ClickHouse
+      const names = yield* clickHouse.query(
+        `SELECT code, errorCodeToName(code) FROM (SELECT arrayJoin([${codes.map(([code]) => code).join()}]) AS code)`
+      )
+      expect(names).toEqual(codes.map(([code, name]) => [code, name]))
+    })
+  )
+
   describe("because of its data", () => {
     it.effect("is held with ClickHouse's own words, while other batches pass", () =>
       Effect.gen(function* () {

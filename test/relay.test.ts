@@ -285,7 +285,9 @@ describe("ClickHouse's answer", () => {
   })
 
   it("that never came leaves an attempt in doubt, unless no connection was made", () => {
-    const failed = (code: string) => SinkError.fromConnection(Object.assign(new Error("it broke"), { code }))
+    const failed = (code: string, syscall = "connect") =>
+      SinkError.fromConnection(Object.assign(new Error("it broke"), { code, syscall }))
+    expect(failed("EHOSTUNREACH", "write")).toMatchObject({ errorClass: "transient", settled: false })
     expect(failed("ECONNRESET")).toMatchObject({ errorClass: "transient", settled: false })
     expect(failed("EPIPE")).toMatchObject({ errorClass: "transient", settled: false })
     expect(failed("ECONNREFUSED")).toMatchObject({ errorClass: "transient", settled: true })

@@ -56,9 +56,12 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       expect(refused._tag).toBe("ForeignCluster")
       expect(refused.message).toContain("clickhouse-outbox restamp")
 
-      expect(yield* OutboxStore.restamp).toEqual({ events: 500, batches: 4 })
+      // The application did not wait for the repair. Its new ids are lower than any that is stored.
+      yield* publish(500, 520)
+
+      expect(yield* OutboxStore.restamp).toEqual({ events: 520, batches: 4 })
       yield* OutboxStore.make(outbox)
-      yield* publish(500, 600)
+      yield* publish(520, 600)
       yield* drain
       expect(yield* counts).toEqual({ rows: 600, events: 600 })
 
@@ -67,6 +70,20 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       yield* drain
       expect(yield* counts).toEqual({ rows: 600, events: 600 })
       expect(yield* store.status).toMatchObject({ backlog: 0 })
+    })
+  )
+
+  it.effect("is left as it is if a batch is not whole any more", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* OutboxStore.OutboxStore
+      yield* publish(0, 10)
+      yield* store.seal({ flush: true })
+      yield* sql`DELETE FROM outbox.event WHERE id = (SELECT max(id) FROM outbox.event)`
+      const before = yield* sql`SELECT tx_id::text, id FROM outbox.event ORDER BY id`
+      expect(yield* Effect.flip(OutboxStore.restamp)).toMatchObject({ _tag: "BatchChanged", expected: 10, actual: 9 })
+      expect(yield* sql`SELECT tx_id::text, id FROM outbox.event ORDER BY id`).toEqual(before)
+      yield* sql`DELETE FROM outbox.batch WHERE state = 'pending'`
     })
   )
 

@@ -52,7 +52,8 @@ export const lease =
         free.in_doubt AS "inDoubt",
         free.expired AS "expired",
         batch.repair_token AS "repairToken",
-        batch.repair_event_ids AS "repairEventIds"
+        batch.repair_event_ids AS "repairEventIds",
+        ${durably(sql)}
     `.pipe(
       Effect.flatMap((rows) => Effect.transposeOption(Option.map(Arr.head(rows), decodeLease))),
       Effect.withSpan("OutboxStore.lease")
@@ -68,6 +69,9 @@ const decodeLease = (row: unknown): Effect.Effect<Lease> =>
         : Option.some(new Repair({ token: repairToken, eventIds: repairEventIds }))
     return new Lease({ ...rest, batch, repair })
   })
+
+/** Among what is returned: makes the commit wait for the disk, because what follows relies on it after a crash. */
+const durably = (sql: SqlClient.SqlClient) => sql.literal("set_config('synchronous_commit', 'on', true)")
 
 /** A point in time by Postgres' clock. */
 const after = (sql: SqlClient.SqlClient, duration: Duration.Duration) =>
@@ -128,7 +132,7 @@ export const planRepair =
     sql<{ token: string }>`
       UPDATE outbox.batch SET repair_token = gen_random_uuid(), repair_event_ids = ${missing}::uuid[]
       WHERE ${held(sql, lease)}
-      RETURNING repair_token AS token
+      RETURNING repair_token AS token, ${durably(sql)}
     `.pipe(
       Effect.flatMap(orLost(lease)),
       Effect.map(({ token }) => new Repair({ token, eventIds: missing })),
@@ -163,7 +167,7 @@ export const release =
         settled_attempts = settled_attempts + ${error.settled ? 1 : 0},
         error_class = ${error.errorClass},
         error_code = ${error.code ?? null},
-        error_message = ${error.reason}
+        error_message = ${error.reason.replaceAll("\0", "")}
       WHERE ${held(sql, lease)}
       RETURNING id
     `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.release"))

@@ -1,10 +1,10 @@
 /** A sealed batch as the bytes ClickHouse takes: `COPY … TO STDOUT` text is valid TabSeparated. */
-import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
-import type { EventId } from "../Event.ts"
+import { EventId } from "../Event.ts"
 import type { Postgres } from "../Postgres.ts"
 import { BatchChanged } from "./model.ts"
 
@@ -76,8 +76,18 @@ export const readRepair =
     })
 
 export const eventIds =
-  (sql: SqlClient.SqlClient) =>
-  (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
-    sql
-      .unsafe<{ event_id: EventId }>(rows(batch, "event_id"))
-      .pipe(Effect.map((found) => found.map((row) => row.event_id)))
+  (postgres: typeof Postgres.Service) =>
+  (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged> =>
+    postgres
+      .copyOut({
+        query: rows(batch, "event_id"),
+        settings: SETTINGS,
+        onComplete: expecting(batch, batch.eventCount)
+      })
+      .pipe(
+        Stream.decodeText(),
+        Stream.splitLines,
+        Stream.map((id) => EventId.make(id)),
+        Stream.runCollect,
+        Effect.map(Chunk.toReadonlyArray)
+      )

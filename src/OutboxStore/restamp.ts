@@ -2,8 +2,12 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { BatchId } from "../Batch.ts"
+import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { requireOutbox } from "./cluster.ts"
-import type { NotMigrated } from "./model.ts"
+import { BatchChanged, type NotMigrated } from "./model.ts"
+import { awaitSealer } from "./seal.ts"
 
 /** What {@link restamp} found. */
 export interface Restamped {
@@ -17,56 +21,61 @@ export interface Restamped {
  * Gives every event and every batch transaction ids that are valid on this cluster.
  *
  * Which events a batch holds, their order and its token stay the same, so a batch that ClickHouse already has is
- * recognised. Events that are in no batch are sealed next, as if this transaction had published them. Happens whole or
- * not at all; publishers wait meanwhile. Relays must be stopped.
+ * recognised. Every other event is sealed next, also what was published since the move. Happens whole or not at all;
+ * publishers wait meanwhile. Relays must be stopped.
  *
  * @since 0.1.0
  * @category repairs
  */
-export const restamp: Effect.Effect<Restamped, NotMigrated | SqlError, SqlClient.SqlClient> = Effect.gen(function* () {
+export const restamp: Effect.Effect<
+  Restamped,
+  BatchChanged | NotMigrated | SqlError | TransactionFailed,
+  SqlClient.SqlClient
+> = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   yield* requireOutbox(sql)
-  return yield* sql.withTransaction(
-    Effect.gen(function* () {
-      // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
-      // what is stamped with the id falls into the window that begins with the snapshot.
-      yield* sql`LOCK TABLE outbox.event, outbox.batch, outbox.sealer IN EXCLUSIVE MODE`
-      const [snapshot] = yield* sql<{ now: string }>`SELECT pg_current_snapshot()::text AS now`
-      yield* collectSealed(sql)
-      yield* collectUnsealed(sql)
-      yield* sql`TRUNCATE outbox.event`
-      const columns = sql.literal(COLUMNS)
-      yield* sql`
-        INSERT INTO outbox.event (tx_id, id, ${columns})
-        SELECT coalesce(tx_id, pg_current_xact_id()), id, ${columns}
-        FROM restamped
-      `
-      yield* sql`
-        UPDATE outbox.batch SET
-          from_snapshot = '1:1:',
-          to_snapshot = '2:2:',
-          first_tx_id = '1',
-          first_id = keys.first_id,
-          last_tx_id = '1',
-          last_id = keys.last_id
-        FROM (SELECT batch_id, min(id) AS first_id, max(id) AS last_id FROM restamped GROUP BY batch_id) AS keys
-        WHERE batch.id = keys.batch_id
-      `
-      yield* sql`
-        UPDATE outbox.sealer SET
-          system_identifier = control.system_identifier,
-          sealed_snapshot = ${snapshot?.now}::pg_snapshot,
-          window_snapshot = NULL,
-          cursor_tx_id = NULL,
-          cursor_id = NULL
-        FROM pg_control_system() AS control
-      `
-      const [counted] = yield* sql<Restamped>`
-        SELECT count(*)::float8 AS events, count(DISTINCT batch_id)::float8 AS batches FROM restamped
-      `
-      return { events: counted?.events ?? 0, batches: counted?.batches ?? 0 }
-    })
-  )
+  return yield* Effect.gen(function* () {
+    yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    yield* awaitSealer(sql)
+    // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
+    // what is stamped with the id falls into the window that begins with the snapshot.
+    yield* sql`LOCK TABLE outbox.event, outbox.batch, outbox.sealer IN EXCLUSIVE MODE`
+    const [snapshot] = yield* sql<{ now: string }>`SELECT pg_current_snapshot()::text AS now`
+    yield* collectSealed(sql)
+    yield* requireWhole(sql)
+    yield* collectUnsealed(sql)
+    yield* sql`TRUNCATE outbox.event`
+    const columns = sql.literal(COLUMNS)
+    yield* sql`
+      INSERT INTO outbox.event (tx_id, id, ${columns})
+      SELECT coalesce(tx_id, pg_current_xact_id()), id, ${columns}
+      FROM restamped
+    `
+    yield* sql`
+      UPDATE outbox.batch SET
+        from_snapshot = '1:1:',
+        to_snapshot = '2:2:',
+        first_tx_id = '1',
+        first_id = keys.first_id,
+        last_tx_id = '1',
+        last_id = keys.last_id
+      FROM (SELECT batch_id, min(id) AS first_id, max(id) AS last_id FROM restamped GROUP BY batch_id) AS keys
+      WHERE batch.id = keys.batch_id
+    `
+    yield* sql`
+      UPDATE outbox.sealer SET
+        system_identifier = control.system_identifier,
+        sealed_snapshot = ${snapshot?.now}::pg_snapshot,
+        window_snapshot = NULL,
+        cursor_tx_id = NULL,
+        cursor_id = NULL
+      FROM pg_control_system() AS control
+    `
+    const [counted] = yield* sql<Restamped>`
+      SELECT count(*)::float8 AS events, count(DISTINCT batch_id)::float8 AS batches FROM restamped
+    `
+    return { events: counted?.events ?? 0, batches: counted?.batches ?? 0 }
+  }).pipe(transaction)
 }).pipe(Effect.withSpan("OutboxStore.restamp"))
 
 const COLUMNS = `
@@ -74,13 +83,16 @@ const COLUMNS = `
 
 /**
  * Sealed events: all of them under transaction 1, which is older than any, and numbered through in the order of their
- * batches. Membership is computed from stored values alone, so it comes out as on the old cluster.
+ * batches. Membership is computed from stored values alone, so it comes out as on the old cluster. What was published
+ * since the move can have an id of the old cluster's; it is told by its time, which is after the batch was sealed.
  */
 const collectSealed = (sql: SqlClient.SqlClient) => sql`
   CREATE TEMPORARY TABLE restamped ON COMMIT DROP AS
   SELECT
     '1'::xid8 AS tx_id,
     row_number() OVER (ORDER BY batch.id, events.tx_id, events.id) AS id,
+    events.tx_id AS old_tx_id,
+    events.id AS old_id,
     batch.id AS batch_id,
     ${sql.literal(COLUMNS)}
   FROM outbox.batch,
@@ -91,16 +103,33 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
   ) AS events
   WHERE (events.tx_id, events.id) >= (batch.first_tx_id, batch.first_id)
     AND (events.tx_id, events.id) <= (batch.last_tx_id, batch.last_id)
+    AND events.published_at <= batch.sealed_at
 `
 
-/** Those outside of the last window, and those of the window that have not been cut yet. */
+/** A batch that is still to be delivered must come out as it was sealed, or nothing is changed. */
+const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>
+  sql<{ id: string; expected: number; actual: number }>`
+    SELECT batch.id::text, batch.event_count AS expected, count(restamped.id)::integer AS actual
+    FROM outbox.batch
+    LEFT JOIN restamped ON restamped.batch_id = batch.id
+    WHERE batch.state = 'pending'
+    GROUP BY batch.id
+    HAVING count(restamped.id) <> batch.event_count
+    LIMIT 1
+  `.pipe(
+    Effect.flatMap(([changed]) =>
+      changed === undefined
+        ? Effect.void
+        : new BatchChanged({ ...changed, batchId: Schema.decodeSync(BatchId)(changed.id) })
+    )
+  )
+
+/** Every other event, whichever cluster it was published on: sealed anew, as if this transaction had published it. */
 const collectUnsealed = (sql: SqlClient.SqlClient) => sql`
   INSERT INTO restamped (id, ${sql.literal(COLUMNS)})
   SELECT id, ${sql.literal(COLUMNS)}
-  FROM outbox.event, outbox.sealer
-  WHERE NOT pg_visible_in_snapshot(tx_id, coalesce(window_snapshot, sealed_snapshot))
-     OR (
-       NOT pg_visible_in_snapshot(tx_id, sealed_snapshot)
-       AND (tx_id, id) > (cursor_tx_id, cursor_id)
-     )
+  FROM outbox.event
+  WHERE NOT EXISTS (
+    SELECT FROM restamped AS sealed WHERE sealed.old_tx_id = event.tx_id AND sealed.old_id = event.id
+  )
 `

@@ -52,12 +52,13 @@ const logSealed = (batch: { readonly id: number; readonly eventCount: number; re
 
 /**
  * Hold for this transaction, whatever the database's defaults. At a stricter isolation the snapshot would be older than
- * the lock. A batch must be on disk before it can be sent. And the plan must not change with the statistics of a table
+ * the lock. A batch must be on disk before it can be sent. A relay that freezes here must not keep the lock. And the plan must not change with the statistics of a table
  * that fills and empties all day.
  */
 const SETTINGS = `
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
   SET LOCAL synchronous_commit = on;
+  SET LOCAL idle_in_transaction_session_timeout = '10s';
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;
@@ -71,6 +72,10 @@ const lock = (sql: SqlClient.SqlClient) =>
   sql<{ locked: boolean }>`
     SELECT pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked
   `.pipe(Effect.map(([row]) => row?.locked === true))
+
+/** Waits until nobody seals, and keeps it so until the transaction ends. */
+export const awaitSealer = (sql: SqlClient.SqlClient) =>
+  sql`SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal'))`
 
 interface Progress {
   /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */
@@ -140,6 +145,7 @@ const cutBatch = (
         (SELECT ${columns} FROM outbox.window_new_events(${sealed}::pg_snapshot, ${upper}) ${range})
       ) AS events
       WINDOW keys AS (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING)
+      ORDER BY tx_id, id
       LIMIT ${batchEvents + 1}
     ),
     chosen AS (

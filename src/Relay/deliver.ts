@@ -10,6 +10,7 @@ import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
 import { type BatchChanged, LeaseLost, OutboxStore } from "../OutboxStore.ts"
+import { reasonOf } from "../Reason.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
 
@@ -43,9 +44,13 @@ const attempt = (lease: Lease, options: Options) =>
           giveBack(lease, new SinkError({ errorClass: "unknown", reason: error.message, settled: false }), options),
         LeaseLost: (error) => Effect.logWarning(error.message)
       }),
-      // A relay that is told to stop, or whose connection broke, lets another have the batch at once if it still can.
-      Effect.tapErrorTag("SqlError", () => Effect.ignore(store.abandon(lease))),
-      Effect.onInterrupt(() => Effect.ignore(store.abandon(lease))),
+      Effect.tapErrorTag("SqlError", (error) => giveBackIfPossible(lease, error, options)),
+      // A relay that is told to stop lets another have the batch at once, if Postgres takes it back in time.
+      Effect.onInterrupt(() =>
+        store
+          .abandon(lease)
+          .pipe(Effect.ignore, Effect.interruptible, Effect.disconnect, Effect.timeoutOption("2 seconds"))
+      ),
       Effect.withSpan("Relay.deliver", {
         root: true,
         kind: "consumer",
@@ -155,6 +160,16 @@ const keepLease = (lease: Lease, term: Duration.Duration): Effect.Effect<never, 
       Effect.forever
     )
   )
+
+/** Postgres failed in the middle of it: it may be the whole server, or just one statement. */
+const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const retryAfter = yield* RetryPolicy.delay(options, "transient", lease.attempt)
+    const reason = `Postgres failed: ${reasonOf(error)}`
+    const transient = new SinkError({ errorClass: "transient", reason, settled: false })
+    yield* Effect.ignore(store.release(lease, { error: transient, retryAfter }))
+  })
 
 const giveBack = (lease: Lease, error: SinkError, options: Options) =>
   Effect.gen(function* () {
