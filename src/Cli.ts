@@ -18,6 +18,7 @@ import * as ConfigError from "effect/ConfigError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import { migrate } from "./Cli/migrate.ts"
 import { withPlainText } from "./Cli/plainText.ts"
 import { publish } from "./Cli/publish.ts"
@@ -26,6 +27,7 @@ import { restamp } from "./Cli/restamp.ts"
 import { status } from "./Cli/status.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./Logging.ts"
+import { ForeignCluster } from "./OutboxStore.ts"
 
 const { version }: { readonly version: string } = createRequire(import.meta.url)("../package.json")
 
@@ -47,6 +49,10 @@ export const run = (
   argv: ReadonlyArray<string>
 ): Effect.Effect<void, Failure, CliApp.Environment | FileSystem.FileSystem> =>
   Command.run(command, { name: "clickhouse-outbox", version })(argv).pipe(
+    // A relay cannot go on where its outbox has been moved, nor wait for it.
+    Effect.catchSomeDefect((defect) =>
+      defect instanceof ForeignCluster ? Option.some(Effect.fail(defect)) : Option.none()
+    ),
     Effect.tapDefect((bug) => Effect.logFatal("A bug in clickhouse-outbox", bug)),
     Effect.provide(Logging.layerConfig),
     Effect.tapError(report),

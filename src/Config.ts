@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
@@ -46,6 +47,8 @@ const secretUrl = (name: string, protocols: ReadonlyArray<string>): Config.Confi
     )
   )
 
+const maxConnections = atLeast(3, "DATABASE_MAX_CONNECTIONS", 10)
+
 /**
  * Where Postgres is, and how many connections may be open to it.
  *
@@ -57,7 +60,7 @@ const secretUrl = (name: string, protocols: ReadonlyArray<string>): Config.Confi
 export const postgres = Config.all({
   url: secretUrl("DATABASE_URL", ["postgres:", "postgresql:"]),
   /** Each worker holds one while it copies; sealing, leases and cancelling statements take one each. */
-  maxConnections: atLeast(3, "DATABASE_MAX_CONNECTIONS", 10),
+  maxConnections,
   connectTimeout: positiveDuration("DATABASE_CONNECT_TIMEOUT", "5 seconds")
 })
 export type Postgres = Config.Config.Success<typeof postgres>
@@ -101,6 +104,20 @@ export const outbox = Config.all({
 })
 export type Outbox = Config.Config.Success<typeof outbox>
 
+/** Each holds a connection while it copies; without one to spare for it no lease could be renewed, nor a batch sealed. */
+const workers = Config.all({ workers: atLeast(1, "OUTBOX_WORKERS", 2), connections: maxConnections }).pipe(
+  Config.mapOrFail(({ connections, workers }) =>
+    workers <= connections - 2
+      ? Either.right(workers)
+      : Either.left(
+          ConfigError.InvalidData(
+            ["OUTBOX_WORKERS"],
+            `${workers} workers need a DATABASE_MAX_CONNECTIONS of at least ${workers + 2}, which is ${connections}`
+          )
+        )
+  )
+)
+
 /**
  * How a relay works.
  *
@@ -109,7 +126,7 @@ export type Outbox = Config.Config.Success<typeof outbox>
  */
 export const relay = Config.all({
   /** Batches that one relay delivers at the same time. */
-  workers: atLeast(1, "OUTBOX_WORKERS", 2),
+  workers,
   /** The first wait after a failed attempt, doubled with each further one. */
   retryBase: positiveDuration("OUTBOX_RETRY_BASE", "200 millis"),
   /** The longest wait between two attempts. */
@@ -145,12 +162,14 @@ export type Log = Config.Config.Success<typeof log>
  * @since 0.1.0
  * @category errors
  */
-export const explain = (error: ConfigError.ConfigError): string =>
-  ConfigError.reduceWithContext<void, string>(error, undefined, {
-    andCase: (_, left, right) => `${left}\n${right}`,
-    orCase: (_, left, right) => `${left}\n${right}`,
-    invalidDataCase: (_, path, message) => `${path.join("_")}: ${message}`,
-    missingDataCase: (_, path) => `${path.join("_")} is not set`,
-    sourceUnavailableCase: (_, path, message) => `${path.join("_")}: ${message}`,
-    unsupportedCase: (_, path, message) => `${path.join("_")}: ${message}`
+export const explain = (error: ConfigError.ConfigError): string => Arr.dedupe(problems(error)).join("\n")
+
+const problems = (error: ConfigError.ConfigError): ReadonlyArray<string> =>
+  ConfigError.reduceWithContext<void, ReadonlyArray<string>>(error, undefined, {
+    andCase: (_, left, right) => [...left, ...right],
+    orCase: (_, left, right) => [...left, ...right],
+    invalidDataCase: (_, path, message) => [`${path.join("_")}: ${message}`],
+    missingDataCase: (_, path) => [`${path.join("_")} is not set`],
+    sourceUnavailableCase: (_, path, message) => [`${path.join("_")}: ${message}`],
+    unsupportedCase: (_, path, message) => [`${path.join("_")}: ${message}`]
   })

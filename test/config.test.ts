@@ -81,6 +81,7 @@ describe("Configuration", () => {
     ["CLICKHOUSE_URL", "localhost:8123/hunter2"],
     ["DATABASE_MAX_CONNECTIONS", "2"],
     ["OUTBOX_BATCH_EVENTS", "many"],
+    ["OUTBOX_WORKERS", "9"],
     ["OUTBOX_LINGER", "soon"],
     ["OUTBOX_LEASE", "-1 second"],
     ["CLICKHOUSE_COMPRESSION", "zip"],

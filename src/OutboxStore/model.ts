@@ -32,7 +32,7 @@ export class BatchChanged extends Schema.TaggedError<BatchChanged>()("BatchChang
   actual: Schema.Int
 }) {
   override get message(): string {
-    return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing was sent. Restore the rows; outbox.event is append-only`
+    return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing of it was stored in ClickHouse. Restore the rows; outbox.event is append-only`
   }
 }
 
