@@ -132,9 +132,33 @@ export const relay = Config.all({
   /** The longest wait between two attempts. */
   retryCap: positiveDuration("OUTBOX_RETRY_CAP", "10 seconds"),
   /** How long batches in flight may take to finish once the relay is asked to stop. */
-  shutdownGrace: positiveDuration("OUTBOX_SHUTDOWN_GRACE", "10 seconds")
+  shutdownGrace: positiveDuration("OUTBOX_SHUTDOWN_GRACE", "10 seconds"),
+  /** Refused events of one batch that are isolated one by one. What is refused beyond them is parked unexamined. */
+  refusedEventsLimit: atLeast(1, "OUTBOX_REFUSED_EVENTS_LIMIT", 100),
+  /** How long a batch may fail before that is an incident. */
+  incidentAfter: positiveDuration("OUTBOX_INCIDENT_AFTER", "1 minute"),
+  /** How long closed failures, closed incidents and the audit trail are kept. Open ones are never deleted. */
+  failureRetention: positiveDuration("OUTBOX_FAILURE_RETENTION", "90 days")
 })
 export type Relay = Config.Config.Success<typeof relay>
+
+/**
+ * The operator API that a relay serves.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const http = Config.all({
+  /** `0` takes any port that is free, `off` serves nothing. */
+  port: Config.literal("off")("OUTBOX_HTTP_PORT").pipe(
+    Config.orElse(() => Config.port("OUTBOX_HTTP_PORT")),
+    Config.withDefault(8686)
+  ),
+  /** Without a token it is a loopback address whatever this says. */
+  host: Config.nonEmptyString("OUTBOX_HTTP_HOST").pipe(Config.withDefault("127.0.0.1")),
+  token: Config.option(Config.redacted(Config.nonEmptyString("OUTBOX_HTTP_TOKEN")))
+})
+export type Http = Config.Config.Success<typeof http>
 
 /**
  * The environment that events carry unless their publisher says otherwise.

@@ -143,8 +143,17 @@ CREATE TABLE outbox.batch (
   -- Up to 32 of the traces its events were published in: the delivery's span links to them.
   traceparents text[] NOT NULL,
   sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- What ClickHouse refuses is cut into smaller batches: the one it was cut out of, and the one that was sealed. Such a
+  -- batch has the types, times and traces of its parent, which are at least its own.
+  parent_id bigint,
+  origin_id bigint,
+  -- The one event that ClickHouse's refusal of the parent named.
+  suspect boolean NOT NULL DEFAULT false,
+  -- How often its events were sent in the batches that it was cut out of.
+  attempts_before integer NOT NULL DEFAULT 0,
 
-  state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered')),
+  -- split: its events are in other batches now. failed: they are in outbox.batch_failure.
+  state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'split', 'failed')),
   -- A pending batch may be leased from here on: after its lease has run out, or when it is to be tried again.
   available_at timestamptz NOT NULL DEFAULT '-infinity',
   lease_id uuid,
@@ -154,33 +163,40 @@ CREATE TABLE outbox.batch (
   settled_attempts integer NOT NULL DEFAULT 0,
   first_attempt_at timestamptz,
   last_attempt_at timestamptz,
+  -- Of the last attempt that failed, and when the first did.
   error_class text,
   error_code integer,
   error_message text,
+  first_error_at timestamptz,
+  -- The incident that it was or is part of.
+  incident_id bigint,
   -- Events that ClickHouse was found to lack after an attempt in doubt, and the token they are sent again under.
   repair_token uuid,
   repair_event_ids uuid[],
   delivered_at timestamptz,
   CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
-  CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL))
+  CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL)),
+  CHECK ((parent_id IS NULL) = (origin_id IS NULL))
 ) WITH (fillfactor = 50);
 
 CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) WHERE state = 'delivered';
+CREATE INDEX batch_origin ON outbox.batch (origin_id) WHERE origin_id IS NOT NULL;
+CREATE INDEX batch_incident ON outbox.batch (incident_id) WHERE incident_id IS NOT NULL;
 
 -- A batch's state as people speak of it.
 CREATE VIEW outbox.batch_status AS
 SELECT
   id,
   CASE
-    WHEN state = 'delivered' THEN 'delivered'
+    WHEN state <> 'pending' THEN state
     WHEN lease_id IS NOT NULL AND available_at > clock_timestamp() THEN 'leased'
     WHEN error_class IN ('data', 'configuration', 'unknown') THEN 'held'
     WHEN error_class IS NOT NULL THEN 'retrying'
     ELSE 'sealed'
   END AS state,
   event_count, byte_count, sealed_at, delivered_at, available_at, lease_holder, attempts,
-  error_class, error_code, error_message, token
+  error_class, error_code, error_message, first_error_at, incident_id, parent_id, origin_id, token
 FROM outbox.batch;
 
 -- What became of each event that is still in the outbox. Nothing is stored for it: a row's batch follows from the
@@ -191,13 +207,14 @@ SELECT
   batch.id AS batch_id,
   CASE
     WHEN batch.state = 'delivered' THEN 'COMPLETED'
-    WHEN batch.error_class = 'data' THEN 'FAILED'
+    WHEN batch.state = 'failed' THEN 'FAILED'
     ELSE 'PENDING'
   END AS status,
   batch.delivered_at
 FROM outbox.event
 LEFT JOIN outbox.batch
-  ON (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
+  ON batch.state <> 'split'
+ AND (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
  AND (event.tx_id, event.id) <= (batch.last_tx_id, batch.last_id)
  AND pg_visible_in_snapshot(event.tx_id, batch.to_snapshot)
  AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot);

@@ -1,0 +1,123 @@
+-- What ClickHouse refused, and what operators did about it. docs/failures.md explains the states.
+
+-- Events that ClickHouse refused: one that was refused alone or, where a batch had too many of them, the rest of a range
+-- that was refused and not examined further.
+CREATE TABLE outbox.batch_failure (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- The batch that was refused, and the one it was cut out of as that was sealed; the same if it was not cut.
+  batch_id bigint NOT NULL UNIQUE,
+  origin_batch_id bigint NOT NULL,
+  event_count integer NOT NULL CHECK (event_count > 0),
+  -- Whether there may be good events among them: the limit of refused events in one batch had been reached.
+  parked boolean NOT NULL,
+  error_class text NOT NULL,
+  error_code integer,
+  error_message text NOT NULL,
+  -- The first and the last refusal, and how often the events were sent.
+  first_seen_at timestamptz NOT NULL,
+  last_seen_at timestamptz NOT NULL,
+  attempts integer NOT NULL,
+  -- Where its events were replayed from, if they were.
+  previous_failure_id bigint,
+  -- open: undelivered. replayed: all of its events were published again. resolved: somebody took care of them in another
+  -- way. discarded: somebody decided that they are not to be delivered.
+  state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replayed', 'resolved', 'discarded')),
+  closed_at timestamptz,
+  -- Why it was resolved or discarded.
+  note text,
+  CHECK ((state = 'open') = (closed_at IS NULL)),
+  CHECK (state NOT IN ('resolved', 'discarded') OR note IS NOT NULL)
+);
+
+CREATE INDEX batch_failure_origin ON outbox.batch_failure (origin_batch_id);
+CREATE INDEX batch_failure_open ON outbox.batch_failure (id) WHERE state = 'open';
+CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE state <> 'open';
+
+-- The events themselves, copied so that they outlive their rows in the outbox. Bound by the outbox's own checks, so that
+-- whatever is corrected here can be published again.
+CREATE TABLE outbox.batch_failure_event (
+  failure_id bigint NOT NULL REFERENCES outbox.batch_failure ON DELETE CASCADE,
+  LIKE outbox.event INCLUDING CONSTRAINTS INCLUDING GENERATED,
+  corrected_at timestamptz,
+  replayed_at timestamptz,
+  PRIMARY KEY (failure_id, id)
+);
+
+CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
+
+-- A time in which batches did not get through although nothing was wrong with their events. One of each class is open at
+-- most; outbox.batch.incident_id says which batches. Closed when all of them got through.
+CREATE TABLE outbox.incident (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  error_class text NOT NULL,
+  -- Of the last attempt that failed.
+  error_code integer,
+  error_message text NOT NULL,
+  -- When the first of its batches failed for the first time, and when that was long enough ago to be an incident.
+  began_at timestamptz NOT NULL,
+  opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- That failed since it was opened.
+  attempts integer NOT NULL DEFAULT 1,
+  closed_at timestamptz
+);
+
+CREATE UNIQUE INDEX incident_open ON outbox.incident (error_class) WHERE closed_at IS NULL;
+
+-- While there is a row here no relay takes a batch.
+CREATE TABLE outbox.relay_hold (
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+  held_by text NOT NULL,
+  reason text NOT NULL,
+  held_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What operators changed: written in the transaction of the change.
+CREATE TABLE outbox.audit (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  actor text NOT NULL,
+  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'hold', 'resume')),
+  failure_id bigint,
+  event_id uuid,
+  -- The columns that were changed, as they were and as they are.
+  before jsonb NOT NULL,
+  after jsonb NOT NULL
+);
+
+CREATE INDEX audit_failure ON outbox.audit (failure_id, id);
+
+-- Each failure with what its events are.
+CREATE VIEW outbox.batch_failure_status AS
+SELECT
+  failure.*,
+  events.event_types,
+  events.replayed_count
+FROM outbox.batch_failure AS failure,
+LATERAL (
+  SELECT
+    array_agg(DISTINCT event_type ORDER BY event_type) AS event_types,
+    count(replayed_at)::integer AS replayed_count
+  FROM outbox.batch_failure_event
+  WHERE failure_id = failure.id
+) AS events;
+
+-- Each event of a failure, with the refusal.
+CREATE VIEW outbox.failed_event AS
+SELECT
+  failure.id AS failure_id, failure.batch_id, failure.state, failure.parked,
+  failure.error_class, failure.error_code, failure.error_message,
+  event.event_id, event.event_type, event.event_date_time, event.environment, event.event_context,
+  event.metadata_version, event.traceparent, event.published_at, event.corrected_at, event.replayed_at
+FROM outbox.batch_failure AS failure
+JOIN outbox.batch_failure_event AS event ON event.failure_id = failure.id;
+
+-- Each incident with up to 100 of its batches that are still in the manifest.
+CREATE VIEW outbox.incident_status AS
+SELECT
+  incident.*,
+  CASE WHEN incident.closed_at IS NULL THEN 'open' ELSE 'closed' END AS state,
+  ARRAY(
+    SELECT batch.id FROM outbox.batch WHERE batch.incident_id = incident.id ORDER BY batch.id LIMIT 100
+  ) AS batch_ids
+FROM outbox.incident;
