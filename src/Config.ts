@@ -151,7 +151,11 @@ export type Relay = Config.Config.Success<typeof relay>
 export const http = Config.all({
   /** `0` takes any port that is free, `off` serves nothing. */
   port: Config.literal("off")("OUTBOX_HTTP_PORT").pipe(
-    Config.orElse(() => Config.port("OUTBOX_HTTP_PORT")),
+    Config.orElse(() =>
+      Config.integer("OUTBOX_HTTP_PORT").pipe(
+        Config.validate({ message: 'must be "off" or a port from 0 to 65535', validation: (n) => n >= 0 && n < 65_536 })
+      )
+    ),
     Config.withDefault(8686)
   ),
   /** Without a token it is a loopback address whatever this says. */

@@ -8,6 +8,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
@@ -76,7 +77,32 @@ export interface Definition<in out A, in out I> {
   readonly eventType: string
   readonly metadataVersion: number
   readonly eventContext: Schema.Schema<A, I>
+  /** What the Schema finds wrong with a context that is already JSON. */
+  readonly validate: (json: unknown) => Either.Either<unknown, ParseResult.ParseError>
 }
+
+/**
+ * The definitions that corrections of refused events are held against, besides what holds for every event. None unless
+ * set: a program that serves the operator API itself provides its own.
+ *
+ * @example
+ * ```ts
+ * import { Layer, Schema } from "effect"
+ * import { Event } from "clickhouse-outbox"
+ *
+ * const UserCreated = Event.define({
+ *   eventType: "user_created",
+ *   eventContext: Schema.Struct({ userId: Schema.Number })
+ * })
+ *
+ * export const DefinitionsLive = Layer.succeed(Event.Definitions, [UserCreated])
+ * ```
+ * @since 0.1.0
+ * @category models
+ */
+export class Definitions extends Context.Reference<Definitions>()("clickhouse-outbox/Event/Definitions", {
+  defaultValue: (): ReadonlyArray<Pick<Definition<never, never>, "eventType" | "metadataVersion" | "validate">> => []
+}) {}
 
 /**
  * Defines an event once, so that only its shape can be published.
@@ -105,6 +131,7 @@ export const define = <A, I>(definition: {
   readonly eventContext: Schema.Schema<A, I>
 }): Definition<A, I> => {
   const encode = Schema.encodeEither(definition.eventContext, { errors: "all" })
+  const validate = Schema.decodeUnknownEither(definition.eventContext, { errors: "all" })
   const { eventType, metadataVersion = 1, eventContext } = definition
   return Object.assign(
     (context: A, options?: EventOptions): Event => ({
@@ -113,7 +140,7 @@ export const define = <A, I>(definition: {
       metadataVersion,
       encode: () => encode(context)
     }),
-    { eventType, metadataVersion, eventContext }
+    { eventType, metadataVersion, eventContext, validate }
   )
 }
 

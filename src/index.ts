@@ -5,18 +5,21 @@
  *   {@link transaction} is a transaction whose success means that it was committed.
  * - {@link Relay} carries committed events to ClickHouse: {@link OutboxStore} is its side of Postgres,
  *   {@link ClickHouseSink} its side of ClickHouse.
+ * - {@link BatchFailures} and {@link Operations} are what operators see and do.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
  *   environment.
  *
  * @since 0.1.0
  */
 export * as Batch from "./Batch.ts"
+export * as BatchFailures from "./BatchFailures.ts"
 export * as ClickHouse from "./ClickHouse.ts"
 export * as ClickHouseSink from "./ClickHouseSink.ts"
 export * as Config from "./Config.ts"
 export * as Event from "./Event.ts"
 export * as EventPublisher from "./EventPublisher.ts"
 export * as Migrations from "./Migrations.ts"
+export * as Operations from "./Operations.ts"
 export * as OutboxStore from "./OutboxStore.ts"
 export * as Postgres from "./Postgres.ts"
 export * as Relay from "./Relay.ts"

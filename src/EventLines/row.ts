@@ -16,6 +16,11 @@ export interface Defaults {
   readonly environment: string
 }
 
+/** A row that may carry the trace it was published in. */
+export interface LineRow extends EventRow {
+  readonly traceparent: string | undefined
+}
+
 export interface Problem {
   /** Without one it is the whole line. */
   readonly field?: string
@@ -59,6 +64,10 @@ const decodeFields = Schema.decodeUnknownEither(EventLine, { errors: "all", onEx
 
 /** A row in COPY's text format, or every problem of the line. */
 export const toCopyRow = (line: Line, defaults: Defaults): Either.Either<string, ReadonlyArray<Problem>> =>
+  Either.map(decodeLine(line, defaults), format)
+
+/** The event of a line, every number as it is written, or every problem of the line. */
+export const decodeLine = (line: Line, defaults: Defaults): Either.Either<LineRow, ReadonlyArray<Problem>> =>
   Either.gen(function* () {
     const text = yield* decodeText(line)
     const fields = yield* decodeFields(yield* parseObject(text)).pipe(Either.mapLeft(toProblems))
@@ -73,13 +82,13 @@ export const toCopyRow = (line: Line, defaults: Defaults): Either.Either<string,
       ...(event_date_time !== undefined && { eventDateTime: new Date(toIso(event_date_time)) })
     }
     const row = yield* toRow(event, line.number, defaults)
-    return format({
+    return {
       ...row,
       // As they are written: neither a time's microseconds nor a number's digits fit into JavaScript's.
       eventDateTime: event_date_time === undefined ? row.eventDateTime : toIso(event_date_time),
       eventContext: raw.get("event_context") ?? row.eventContext,
       traceparent
-    })
+    }
   })
 
 /** Strips a byte order mark, which some programs begin a file with. */
@@ -126,7 +135,7 @@ export const COLUMNS =
   "event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent"
 
 /** https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2 */
-const format = (row: EventRow & { readonly traceparent: string | undefined }): string =>
+const format = (row: LineRow): string =>
   [
     row.eventId,
     escape(row.eventType),

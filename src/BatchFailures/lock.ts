@@ -1,0 +1,64 @@
+/**
+ * Changing a failure: a transaction that holds the failure's row from its first statement on. The statements after it
+ * have snapshots of their own, so they see what whoever held the row before has committed.
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import { TransactionFailed, transaction } from "../Transaction.ts"
+import {
+  EventReplayed,
+  FailedEventNotFound,
+  FailureClosed,
+  type FailureId,
+  FailureNotFound,
+  type FailureState
+} from "./model.ts"
+
+/** Whole or not at all. */
+export const change = <A, E>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E>) =>
+  // At a stricter isolation the snapshot would be older than the lock.
+  sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").pipe(
+    Effect.zipRight(effect),
+    transaction,
+    Effect.catchIf(
+      (error) => error instanceof TransactionFailed,
+      (cause) => new SqlError({ cause, message: cause.message })
+    ),
+    Effect.provideService(SqlClient.SqlClient, sql)
+  )
+
+/** Fails unless the failure is open, and keeps it so until the transaction ends. */
+export const lockOpen = (
+  sql: SqlClient.SqlClient,
+  failureId: FailureId
+): Effect.Effect<void, FailureNotFound | FailureClosed | SqlError> =>
+  Effect.gen(function* () {
+    const [failure] = yield* sql<{ state: FailureState }>`
+      SELECT state FROM outbox.batch_failure WHERE id = ${failureId} FOR UPDATE
+    `
+    if (failure === undefined) return yield* new FailureNotFound({ failureId })
+    if (failure.state !== "open") return yield* new FailureClosed({ failureId, state: failure.state })
+  })
+
+/**
+ * The row of an event that was not replayed yet: the oldest one, should several have been published under the id. The
+ * failure is locked, so nobody else changes it.
+ */
+export const findEvent = (
+  sql: SqlClient.SqlClient,
+  failureId: FailureId,
+  eventId: string
+): Effect.Effect<string, FailedEventNotFound | EventReplayed | SqlError> =>
+  Effect.gen(function* () {
+    const [event] = yield* sql<{ id: string; replayed: boolean }>`
+      SELECT id::text, replayed_at IS NOT NULL AS replayed
+      FROM outbox.batch_failure_event
+      WHERE failure_id = ${failureId} AND event_id::text = lower(${eventId})
+      ORDER BY replayed_at NULLS FIRST, id
+      LIMIT 1
+    `
+    if (event === undefined) return yield* new FailedEventNotFound({ failureId, eventId })
+    if (event.replayed) return yield* new EventReplayed({ failureId, eventId })
+    return event.id
+  })

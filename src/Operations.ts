@@ -1,0 +1,109 @@
+/**
+ * What operators see and do besides failures: how far behind the outbox is, its batches and incidents, where an event
+ * is, and a hold on all relays.
+ *
+ * Reading changes nothing and waits for nobody. A hold is a row in Postgres, so it holds every relay of the outbox, also
+ * those that start later: no batch is taken until somebody resumes, a batch in flight is finished, and publishing goes
+ * on. The HTTP API and the command line are doors to this service.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type { Page } from "./BatchFailures/read.ts"
+import type { EventId } from "./Event.ts"
+import * as Batches from "./Operations/batches.ts"
+import * as Hold from "./Operations/hold.ts"
+import { incidents } from "./Operations/incidents.ts"
+import type {
+  AlreadyHeld,
+  BatchNotFound,
+  BatchStatus,
+  EventNotFound,
+  Incident,
+  NotHeld,
+  RelayHold,
+  Whereabouts
+} from "./Operations/model.ts"
+import { where } from "./Operations/where.ts"
+import { requireOutbox } from "./OutboxStore/cluster.ts"
+import { status } from "./OutboxStore/status.ts"
+import type { NotMigrated, OutboxStatus } from "./OutboxStore.ts"
+
+export type { BatchFilter } from "./Operations/batches.ts"
+export {
+  AlreadyHeld,
+  BatchNotFound,
+  BatchState,
+  BatchStatus,
+  EventNotFound,
+  Incident,
+  NotHeld,
+  Place,
+  RelayHold,
+  Whereabouts
+} from "./Operations/model.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
+  Operations,
+  {
+    /** What is undelivered, and in which state. */
+    readonly status: Effect.Effect<OutboxStatus, SqlError>
+    /** Newest first; `page.after` is the last id of the page before. */
+    readonly batches: (
+      filter: Batches.BatchFilter,
+      page?: Page<number>
+    ) => Effect.Effect<ReadonlyArray<BatchStatus>, SqlError>
+    readonly batch: (batchId: number) => Effect.Effect<BatchStatus, BatchNotFound | SqlError>
+    /** Where an event is. Reads the whole outbox: for people who look for one event. */
+    readonly where: (eventId: EventId) => Effect.Effect<Whereabouts, EventNotFound | SqlError>
+    /** Newest first; `page.after` is the last id of the page before. */
+    readonly incidents: (
+      filter?: { readonly state?: Incident["state"] | undefined },
+      page?: Page<number>
+    ) => Effect.Effect<ReadonlyArray<Incident>, SqlError>
+    readonly relayHold: Effect.Effect<Option.Option<RelayHold>, SqlError>
+    /** No relay takes a batch until {@link resume}. Those in flight are finished. */
+    readonly hold: (reason: string, actor: string) => Effect.Effect<RelayHold, AlreadyHeld | SqlError>
+    /** Returns the hold that has ended. */
+    readonly resume: (actor: string) => Effect.Effect<RelayHold, NotHeld | SqlError>
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<typeof Operations.Service, NotMigrated | SqlError, SqlClient.SqlClient> = Effect.gen(
+  function* () {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    yield* requireOutbox(sql)
+    return {
+      status: status(sql),
+      batches: Batches.batches(sql),
+      batch: Batches.batch(sql),
+      where: where(sql),
+      incidents: incidents(sql),
+      relayHold: Hold.relayHold(sql),
+      hold: Hold.hold(sql),
+      resume: Hold.resume(sql)
+    }
+  }
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Operations, NotMigrated | SqlError, SqlClient.SqlClient> = Layer.effect(
+  Operations,
+  make
+)
