@@ -35,7 +35,7 @@ import * as Replay from "./BatchFailures/replay.ts"
 import { requireOutbox } from "./OutboxStore/cluster.ts"
 import type { NotMigrated } from "./OutboxStore.ts"
 
-export { AuditEntry, type AuditFilter } from "./BatchFailures/audit.ts"
+export { AuditEntry, type AuditFilter, auditToJson } from "./BatchFailures/audit.ts"
 export { CORRECTABLE } from "./BatchFailures/correct.ts"
 export {
   BatchFailure,
@@ -71,6 +71,11 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
       failureId: FailureId,
       page?: Read.Page<number>
     ) => Effect.Effect<ReadonlyArray<FailedEvent>, SqlError>
+    /** One event of the failure; of several under one id the oldest that was not replayed yet. */
+    readonly event: (
+      failureId: FailureId,
+      eventId: string
+    ) => Effect.Effect<FailedEvent, FailedEventNotFound | SqlError>
     /**
      * Changes an event's type, time, context or version, and returns what it is now.
      *
@@ -133,6 +138,7 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
       list: Read.list(sql),
       get: Read.get(sql),
       events: Read.events(sql),
+      event: Read.event(sql),
       correct: correct(sql),
       replay: Replay.replay(sql),
       replayEvent: Replay.replayEvent(sql),

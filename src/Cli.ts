@@ -19,12 +19,18 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import { batches } from "./Cli/batches.ts"
+import { failures } from "./Cli/failures.ts"
+import { hold, resume } from "./Cli/hold.ts"
+import { incidents } from "./Cli/incidents.ts"
 import { migrate } from "./Cli/migrate.ts"
 import { withPlainText } from "./Cli/plainText.ts"
 import { publish } from "./Cli/publish.ts"
 import { relay } from "./Cli/relay.ts"
 import { restamp } from "./Cli/restamp.ts"
 import { status } from "./Cli/status.ts"
+import { visibleLines } from "./Cli/text.ts"
+import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./Logging.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
@@ -35,7 +41,7 @@ const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(
     "Carries events from PostgreSQL to ClickHouse. DATABASE_URL and CLICKHOUSE_URL say where they are; docs/configuration.md lists all variables."
   ),
-  Command.withSubcommands([migrate, relay, publish, status, restamp])
+  Command.withSubcommands([migrate, relay, publish, status, failures, where, batches, incidents, hold, resume, restamp])
 )
 
 /**
@@ -48,7 +54,7 @@ const command = Command.make("clickhouse-outbox").pipe(
 export const run = (
   argv: ReadonlyArray<string>
 ): Effect.Effect<void, Failure, CliApp.Environment | FileSystem.FileSystem> =>
-  Command.run(command, { name: "clickhouse-outbox", version })(argv).pipe(
+  Command.run(command, { name: "clickhouse-outbox", version })(argv.map(withoutGuess)).pipe(
     // A relay cannot go on where its outbox has been moved, nor wait for it.
     Effect.catchSomeDefect((defect) =>
       defect instanceof ForeignCluster ? Option.some(Effect.fail(defect)) : Option.none()
@@ -59,11 +65,19 @@ export const run = (
     withPlainText
   )
 
+/**
+ * A flag alone says yes. @effect/cli would take an argument after it for its value, if it could be one: the 1 of
+ * `failures show --json 1` is a failure, not a yes.
+ */
+const withoutGuess = (argument: string): string => (FLAGS.has(argument) ? `${argument}=true` : argument)
+
+const FLAGS = new Set(["--json", "--all", "--yes", "--replay", "--until-empty"])
+
 type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
 
 const report = (error: Failure) => {
   if (ValidationError.isValidationError(error)) return Effect.void
-  return Console.error(ConfigError.isConfigError(error) ? Config.explain(error) : error.message)
+  return Console.error(visibleLines(ConfigError.isConfigError(error) ? Config.explain(error) : error.message))
 }
 
 /** What shells report for a program that SIGINT has ended. */

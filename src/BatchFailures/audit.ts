@@ -26,6 +26,17 @@ export class AuditEntry extends Schema.Class<AuditEntry>("AuditEntry")({
   after: Schema.String
 }) {}
 
+/**
+ * An entry as JSON, in which what was and what is are JSON too, every digit as it is.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const auditToJson = (entry: AuditEntry): string => {
+  const { after, before, ...rest } = Schema.encodeSync(AuditEntry)(entry)
+  return `${JSON.stringify(rest).slice(0, -1)},"before":${before},"after":${after}}`
+}
+
 export interface AuditFilter {
   readonly failureId?: FailureId | undefined
 }

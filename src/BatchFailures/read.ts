@@ -6,7 +6,14 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { rfc3339 } from "../Row.ts"
-import { BatchFailure, FailedEvent, type FailureId, FailureNotFound, type Filter } from "./model.ts"
+import {
+  BatchFailure,
+  FailedEvent,
+  FailedEventNotFound,
+  type FailureId,
+  FailureNotFound,
+  type Filter
+} from "./model.ts"
 
 /** A page of a list: what comes after a key, and how much of it. */
 export interface Page<Key> {
@@ -119,3 +126,20 @@ export const events =
       ORDER BY event.id
       LIMIT ${limit}
     `.pipe(Effect.flatMap(decodeEvents), Effect.withSpan("BatchFailures.events"))
+
+/** Of several under one id the one that a change would concern: the oldest that was not replayed yet. */
+export const event =
+  (sql: SqlClient.SqlClient) =>
+  (failureId: FailureId, eventId: string): Effect.Effect<FailedEvent, FailedEventNotFound | SqlError> =>
+    sql`
+      SELECT ${sql.literal(eventColumns)}
+      FROM outbox.batch_failure_event AS event
+      WHERE event.failure_id = ${failureId} AND event.event_id::text = lower(${eventId})
+      ORDER BY event.replayed_at NULLS FIRST, event.id
+      LIMIT 1
+    `.pipe(
+      Effect.flatMap(decodeEvents),
+      Effect.flatMap(Arr.head),
+      Effect.catchTag("NoSuchElementException", () => new FailedEventNotFound({ failureId, eventId })),
+      Effect.withSpan("BatchFailures.event")
+    )

@@ -1,12 +1,15 @@
 /** `clickhouse-outbox relay` */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import { all } from "effect/Config"
+import type * as SqlClient from "@effect/sql/SqlClient"
+import { all, type Config as Setting } from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as BatchFailures from "../BatchFailures.ts"
 import * as ClickHouse from "../ClickHouse.ts"
 import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
+import * as Operations from "../Operations.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
 import * as Relay from "../Relay.ts"
@@ -21,8 +24,11 @@ const allConfig = all({
   postgres: Config.postgres,
   clickHouse: Config.clickHouse,
   outbox: Config.outbox,
-  relay: Config.relay
+  relay: Config.relay,
+  http: Config.http
 })
+
+type Configuration = Setting.Success<typeof allConfig>
 
 const isTransient = (error: unknown): boolean => error instanceof PostgresFailed && error.isTransient
 
@@ -36,6 +42,23 @@ const waitForPostgres =
       ),
       Effect.retry({ while: isTransient, schedule: RetryPolicy.schedules(config).transient })
     )
+
+const MAX_CONCURRENCY = 4
+
+/** The operator API. Whatever becomes of it is logged, and no end to the relay. */
+const serve = ({ http, postgres, relay }: Configuration): Effect.Effect<never, never, SqlClient.SqlClient> => {
+  // Connections are left for sealing and for renewing leases, whatever is asked for.
+  const concurrency = Math.max(1, Math.min(MAX_CONCURRENCY, postgres.maxConnections - relay.workers - 2))
+  // Loaded only here: its libraries take longer to load than most commands to run.
+  return Effect.promise(() => import("../Operator.ts")).pipe(
+    Effect.flatMap((Operator) => Layer.launch(Operator.layer(http, { concurrency }))),
+    Effect.provide([BatchFailures.layer, Operations.layer]),
+    namePostgres(postgres),
+    waitForPostgres(relay),
+    Effect.tapErrorCause((cause) => Effect.logError("The operator API has ended", cause)),
+    Effect.catchAllCause(() => Effect.never)
+  )
+}
 
 /** A signal is the end that a relay was asked to wait for, unless it was another; see `Cli.teardown`. */
 const exitCleanly = Effect.zipRight(
@@ -55,7 +78,7 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
     const deliver = Effect.gen(function* () {
       const relay = yield* Relay.make({ ...config.relay, ...config.outbox })
       yield* Effect.logInfo("The relay has started")
-      yield* untilEmpty ? relay.drain : relay.run
+      yield* untilEmpty ? relay.drain : Effect.raceFirst(relay.run, serve(config))
     }).pipe(
       Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))),
       Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),

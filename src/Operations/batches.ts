@@ -25,6 +25,7 @@ const COLUMNS = `
   parent_id::float8 AS parent_id,
   origin_id::float8 AS origin_id,
   incident_id::float8 AS incident_id,
+  (SELECT failure.id::float8 FROM outbox.batch_failure AS failure WHERE failure.batch_id = batch.id) AS failure_id,
   token`
 
 const decode = (rows: unknown): Effect.Effect<ReadonlyArray<BatchStatus>> =>
@@ -35,19 +36,22 @@ export interface BatchFilter {
   readonly state?: BatchState | undefined
   /** Those that were cut out of this one, and itself. */
   readonly originId?: number | undefined
+  /** Those that this one was cut into. */
+  readonly parentId?: number | undefined
 }
 
 export const batches =
   (sql: SqlClient.SqlClient) =>
   (
-    { originId, state }: BatchFilter,
+    { originId, parentId, state }: BatchFilter,
     { after, limit = 50 }: Page<number> = {}
   ): Effect.Effect<ReadonlyArray<BatchStatus>, SqlError> =>
     sql`
       SELECT ${sql.literal(COLUMNS)}
-      FROM outbox.batch_status
+      FROM outbox.batch_status AS batch
       WHERE ${state === undefined ? sql`true` : sql`state = ${state}`}
         AND ${originId === undefined ? sql`true` : sql`(id = ${originId} OR origin_id = ${originId})`}
+        AND ${parentId === undefined ? sql`true` : sql`parent_id = ${parentId}`}
         AND ${after === undefined ? sql`true` : sql`id < ${after}`}
       ORDER BY id DESC
       LIMIT ${limit}
@@ -56,7 +60,7 @@ export const batches =
 export const batch =
   (sql: SqlClient.SqlClient) =>
   (batchId: number): Effect.Effect<BatchStatus, BatchNotFound | SqlError> =>
-    sql`SELECT ${sql.literal(COLUMNS)} FROM outbox.batch_status WHERE id = ${batchId}`.pipe(
+    sql`SELECT ${sql.literal(COLUMNS)} FROM outbox.batch_status AS batch WHERE id = ${batchId}`.pipe(
       Effect.flatMap(decode),
       Effect.flatMap(Arr.head),
       Effect.catchTag("NoSuchElementException", () => new BatchNotFound({ batchId })),

@@ -45,6 +45,8 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
   /** The batch that was sealed. */
   originId: column("origin_id", Schema.NullOr(Id)),
   incidentId: column("incident_id", Schema.NullOr(Schema.Int)),
+  /** The failure that it became. */
+  failureId: column("failure_id", Schema.NullOr(FailureId)),
   /** ClickHouse's `insert_deduplication_token`. */
   token: Schema.UUID
 }) {}

@@ -1,0 +1,27 @@
+/** `clickhouse-outbox hold` and `clickhouse-outbox resume` */
+import * as Command from "@effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import { layer, Operations } from "../Operations.ts"
+import { actor } from "./actor.ts"
+import { remark } from "./options.ts"
+import { withServices } from "./services.ts"
+import { times, visible } from "./text.ts"
+
+export const hold = Command.make(
+  "hold",
+  { reason: remark("reason", "Why, for whoever finds it held.") },
+  ({ reason }) =>
+    Effect.gen(function* () {
+      yield* (yield* Operations).hold(reason, yield* actor)
+      yield* Console.log('held: no relay takes a batch until "clickhouse-outbox resume"')
+    }).pipe(withServices(layer))
+).pipe(Command.withDescription("Lets no relay take a batch until resume. Those in flight are finished."))
+
+export const resume = Command.make("resume", {}, () =>
+  Effect.gen(function* () {
+    const { heldAt, heldBy, reason } = yield* (yield* Operations).resume(yield* actor)
+    const time = yield* times
+    yield* Console.log(`resumed: was held by ${visible(heldBy)} at ${time(heldAt)}: ${visible(reason)}`)
+  }).pipe(withServices(layer))
+).pipe(Command.withDescription("Lets relays take batches again."))

@@ -1,0 +1,130 @@
+/** Arguments and options that several commands have, and how their texts are read. */
+import * as Args from "@effect/cli/Args"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Options from "@effect/cli/Options"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { FailureId } from "../BatchFailures.ts"
+import { EventId } from "../Event.ts"
+import { visible } from "./text.ts"
+
+/** How a text is read, or what it must be. */
+interface Reader<A> {
+  readonly read: (text: string) => Effect.Effect<Option.Option<A>>
+  readonly must: string
+}
+
+const fromSchema = <A>(schema: Schema.Schema<A, string>, must: string): Reader<A> => ({
+  read: (text) => Effect.option(Schema.decode(schema)(text)),
+  must
+})
+
+const wrong = (name: string, must: string, text: string): HelpDoc.HelpDoc =>
+  HelpDoc.p(`${name}: must be ${must}, not "${visible(text)}"`)
+
+const argument = <A>(name: string, { must, read }: Reader<A>): Args.Args<A> =>
+  Args.text({ name }).pipe(
+    Args.mapEffect((text) =>
+      Effect.flatMap(
+        read(text),
+        Effect.mapError(() => wrong(`<${name}>`, must, text))
+      )
+    )
+  )
+
+const option = <A>(name: string, placeholder: string, { must, read }: Reader<A>): Options.Options<A> =>
+  Options.text(name).pipe(
+    Options.withPseudoName(placeholder),
+    Options.mapEffect((text) =>
+      Effect.flatMap(
+        read(text),
+        Effect.mapError(() => ValidationError.invalidValue(wrong(`--${name}`, must, text)))
+      )
+    )
+  )
+
+/** Digits only: `Number` would take "1e3" and "0x10" as well. */
+const Digits = Schema.String.pipe(Schema.pattern(/^\d+$/))
+
+const wholeNumber = (least: number, most: number) =>
+  fromSchema(
+    Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.int(), Schema.between(least, most)),
+    `a whole number from ${least}`
+  )
+
+const MAX_ID = Number.MAX_SAFE_INTEGER
+
+const id = wholeNumber(1, MAX_ID)
+const failure = fromSchema(
+  Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.compose(FailureId)),
+  "the number of a failure"
+)
+const uuid = fromSchema(Schema.compose(Schema.Trim, EventId), "an event's uuid")
+
+export const failureId = argument("ID", failure)
+export const batchId = argument("ID", id)
+export const eventId = argument("EVENT_ID", uuid)
+
+/** What an operator has to say about a change. */
+export const remark = (name: string, description: string): Options.Options<string> =>
+  option(name, "text", fromSchema(Schema.compose(Schema.Trim, Schema.NonEmptyTrimmedString), "some text")).pipe(
+    Options.withDescription(description)
+  )
+
+export const json = Options.boolean("json").pipe(Options.withDescription("Prints JSON, in one line."))
+
+export const event = option("event", "event-id", uuid)
+
+/** An error code of ClickHouse. */
+export const code = option("code", "number", wholeNumber(0, 2 ** 31 - 1))
+
+export const origin = option("origin", "id", id)
+
+/**
+ * Digits, of which there may be more than a JavaScript number holds. Not called --version, which every command has.
+ */
+export const metadataVersion = option("metadata-version", "number", fromSchema(Digits, "a whole number from 0"))
+
+const MILLIS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** RFC 3339, or only a day of it. */
+const TIME = /^(\d{4}-\d{2}-\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2}))?$/
+
+const AGO = /^(\d{1,9})([smhd])$/
+
+const parseTime = (text: string, now: number): number => {
+  const [, amount, unit = ""] = AGO.exec(text) ?? []
+  if (amount !== undefined) return now - Number(amount) * (MILLIS[unit] ?? 0)
+  const day = TIME.exec(text)?.[1] ?? ""
+  const midnight = Date.parse(day)
+  // JavaScript takes February 30 for March 2.
+  const exists = !Number.isNaN(midnight) && new Date(midnight).toISOString().startsWith(day)
+  return exists ? Date.parse(text) : Number.NaN
+}
+
+const pointInTime: Reader<Date> = {
+  must: "a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h (ago; s, m, h or d)",
+  read: (text) =>
+    Effect.map(Clock.currentTimeMillis, (now) =>
+      Option.liftPredicate(new Date(parseTime(text, now)), (time) => !Number.isNaN(time.getTime()))
+    )
+}
+
+export const time = (name: string): Options.Options<Date> => option(name, "time", pointInTime)
+
+const pageOf = <Key>(key: Reader<Key>) => ({
+  after: Options.optional(option("after", "id", key)).pipe(
+    Options.withDescription("The last that was shown: what comes after it is shown now.")
+  ),
+  limit: option("limit", "number", wholeNumber(1, MAX_ID)).pipe(
+    Options.withDefault(50),
+    Options.withDescription("The most that are shown.")
+  )
+})
+
+/** A page of a list. */
+export const page = pageOf(id)
+export const failurePage = pageOf(failure)
