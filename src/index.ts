@@ -5,7 +5,7 @@
  *   {@link transaction} is a transaction whose success means that it was committed.
  * - {@link Relay} carries committed events to ClickHouse: {@link OutboxStore} is its side of Postgres,
  *   {@link ClickHouseSink} its side of ClickHouse.
- * - {@link BatchFailures} and {@link Operations} are what operators see and do.
+ * - {@link BatchFailures} and {@link Operations} are what operators see and do, {@link Operator} serves them over HTTP.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
  *   environment.
  *
@@ -20,6 +20,7 @@ export * as Event from "./Event.ts"
 export * as EventPublisher from "./EventPublisher.ts"
 export * as Migrations from "./Migrations.ts"
 export * as Operations from "./Operations.ts"
+export * as Operator from "./Operator.ts"
 export * as OutboxStore from "./OutboxStore.ts"
 export * as Postgres from "./Postgres.ts"
 export * as Relay from "./Relay.ts"

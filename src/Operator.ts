@@ -1,0 +1,209 @@
+/**
+ * The operator API: what {@link BatchFailures} and {@link Operations} can do, over HTTP.
+ *
+ * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
+ * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
+ * is safe to repeat: what was published or closed meanwhile is a conflict, never done twice.
+ *
+ * It is a guest in the program that delivers. Its requests use a bounded number of connections to Postgres, so that no
+ * lease waits for them; its clients cannot hold a connection for ever, nor memory beyond a few pages; when its port is
+ * taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it listens on
+ * loopback only, and answers nothing that a browser was led to ask.
+ *
+ * `/docs` explains it, `/openapi.json` describes it for programs, and {@link Api} makes a client of it in TypeScript.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServer from "@effect/platform/HttpServer"
+import type { ServeError } from "@effect/platform/HttpServerError"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Cause from "effect/Cause"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { BatchFailures } from "./BatchFailures.ts"
+import * as Config from "./Config.ts"
+import type { Operations } from "./Operations.ts"
+import { withProblems } from "./Operator/Answer.ts"
+import { Api } from "./Operator/Api.ts"
+import * as Authorization from "./Operator/Authorization.ts"
+import * as Http from "./Operator/Http.ts"
+import * as Server from "./Operator/Server.ts"
+import { reasonOf } from "./Reason.ts"
+
+export { Api } from "./Operator/Api.ts"
+export { Problem } from "./Operator/Problem.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Operator extends Context.Tag("clickhouse-outbox/Operator")<
+  Operator,
+  {
+    /** Where it listens, such as `http://127.0.0.1:8686`. Waits until it does; none if it is configured not to. */
+    readonly url: Effect.Effect<Option.Option<string>>
+  }
+>() {}
+
+type Services = BatchFailures | Operations
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * Requests that use Postgres at the same time; 1 unless set. Each takes a connection, so leave enough for what else
+   * uses the pool.
+   */
+  readonly concurrency?: number
+}
+
+/**
+ * Serves in the background, as long as the scope is open. Corrections are held against `Event.Definitions`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  config: Config.Http,
+  options: Options = {}
+): Effect.Effect<typeof Operator.Service, never, Services | Scope.Scope> =>
+  Effect.gen(function* () {
+    const { port } = config
+    if (port === "off") return { url: Effect.succeedNone }
+    const url = yield* Deferred.make<string>()
+    yield* listen({ ...config, port }, options, url).pipe(
+      Effect.onError((cause) =>
+        Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
+      ),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+    return { url: Effect.asSome(Deferred.await(url)) }
+  })
+
+type Listening = Config.Http & { readonly port: number }
+
+const RETRY = "5 seconds"
+
+/** Another relay on this host may have the port. If it ends, this one takes over. */
+const listen = (config: Listening, options: Options, url: Deferred.Deferred<string>) =>
+  Effect.gen(function* () {
+    const host = yield* safeHost(config)
+    // Built apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's.
+    const attempt = Layer.launch(server({ ...config, host }, options, url))
+    return yield* attempt.pipe(
+      Effect.tapError(({ cause }) =>
+        Effect.logWarning(
+          `The operator API cannot listen on ${host}, port ${config.port}, and tries again every ${RETRY}: ${reasonOf(cause)}. OUTBOX_HTTP_PORT sets another port, or "off"`
+        )
+      ),
+      Effect.orElse(() => attempt.pipe(Effect.delay(RETRY), Effect.retry(Schedule.forever)))
+    )
+  })
+
+const LOOPBACK = "127.0.0.1"
+
+const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
+  Option.isSome(token) || Authorization.isLoopback(host)
+    ? Effect.succeed(host)
+    : Effect.as(
+        Effect.logWarning(
+          `The operator API listens on ${LOOPBACK} and not on ${host}, because whoever reaches it could change events: set OUTBOX_HTTP_TOKEN to let others in`
+        ),
+        LOOPBACK
+      )
+
+const server = (
+  config: Listening,
+  { concurrency = 1 }: Options,
+  url: Deferred.Deferred<string>
+): Layer.Layer<never, ServeError, Services> => {
+  const api = HttpApiBuilder.api(Api).pipe(
+    Layer.provide(Http.layer(concurrency)),
+    Layer.provide(Authorization.layer(config.token))
+  )
+  const open = Option.isNone(config.token)
+  return Layer.effectDiscard(announce(open, url)).pipe(
+    Layer.provide(HttpApiBuilder.serve()),
+    Layer.provide([
+      HttpApiBuilder.middleware((app: HttpApp.Default) => guard(open, app)),
+      HttpApiBuilder.middlewareOpenApi(),
+      HttpApiSwagger.layer()
+    ]),
+    Layer.provide(api),
+    Layer.provide([Server.layer(config), NodeHttpServer.layerContext])
+  )
+}
+
+const announce = (open: boolean, url: Deferred.Deferred<string>) =>
+  HttpServer.addressWith((address) => {
+    const formatted = format(address)
+    return Effect.zipRight(
+      Effect.logInfo(`The operator API listens on ${formatted}${open ? ", and asks for no token" : ""}`),
+      Deferred.succeed(url, formatted)
+    )
+  })
+
+/** As a URL has it: `HttpServer.formatAddress` writes IPv6 without brackets. */
+const format = (address: HttpServer.Address): string =>
+  address._tag === "TcpAddress" && address.hostname.includes(":")
+    ? `http://[${address.hostname}]:${address.port}`
+    : HttpServer.formatAddress(address)
+
+/** Nothing is loaded from elsewhere, put into a frame, or kept by anybody in between. */
+const HEADERS = {
+  "cache-control": "no-store",
+  "content-security-policy":
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff"
+}
+
+const guard = (open: boolean, app: HttpApp.Default): HttpApp.Default =>
+  (open ? Effect.zipRight(Authorization.fromThisMachine, app) : app).pipe(
+    withProblems,
+    Effect.map(HttpServerResponse.setHeaders(HEADERS))
+  )
+
+/**
+ * Serves beside whatever else the program does. When the port is taken it tries again until it is free, so it never
+ * fails.
+ *
+ * @example
+ * ```ts
+ * import { Layer } from "effect"
+ * import { BatchFailures, Event, Operations, Operator, Postgres, Relay } from "clickhouse-outbox"
+ * import { UserCreated } from "./events.ts"
+ *
+ * const OutboxLive = Layer.merge(Relay.layerConfig, Operator.layerConfig).pipe(
+ *   Layer.provide([BatchFailures.layer, Operations.layer]),
+ *   Layer.provide(Layer.succeed(Event.Definitions, [UserCreated])),
+ *   Layer.provideMerge(Postgres.layerConfig)
+ * )
+ * ```
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (config: Config.Http, options?: Options): Layer.Layer<Operator, never, Services> =>
+  Layer.scoped(Operator, make(config, options))
+
+/**
+ * {@link layer} from the environment: `OUTBOX_HTTP_PORT`, `OUTBOX_HTTP_HOST`, `OUTBOX_HTTP_TOKEN`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<Operator, ConfigError.ConfigError, Services> = Layer.unwrapEffect(
+  Effect.map(Config.http, (config) => layer(config))
+)

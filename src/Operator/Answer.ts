@@ -1,0 +1,146 @@
+/** Answers: JSON in which no digit is lost, and problems for whatever goes wrong. */
+import { HttpApiDecodeError } from "@effect/platform/HttpApiError"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import { RouteNotFound } from "@effect/platform/HttpServerError"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import {
+  type CorrectionInvalid,
+  type EventReplayed,
+  type FailedEvent,
+  type FailedEventNotFound,
+  type FailureClosed,
+  type FailureNotFound,
+  toJson
+} from "../BatchFailures/model.ts"
+import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
+import * as Problem from "./Problem.ts"
+
+/** Members that are JSON already, after those of `rest`. */
+export const json = (
+  rest: object,
+  members: Readonly<Record<string, string>>
+): HttpServerResponse.HttpServerResponse => {
+  const raw = Object.entries(members).map(([name, value]) => `${JSON.stringify(name)}:${value}`)
+  const given = JSON.stringify(rest).slice(1, -1)
+  return rawJson(`{${[...(given === "" ? [] : [given]), ...raw].join()}}`)
+}
+
+export const event = (event: FailedEvent): HttpServerResponse.HttpServerResponse => rawJson(toJson(event))
+
+export const list = <A>(items: ReadonlyArray<A>, toJson: (item: A) => string): string => `[${items.map(toJson).join()}]`
+
+const rawJson = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
+
+/** How the services say no. */
+type Refusal =
+  | AlreadyHeld
+  | BatchNotFound
+  | CorrectionInvalid
+  | EventNotFound
+  | EventReplayed
+  | FailedEventNotFound
+  | FailureClosed
+  | FailureNotFound
+  | NotHeld
+
+export const toProblem = (error: Refusal | SqlError | Problem.Problem): Effect.Effect<never, Problem.Problem> => {
+  switch (error._tag) {
+    case "Problem":
+      return Effect.fail(error)
+    case "SqlError":
+      return isUnavailable(error)
+        ? Effect.zipRight(Effect.logWarning("The operator API cannot use the outbox", error), unavailable)
+        : Effect.die(error)
+    case "CorrectionInvalid":
+      return Effect.fail(
+        Problem.make(
+          "correction-invalid",
+          "Nothing was changed. Correct what `issues` says and try again",
+          error.issues.map(({ field, reason }) => new Problem.Issue({ field, reason }))
+        )
+      )
+    default:
+      return Problem.fail(REFUSALS[error._tag], error.message)
+  }
+}
+
+const REFUSALS = {
+  AlreadyHeld: "already-held",
+  BatchNotFound: "batch-not-found",
+  EventNotFound: "event-not-found",
+  EventReplayed: "event-replayed",
+  FailedEventNotFound: "event-not-found",
+  FailureClosed: "failure-closed",
+  FailureNotFound: "failure-not-found",
+  NotHeld: "not-held"
+} as const
+
+/** Why is for the log alone: it names hosts. */
+const unavailable = Problem.fail(
+  "postgres-unavailable",
+  "The outbox's Postgres does not answer; the server's log says why. Trying again is safe: nothing is published twice"
+)
+
+/** Not EPIPE and its like. */
+const SQLSTATE = /^[0-9FHPX][0-9A-Z]{4}$/
+/** Connections, shortage of something, shutdowns, and transactions that were in each other's way. */
+const PASSES = /^(?:08|40|53|55P03|57)/
+
+/** Whether it may pass by itself: nobody answers, or one who is starting, stopping, full or busy. */
+const isUnavailable = (error: unknown): boolean => {
+  if (!Predicate.hasProperty(error, "cause")) return true
+  const { cause } = error
+  if (Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && SQLSTATE.test(cause.code)) {
+    return PASSES.test(cause.code)
+  }
+  return isUnavailable(cause)
+}
+
+export const toIssues = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>): ReadonlyArray<Problem.Issue> =>
+  issues.map(({ message, path }) => new Problem.Issue({ field: path.map(String).join("."), reason: message }))
+
+/** Whatever a request fails with, said as a problem. */
+export const withProblems = (app: HttpApp.Default<Problem.Problem>): HttpApp.Default =>
+  app.pipe(
+    Effect.catchTag("Problem", (problem) => Effect.succeed(toResponse(problem))),
+    Effect.catchAllCause((cause) => {
+      if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)
+      // The types know of no other error, but HttpApi's own arrive this way.
+      const error: unknown = Cause.squash(cause)
+      if (error instanceof HttpApiDecodeError) return Effect.succeed(toResponse(invalidParameters(error)))
+      if (error instanceof RouteNotFound) return Effect.succeed(toResponse(noSuchEndpoint(error)))
+      return Effect.as(Effect.logError("A bug in the operator API", cause), toResponse(bug))
+    })
+  )
+
+const invalidParameters = ({ issues }: HttpApiDecodeError) =>
+  Problem.make(
+    "bad-request",
+    "Nothing was done. Correct the parameters as `issues` says and try again",
+    toIssues(issues)
+  )
+
+const noSuchEndpoint = ({ request }: RouteNotFound) =>
+  Problem.make(
+    "no-such-endpoint",
+    `There is no ${request.method} ${request.url.replace(/\?.*/s, "")}. See /docs for what there is`
+  )
+
+const bug = Problem.make("bug", "This is a bug; the server's log shows it. Please report it")
+
+const HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  401: { "www-authenticate": "Bearer" },
+  503: { "retry-after": "5" }
+}
+
+const toResponse = (problem: Problem.Problem): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(JSON.stringify(Problem.encode(problem)), {
+    status: problem.status,
+    contentType: "application/problem+json",
+    ...(HEADERS[problem.status] !== undefined && { headers: HEADERS[problem.status] })
+  })

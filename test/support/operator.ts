@@ -1,0 +1,79 @@
+/** The operator API in the test's own program, asked as any client asks: over HTTP. */
+import * as Http from "node:http"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as BatchFailures from "../../src/BatchFailures.ts"
+import type * as Config from "../../src/Config.ts"
+import * as Operations from "../../src/Operations.ts"
+import * as Operator from "../../src/Operator.ts"
+
+export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer)
+
+export const config: Config.Http = { port: 0, host: "127.0.0.1", token: Option.none() }
+
+export const TOKEN = "correct horse battery staple"
+
+export const withToken: Config.Http = { ...config, token: Option.some(Redacted.make(TOKEN)) }
+
+/** Where it listens, until the scope closes. */
+export const start = (http: Config.Http = config, options?: Operator.Options) =>
+  Operator.make(http, options).pipe(Effect.flatMap(({ url }) => Effect.flatMap(url, Effect.orDie)))
+
+export interface Asked {
+  readonly body?: string | Uint8Array
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface Answered {
+  readonly status: number
+  readonly headers: Http.IncomingHttpHeaders
+  readonly text: string
+  readonly json: unknown
+}
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Not `fetch`, which lets nobody choose the `Host`. A body is JSON unless its headers say otherwise. */
+export const ask = (url: string, request: string, { body, headers }: Asked = {}): Effect.Effect<Answered> =>
+  Effect.async((resume) => {
+    const [method, path = "/"] = request.split(" ")
+    const sent = Http.request(
+      `${url}${path}`,
+      {
+        agent: false,
+        headers: { ...(body !== undefined && { "content-type": "application/json" }), ...headers },
+        method
+      },
+      (response) => {
+        const chunks: Array<Uint8Array> = []
+        response.on("data", (chunk: Uint8Array) => chunks.push(chunk))
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString()
+          resume(
+            Effect.succeed({ status: response.statusCode ?? 0, headers: response.headers, text, json: parse(text) })
+          )
+        })
+      }
+    )
+    sent.on("error", (error) => resume(Effect.die(error)))
+    sent.end(body)
+  })
+
+/** A function that asks a server of its own. */
+export const asker = (http?: Config.Http) =>
+  Effect.map(start(http), (url) => (request: string, asked?: Asked) => ask(url, request, asked))
+
+/** The reasons of a problem's issues, by field. */
+export const issuesOf = ({ json }: Answered): ReadonlyArray<string> => {
+  const { issues } = Object(json)
+  return Arr.map(Arr.ensure(issues ?? []), (issue) => `${Object(issue).field}: ${Object(issue).reason}`)
+}
