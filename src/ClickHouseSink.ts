@@ -87,6 +87,8 @@ const INSERT_SETTINGS: Settings = {
   json_type_escape_dots_in_keys: 1,
   // An insert is listed as running only once so many bytes of its body are there: see isInserting.
   max_query_size: 1_000,
+  // A refusal names the first row that is bad. In parallel 50,000 rows took as long: 108 ms, not 99; 490, not 420.
+  input_format_parallel_parsing: 0,
   // The answer is the final one.
   wait_end_of_query: 1
 }
@@ -160,6 +162,7 @@ export const make = (
       ).pipe(
         Effect.map((answers) => new Set(answers.flat().map(([id]) => id))),
         Effect.map((present) => eventIds.filter((id) => !present.has(id))),
+        Effect.mapError(unanswered),
         Effect.withSpan("ClickHouseSink.missing", { kind: "client" })
       )
     }
@@ -167,9 +170,21 @@ export const make = (
     const isInserting = (token: string) =>
       clickHouse
         .query("SELECT count() FROM system.processes WHERE startsWith(query_id, {token:String})", { token })
-        .pipe(Effect.map((rows) => Number(rows[0]?.[0]) > 0))
+        .pipe(
+          Effect.map((rows) => Number(rows[0]?.[0]) > 0),
+          Effect.mapError(unanswered)
+        )
 
     return { insert, missing, deduplicationWindow, isInserting }
+  })
+
+/** A question that fails says nothing of a batch: what it was to settle stays in doubt, and its data is not at fault. */
+const unanswered = (error: SinkError): SinkError =>
+  new SinkError({
+    errorClass: error.errorClass === "data" ? "unknown" : error.errorClass,
+    reason: error.reason,
+    settled: false,
+    ...(error.code !== undefined && { code: error.code })
   })
 
 /** A table without a window would accept every repeated batch once more, so it is refused. */

@@ -14,22 +14,27 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
-import type { Batch, Lease, Repair } from "./Batch.ts"
+import type { Batch, BatchId, Lease, Repair } from "./Batch.ts"
+import type { FailureId } from "./BatchFailures/model.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
+import { housekeep, type Retention } from "./OutboxStore/housekeep.ts"
+import * as Incidents from "./OutboxStore/incident.ts"
+import * as Isolating from "./OutboxStore/isolate.ts"
 import * as Leases from "./OutboxStore/lease.ts"
 import type {
   BatchChanged,
   ForeignCluster,
   LeaseLost,
   NotMigrated,
+  Outstanding,
   Position,
+  Refusals,
   Sealed,
   SinceFirstAttempt
 } from "./OutboxStore/model.ts"
@@ -37,14 +42,16 @@ import * as Reading from "./OutboxStore/read.ts"
 import * as Sealing from "./OutboxStore/seal.ts"
 import * as Status from "./OutboxStore/status.ts"
 import { Postgres } from "./Postgres.ts"
-import type { SinkError } from "./SinkError.ts"
 
 export {
   BatchChanged,
   ForeignCluster,
+  Hold,
   LeaseLost,
   NotMigrated,
+  Outstanding,
   type Position,
+  type Refusals,
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
@@ -65,7 +72,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      * is due.
      */
     readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
-    /** Takes the oldest batch that may be tried now. `holder` is for people to read. */
+    /** Takes the oldest batch that may be tried now; none while relays are held. `holder` is for people to read. */
     readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
@@ -82,15 +89,35 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       missing: readonly [EventId, ...ReadonlyArray<EventId>]
     ) => Effect.Effect<Repair, LeaseLost | SqlError>
-    /** Everything in the batch is in ClickHouse. */
+    /** Everything in the batch is in ClickHouse. Closes the incident that it was the last of. */
     readonly acknowledge: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
-    /** Gives the batch back, to be tried again after `retryAfter`, and stores why. */
-    readonly release: (
+    /**
+     * Gives the batch back, to be tried again after `retryAfter`, and stores why. If it has been failing for longer
+     * than `incidentAfter`, it joins the open incident of the error's class or opens one. Bad data never does.
+     */
+    readonly release: (lease: Lease, release: Incidents.Release) => Effect.Effect<void, LeaseLost | SqlError>
+    /** What ClickHouse has refused of the batch that this one was cut out of, if it was, and of this one. */
+    readonly refusals: (lease: Lease) => Effect.Effect<Refusals, SqlError>
+    /**
+     * Puts smaller batches in the place of one that ClickHouse refuses and has nothing of: what lies before the
+     * suspect, the suspect alone, and what lies behind it, or two halves. They hold its events, each once, under tokens
+     * of their own. Must not be done in doubt: what may still be written under the old token would be there twice.
+     */
+    readonly split: (
       lease: Lease,
-      failure: { readonly error: SinkError; readonly retryAfter: Duration.Duration }
-    ) => Effect.Effect<void, LeaseLost | SqlError>
+      split: Isolating.Split
+    ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
+    /** Makes a failure of a batch that ClickHouse refuses and has nothing of, with copies of its events. */
+    readonly fail: (
+      lease: Lease,
+      failure: Isolating.Fail
+    ) => Effect.Effect<FailureId, BatchChanged | LeaseLost | SqlError>
     /** Gives the batch back at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
+    /** Closes incidents that are over, and deletes what was closed for longer than the retention. */
+    readonly housekeep: (retention: Retention) => Effect.Effect<void, SqlError>
+    /** What there is to wait for, of what is sealed. Costs next to nothing. */
+    readonly outstanding: Effect.Effect<Outstanding, SqlError>
     /** What is undelivered, and in which state. Counts what is not sealed yet. */
     readonly status: Effect.Effect<Status.OutboxStatus, SqlError>
   }
@@ -118,8 +145,13 @@ export const make = (
       eventIds: Reading.eventIds(postgres),
       planRepair: Leases.planRepair(sql),
       acknowledge: Leases.acknowledge(sql),
-      release: Leases.release(sql),
+      release: Incidents.release(sql),
+      refusals: Isolating.refusals(sql),
+      split: Isolating.split(sql),
+      fail: Isolating.fail(sql),
       abandon: Leases.abandon(sql),
+      housekeep: housekeep(sql),
+      outstanding: Status.outstanding(sql),
       status: Status.status(sql)
     }
   })

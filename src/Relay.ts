@@ -2,10 +2,11 @@
  * The relay: seals what was committed, and delivers it.
  *
  * Every committed event arrives, once in effect: a batch is acknowledged only after ClickHouse's definite yes. Whatever
- * happens before that — a refusal, a time-out, a kill — the batch is leased again and repeated identically under the
- * same token. Any number of relays may run on one outbox; they share the work and none needs to know of another. A
- * relay that cannot reach a database waits and carries on by itself. Memory does not grow with the backlog: a batch
- * passes through as a stream.
+ * happens before that — a time-out, a kill, a server that is down or set up wrong — the batch is leased again and
+ * repeated identically under the same token. Only an event whose data ClickHouse refuses does not arrive: it is isolated
+ * from the others of its batch and kept as a failure, for somebody to correct. Any number of relays may run on one
+ * outbox; they share the work and none needs to know of another. A relay that cannot reach a database waits and carries
+ * on by itself. Memory does not grow with the backlog: a batch passes through as a stream.
  *
  * @since 0.1.0
  */
@@ -29,6 +30,7 @@ import * as Config from "./Config.ts"
 import * as OutboxStore from "./OutboxStore.ts"
 import type { Postgres } from "./Postgres.ts"
 import { deliverNext } from "./Relay/deliver.ts"
+import { keepHouse } from "./Relay/housekeeping.ts"
 import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import type { SinkError } from "./SinkError.ts"
@@ -45,7 +47,7 @@ export class Relay extends Context.Tag("clickhouse-outbox/Relay")<
      * `shutdownGrace` to finish; what does not is left in the outbox for the next relay.
      */
     readonly run: Effect.Effect<never>
-    /** Seals and delivers until everything that was committed is in ClickHouse, then ends. */
+    /** Seals and delivers until everything that was committed is in ClickHouse or is a failure, then ends. */
     readonly drain: Effect.Effect<void>
   }
 >() {}
@@ -60,7 +62,7 @@ export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof
   Effect.map(Effect.context<Services>(), (context) => {
     const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
     return {
-      run: work((onBatch) => sealForever(config, onBatch)),
+      run: work((onBatch) => Effect.raceFirst(sealForever(config, onBatch), keepHouse(config))),
       drain: work((onBatch) => sealUntilEmpty(config, onBatch))
     }
   })
@@ -92,7 +94,7 @@ interface Workers {
 /** How long a worker with nothing to do waits before it looks for batches that others sealed or gave back. */
 const IDLE = "1 second"
 
-const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Dequeue<void>) =>
+const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Queue<void>) =>
   Effect.gen(function* () {
     const stop = yield* Deferred.make<void>()
     const workers = Array.from({ length: config.workers }, (_, index) => worker(config, index, wake, stop))
@@ -107,11 +109,15 @@ const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Dequeue<
 const worker = (
   config: Config.Relay & Config.Outbox,
   index: number,
-  wake: Queue.Dequeue<void>,
+  wake: Queue.Queue<void>,
   stop: Deferred.Deferred<void>
 ): Effect.Effect<unknown, never, Services> =>
   Effect.gen(function* () {
-    const options = { ...config, holder: `${hostname()}/${process.pid}/${index}` }
+    const options = {
+      ...config,
+      holder: `${hostname()}/${process.pid}/${index}`,
+      wake: Queue.offer(wake, undefined)
+    }
     // Grows while one attempt after the other fails, whichever batches they were of: a server that is down is not
     // asked by every batch in turn.
     const pause = yield* Schedule.driver(RetryPolicy.schedules(config).transient)

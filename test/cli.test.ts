@@ -124,13 +124,16 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (
           concurrency: 2
         })
         expect(people.stdout).toMatch(
-          /^undelivered {4}1 events, the oldest for .+\nnot in batches 1 events\nbatches {8}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered\nlast delivery {2}\d{4}-.+Z\nlast error {5}none\n$/
+          /^undelivered {4}1 events, the oldest for .+\nnot in batches 1 events\nbatches {8}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered, 0 failed\nfailures {7}0 open, with 0 events\nincidents {6}0 open\nrelays {9}not held\nlast delivery {2}\d{4}-.+Z\nlast error {5}none\n$/
         )
         expect(JSON.parse(programs.stdout)).toEqual({
           backlog: 1,
           oldest_undelivered_ms: expect.any(Number),
           unsealed: 1,
-          batches: { sealed: 0, leased: 0, retrying: 0, held: 0, delivered: expect.any(Number) },
+          batches: { sealed: 0, leased: 0, retrying: 0, held: 0, delivered: expect.any(Number), failed: 0 },
+          failures: { open: 0, events: 0 },
+          open_incidents: 0,
+          relay_hold: null,
           last_delivered_at: expect.stringMatching(/Z$/),
           last_error: null
         })

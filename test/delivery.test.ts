@@ -590,7 +590,7 @@ const inDoubt = <E, R>(attempt: Attempt<E, R>, retryAfter: Duration.DurationInpu
     const rows = store.read(lease.batch)
     yield* attempt(sink.insert(lease.batch.token, rows), lease, rows)
     const error = new SinkError({ errorClass: "transient", reason: "no answer", settled: false })
-    yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter) })
+    yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter), incidentAfter: Duration.hours(1) })
   })
 
 /** Whether the process has taken a batch. */

@@ -9,7 +9,7 @@ import * as EventPublisher from "../src/EventPublisher.ts"
 import { codes } from "../src/SinkError.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
-import { batches, isDelivered } from "./support/manifest.ts"
+import { batches, isDelivered, type ManifestRow } from "./support/manifest.ts"
 import * as Relay from "./support/relay.ts"
 import { until } from "./support/wait.ts"
 
@@ -27,6 +27,11 @@ const held = Effect.map(
   batches,
   Arr.filter(({ state }) => state === "held")
 )
+
+const isFailed = ({ state }: ManifestRow) => state === "failed"
+
+/** Nothing will be sent of it any more. */
+const isDone = ({ state }: ManifestRow) => /^(delivered|failed|split)$/.test(state)
 
 /** Tries again soon, and makes a batch of each event. */
 const soon = {
@@ -48,26 +53,33 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
   )
 
   describe("because of its data", () => {
-    it.effect("is held with ClickHouse's own words, while other batches pass", () =>
+    it.effect("becomes a failure with ClickHouse's own words, while other batches pass", () =>
       Effect.gen(function* () {
         yield* Relay.start()
         yield* publishApart([{ n: 1 }, REFUSED, { n: 2 }, { n: 3 }])
-        yield* until(batches, (all) => all.filter(isDelivered).length === 3)
-        const [refused] = yield* until(held, Arr.isNonEmptyArray)
-        expect(refused).toMatchObject({ error_class: "data", error_code: 117 })
+        const all = yield* until(batches, (all) => all.length === 4 && all.every(isDone))
+        expect(all.filter(isDelivered)).toHaveLength(3)
+        const [refused] = all.filter(isFailed)
+        expect(refused).toMatchObject({ error_class: "data", error_code: 117, attempts: 1 })
         expect(refused?.error_message).toContain("(at row 1)")
         expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
       }).pipe(Environment.fresh(soon))
     )
 
-    it.effect("is named by its row, also when that row is long", () =>
+    it.effect("is named by its row, also when that row is long, and with no other event's words", () =>
       Effect.gen(function* () {
         yield* Relay.start()
         const long = { ...REFUSED, text: "x".repeat(1_000_000) }
-        yield* EventPublisher.publishAll([...Arr.makeBy(6, (n) => event({ n })), event(long), event({ n: 8 })])
-        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        yield* EventPublisher.publishAll([
+          ...Arr.makeBy(6, (n) => event({ n, text: "a neighbour's" })),
+          event(long),
+          event({ n: 8 })
+        ])
+        const [refused] = yield* until(batches, (all) => all.length > 1 && all.every(isDone))
+        expect(refused).toMatchObject({ state: "split", error_class: "data", error_code: 117, attempts: 1 })
         expect(refused?.error_message).toContain("(at row 7)")
-        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+        expect(refused?.error_message).not.toContain("neighbour")
+        expect(yield* counts).toEqual({ rows: 7, events: 7 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
 
@@ -78,10 +90,10 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
           event(REFUSED),
           ...Arr.makeBy(10_000, (n) => event({ n, text: "x".repeat(2_000) }))
         ])
-        const [refused] = yield* until(held, Arr.isNonEmptyArray)
-        expect(refused).toMatchObject({ error_class: "data", error_code: 117, attempts: 1 })
+        const [refused] = yield* until(batches, (all) => all.length > 1 && all.every(isDone))
+        expect(refused).toMatchObject({ state: "split", error_class: "data", error_code: 117, attempts: 1 })
         expect(refused?.error_message).toContain("(at row 1)")
-        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+        expect(yield* counts).toEqual({ rows: 10_000, events: 10_000 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
   })

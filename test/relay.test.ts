@@ -3,10 +3,13 @@ import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as TestClock from "effect/TestClock"
 import { Bytes } from "../src/Config.ts"
+import { cut } from "../src/OutboxStore/cut.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../src/OutboxStore.ts"
 import { deliverNext } from "../src/Relay/deliver.ts"
 import { sealForever } from "../src/Relay/pace.ts"
@@ -23,7 +26,11 @@ const config = {
   retryBase: Duration.millis(200),
   retryCap: Duration.seconds(10),
   shutdownGrace: Duration.seconds(10),
-  holder: "a test"
+  refusedEventsLimit: 100,
+  incidentAfter: Duration.minutes(1),
+  failureRetention: Duration.days(90),
+  holder: "a test",
+  wake: Effect.void
 }
 
 const brokenConnection = new SqlError({ message: "the connection is gone", cause: new Error("gone") })
@@ -198,6 +205,30 @@ describe("A lease", () => {
   )
 })
 
+describe("A batch that is refused", () => {
+  it("is cut into smaller parts that hold each event once, whatever row is named", () => {
+    const cases = FastCheck.integer({ min: 2, max: 60_000 }).chain((eventCount) =>
+      FastCheck.tuple(
+        FastCheck.constant(eventCount),
+        FastCheck.option(FastCheck.oneof(FastCheck.integer({ min: 1, max: eventCount }), FastCheck.integer()))
+      )
+    )
+    const check = FastCheck.property(cases, ([eventCount, row]) => {
+      const parts = cut(eventCount, Option.fromNullable(row))
+      const bounds = parts.map(({ first, last }) => [first, last])
+      expect(bounds.map(([first]) => first)).toEqual([1, ...bounds.slice(0, -1).map(([, last = 0]) => last + 1)])
+      expect(parts.at(-1)?.last).toBe(eventCount)
+      expect(parts.length).toBeGreaterThan(1)
+      expect(parts.length).toBeLessThanOrEqual(10)
+      expect(parts.every(({ first, last }) => first <= last)).toBe(true)
+      const isWithin = row !== null && row >= 1 && row <= eventCount
+      const suspects = parts.filter(({ suspect }) => suspect)
+      expect(suspects).toEqual(isWithin ? [{ first: row, last: row, suspect: true }] : [])
+    })
+    FastCheck.assert(check, { numRuns: 1_000 })
+  })
+})
+
 describe("The wait before another attempt", () => {
   const wait = (errorClass: SinkError.ErrorClass, attempt: number) =>
     Effect.map(RetryPolicy.delay(config, errorClass, attempt), Duration.toMillis)
@@ -261,7 +292,28 @@ describe("ClickHouse's answer", () => {
     expect(inDoubt).toEqual([
       3, 159, 198, 209, 210, 236, 241, 243, 279, 286, 319, 394, 425, 999, 1000, 395, 49, 1, 4_711
     ])
-    expect([...codes.data, ...codes.configuration].every((code) => answer(code).settled)).toBe(true)
+    expect(codes.configuration.every((code) => answer(code).settled)).toBe(true)
+  })
+
+  it("about bad data says that nothing was written only where it names a row", () => {
+    const parsing = SinkError.fromAnswer(
+      500,
+      'Code: 117. DB::Exception: Cannot parse JSON object here: {"a":": (at row 9)"}: (at row 20001)\n: \nRow 20000:\nColumn 0,   name: event_type, parsed text: "another"\n\n: While executing TabSeparatedRowInputFormat. (INCORRECT_DATA) (version 26.7.2.1)\n'
+    )
+    expect(parsing).toMatchObject({ errorClass: "data", settled: true, row: 20_001 })
+    expect(parsing.reason).not.toContain("another")
+    const constraint = SinkError.fromAnswer(
+      500,
+      "Code: 469. DB::Exception: Constraint `c` for table db.event_log (b8c82ceb) is violated at row 777. Expression: (n < 15). Column values: event_context = '{\"n\":77}: (at row 3)'. (VIOLATED_CONSTRAINT) (version 26.7.2.1)\n"
+    )
+    expect(constraint).toMatchObject({ errorClass: "data", settled: true, row: 777 })
+    // As of an index, for which a part is written when others are in the table already.
+    const writing = SinkError.fromAnswer(
+      500,
+      "Code: 6. DB::Exception: Cannot parse string 'none' as UInt64: syntax error at begin of string. (CANNOT_PARSE_TEXT) (version 26.7.2.1)\n"
+    )
+    expect(writing).toMatchObject({ errorClass: "data", settled: false })
+    expect(writing).not.toHaveProperty("row")
   })
 
   it("is told by its code and not by the HTTP status, which is 500 for bad data too", () => {

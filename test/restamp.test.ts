@@ -1,6 +1,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Batch } from "../src/Batch.ts"
 import * as Config from "../src/Config.ts"
@@ -8,6 +9,7 @@ import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as OutboxStore from "../src/OutboxStore.ts"
 import * as Relay from "../src/Relay.ts"
+import { SinkError } from "../src/SinkError.ts"
 import * as Environment from "./support/environment.ts"
 import { counts } from "./support/eventLog.ts"
 
@@ -71,6 +73,42 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       expect(yield* counts).toEqual({ rows: 600, events: 600 })
       expect(yield* store.status).toMatchObject({ backlog: 0 })
     })
+  )
+
+  it.effect("keeps what was refused a failure, and what was cut out of its batch in the pieces it was cut into", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* OutboxStore.OutboxStore
+      const outbox = yield* Config.outbox
+      const relay = yield* Relay.make({ ...(yield* Config.relay), ...outbox })
+      const publishRefused = EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
+
+      yield* publish(0, 10)
+      yield* publishRefused
+      yield* publish(10, 20)
+      yield* relay.drain
+      yield* publish(20, 30)
+      yield* publishRefused
+      yield* publish(30, 40)
+      yield* store.seal({ flush: true })
+      const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has cut the batch"))
+      const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
+      const pieces = yield* store.split(lease, { error, suspect: Option.some(11) })
+      const tokens = sql`SELECT id, token, event_count FROM outbox.batch WHERE id = ANY (${pieces}) ORDER BY id`
+      const before = yield* tokens
+      yield* moveToAnotherCluster
+
+      expect(yield* OutboxStore.restamp).toEqual({ events: 42, batches: 6 })
+      expect(yield* tokens).toEqual(before)
+      yield* OutboxStore.make(outbox)
+      yield* relay.drain
+      expect(yield* counts).toEqual({ rows: 40, events: 40 })
+      expect(yield* store.status).toMatchObject({ backlog: 0, failures: { open: 2, events: 2 } })
+      expect(yield* sql`SELECT status, count(*)::integer FROM outbox.event_status GROUP BY 1 ORDER BY 1`).toEqual([
+        { status: "COMPLETED", count: 40 },
+        { status: "FAILED", count: 2 }
+      ])
+    }).pipe(Environment.fresh())
   )
 
   it.effect("is left as it is if a batch is not whole any more", () =>

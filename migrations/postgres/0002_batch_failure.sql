@@ -44,6 +44,7 @@ CREATE TABLE outbox.batch_failure_event (
 );
 
 CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
+CREATE INDEX batch_failure_event_replayed ON outbox.batch_failure_event (failure_id) WHERE replayed_at IS NOT NULL;
 
 -- A time in which batches did not get through although nothing was wrong with their events. One of each class is open at
 -- most; outbox.batch.incident_id says which batches. Closed when all of them got through.

@@ -30,10 +30,13 @@ const forPrograms = (status: OutboxStore.OutboxStatus) => ({
   oldest_undelivered_ms: status.oldestUndeliveredMillis && Math.round(status.oldestUndeliveredMillis),
   unsealed: status.unsealed,
   batches: status.batches,
+  failures: status.failures,
+  open_incidents: status.incidents,
+  relay_hold: status.held,
   last_delivered_at: status.lastDeliveredAt,
   last_error: status.lastError && {
     batch_id: status.lastError.batchId,
-    error_class: status.lastError.errorClass,
+    class: status.lastError.errorClass,
     code: status.lastError.code,
     message: status.lastError.message,
     attempts: status.lastError.attempts
@@ -41,13 +44,17 @@ const forPrograms = (status: OutboxStore.OutboxStatus) => ({
 })
 
 const forPeople = (status: OutboxStore.OutboxStatus): string => {
-  const { backlog, batches, lastDeliveredAt, lastError, oldestUndeliveredMillis, unsealed } = status
+  const { backlog, batches, failures, held, incidents, lastDeliveredAt, lastError, oldestUndeliveredMillis, unsealed } =
+    status
   const waits = oldestUndeliveredMillis === null ? "" : `, the oldest for ${formatMillis(oldestUndeliveredMillis)}`
   const states = Object.entries(batches).map(([state, count]) => `${count} ${state}`)
   return [
     `undelivered    ${backlog} events${waits}`,
     `not in batches ${unsealed} events`,
     `batches        ${states.join(", ")}`,
+    `failures       ${failures.open} open, with ${failures.events} events`,
+    `incidents      ${incidents} open`,
+    `relays         ${held === null ? "not held" : `held by ${held.by} since ${held.since.toISOString()}: ${held.reason}`}`,
     `last delivery  ${lastDeliveredAt?.toISOString() ?? "never"}`,
     `last error     ${lastError === null ? "none" : formatError(lastError)}`
   ].join("\n")

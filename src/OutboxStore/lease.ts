@@ -1,4 +1,4 @@
-/** Who may deliver a batch, and what came of it. Each function is one statement: it happens whole or not at all. */
+/** Who may deliver a batch, and what came of it. Each is one statement: it happens whole or not at all. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
@@ -9,9 +9,10 @@ import * as Schema from "effect/Schema"
 import { Lease, Repair } from "../Batch.ts"
 import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
-import type { SinkError } from "../SinkError.ts"
+import { durably, held, interval, orLost } from "./held.ts"
+import { closeIncidents } from "./incident.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
-import { LeaseLost, type SinceFirstAttempt } from "./model.ts"
+import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
 
 const LeaseRow = Schema.Struct({
   leaseId: Schema.UUID,
@@ -31,7 +32,9 @@ export const lease =
       WITH free AS (
         SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired
         FROM outbox.batch
-        WHERE state = 'pending' AND available_at <= clock_timestamp()
+        WHERE state = 'pending'
+          AND available_at <= clock_timestamp()
+          AND NOT EXISTS (SELECT FROM outbox.relay_hold)
         ORDER BY id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -39,7 +42,7 @@ export const lease =
       UPDATE outbox.batch SET
         lease_id = gen_random_uuid(),
         lease_holder = ${holder},
-        available_at = ${after(sql, config.lease)},
+        available_at = clock_timestamp() + ${interval(sql, config.lease)},
         attempts = attempts + 1,
         first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
         last_attempt_at = clock_timestamp()
@@ -70,30 +73,11 @@ const decodeLease = (row: unknown): Effect.Effect<Lease> =>
     return new Lease({ ...rest, batch, repair })
   })
 
-/** Among what is returned: makes the commit wait for the disk, because what follows relies on it after a crash. */
-const durably = (sql: SqlClient.SqlClient) => sql.literal("set_config('synchronous_commit', 'on', true)")
-
-/** A point in time by Postgres' clock. */
-const after = (sql: SqlClient.SqlClient, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
-
-/** The row of a lease that is still held. An expired lease that nobody has taken yet is held too. */
-const held = (sql: SqlClient.SqlClient, { batch, leaseId }: Lease) =>
-  sql`id = ${batch.id} AND lease_id = ${leaseId} AND state = 'pending'`
-
-const orLost =
-  ({ batch, leaseId }: Lease) =>
-  <A>(rows: ReadonlyArray<A>): Effect.Effect<A, LeaseLost> =>
-    Option.match(Arr.head(rows), {
-      onNone: () => new LeaseLost({ batchId: batch.id, leaseId }),
-      onSome: Effect.succeed
-    })
-
 export const renew =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
   (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
     sql`
-      UPDATE outbox.batch SET available_at = ${after(sql, config.lease)}
+      UPDATE outbox.batch SET available_at = clock_timestamp() + ${interval(sql, config.lease)}
       WHERE ${held(sql, lease)}
       RETURNING id
     `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid)
@@ -142,7 +126,7 @@ export const planRepair =
 export const acknowledge =
   (sql: SqlClient.SqlClient) =>
   (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
-    sql`
+    sql<{ endsIncident: boolean }>`
       UPDATE outbox.batch SET
         state = 'delivered',
         delivered_at = clock_timestamp(),
@@ -151,26 +135,13 @@ export const acknowledge =
         error_code = NULL,
         error_message = NULL
       WHERE ${held(sql, lease)}
-      RETURNING id
-    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.acknowledge"))
-
-export const release =
-  (sql: SqlClient.SqlClient) =>
-  (
-    lease: Lease,
-    { error, retryAfter }: { readonly error: SinkError; readonly retryAfter: Duration.Duration }
-  ): Effect.Effect<void, LeaseLost | SqlError> =>
-    sql`
-      UPDATE outbox.batch SET
-        available_at = ${after(sql, retryAfter)},
-        lease_id = NULL,
-        settled_attempts = settled_attempts + ${error.settled ? 1 : 0},
-        error_class = ${error.errorClass},
-        error_code = ${error.code ?? null},
-        error_message = ${error.reason.replaceAll("\0", "")}
-      WHERE ${held(sql, lease)}
-      RETURNING id
-    `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.release"))
+      RETURNING incident_id IS NOT NULL AS "endsIncident"
+    `.pipe(
+      Effect.flatMap(orLost(lease)),
+      Effect.flatMap(({ endsIncident }) => Effect.when(closeIncidents(sql), () => endsIncident)),
+      Effect.asVoid,
+      Effect.withSpan("OutboxStore.acknowledge")
+    )
 
 export const abandon =
   (sql: SqlClient.SqlClient) =>

@@ -105,3 +105,40 @@ export interface SinceFirstAttempt {
   readonly parts: number
   readonly elapsed: Duration.Duration
 }
+
+/**
+ * What ClickHouse has refused so far of the batch that was sealed, of which this one may be a part.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Refusals {
+  /** At least so many of its events. */
+  readonly refused: number
+  /** Whether an event that ClickHouse had named was then accepted. */
+  readonly acquitted: boolean
+}
+
+/**
+ * Somebody has told all relays to deliver nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Hold extends Schema.Class<Hold>("Hold")({
+  by: Schema.String,
+  reason: Schema.String,
+  since: Schema.DateFromNumber
+}) {}
+
+/**
+ * What there is to wait for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
+  /** Whether a batch is sealed and undelivered. */
+  batches: Schema.Boolean,
+  hold: Schema.NullOr(Hold)
+}) {}

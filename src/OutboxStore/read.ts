@@ -18,26 +18,34 @@ const COLUMNS = `
   event_id,
   coalesce(split_part(traceparent, '-', 2), '')`
 
-/**
- * The bytes must not depend on the session's defaults, nor the plan on statistics of a table that comes and goes. A
- * batch takes as long as ClickHouse takes it.
- */
-const SETTINGS = `
-  SET LOCAL statement_timeout = 0;
-  SET LOCAL DateStyle = 'ISO';
-  SET LOCAL client_encoding = 'UTF8';
+/** The plan must not depend on statistics of a table that comes and goes. */
+export const PLAN_SETTINGS = `
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;
   SET LOCAL jit = off;
   SET LOCAL max_parallel_workers_per_gather = 0`
 
+/** The bytes must not depend on the session's defaults. A batch takes as long as ClickHouse takes it. */
+const SETTINGS = `
+  SET LOCAL statement_timeout = 0;
+  SET LOCAL DateStyle = 'ISO';
+  SET LOCAL client_encoding = 'UTF8';
+  ${PLAN_SETTINGS}`
+
+interface Narrowed {
+  /** A WHERE clause. */
+  readonly filter?: string
+  /** Only so many, from the first. */
+  readonly limit?: number
+}
+
 /**
  * The batch's rows in the order of their keys. Its definition is inlined, as COPY takes no parameters; {@link Batch}
  * admits nothing but digits, colons and commas there. The inner limits let both index ranges be merged without a sort,
  * and are one more than the batch holds so that a row too many is noticed.
  */
-const rows = (batch: Batch, columns: string, filter = ""): string => {
+export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
   const range = (events: string) => `
     (
       SELECT *
@@ -45,13 +53,14 @@ const rows = (batch: Batch, columns: string, filter = ""): string => {
       WHERE (tx_id, id) >= ('${batch.firstTxId}', ${batch.firstId})
         AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
       ORDER BY tx_id, id
-      LIMIT ${batch.eventCount + 1}
+      LIMIT ${limit}
     )`
   return `
     SELECT ${columns}
     FROM (${range("window_late_events")} UNION ALL ${range("window_new_events")}) AS events
     ${filter}
-    ORDER BY tx_id, id`
+    ORDER BY tx_id, id
+    LIMIT ${limit}`
 }
 
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
@@ -70,7 +79,7 @@ export const readRepair =
   (postgres: typeof Postgres.Service) =>
   (batch: Batch, repair: Repair): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
     postgres.copyOut({
-      query: rows(batch, COLUMNS, `WHERE event_id = ANY ('{${repair.eventIds.join(",")}}')`),
+      query: rows(batch, COLUMNS, { filter: `WHERE event_id = ANY ('{${repair.eventIds.join(",")}}')` }),
       settings: SETTINGS,
       onComplete: expecting(batch, repair.eventIds.length)
     })

@@ -82,7 +82,7 @@ const COLUMNS = `
   slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at`
 
 /**
- * Sealed events: all of them under transaction 1, which is older than any, and numbered through in the order of their
+ * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and numbered through in the order of their
  * batches. Membership is computed from stored values alone, so it comes out as on the old cluster. What was published
  * since the move can have an id of the old cluster's; it is told by its time, which is after the batch was sealed.
  */
@@ -104,6 +104,7 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
   WHERE (events.tx_id, events.id) >= (batch.first_tx_id, batch.first_id)
     AND (events.tx_id, events.id) <= (batch.last_tx_id, batch.last_id)
     AND events.published_at <= batch.sealed_at
+    AND batch.state <> 'split'
 `
 
 /** A batch that is still to be delivered must come out as it was sealed, or nothing is changed. */

@@ -1,12 +1,12 @@
 /** Cutting committed events into batches. docs/architecture.md#windows argues why nothing is skipped or doubled. */
-import * as SqlClient from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Config from "../Config.ts"
-import { transaction } from "../Transaction.ts"
 import { checkCluster } from "./cluster.ts"
+import { atomically } from "./held.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
@@ -22,7 +22,6 @@ export const seal =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
   (options?: { readonly flush: boolean }): Effect.Effect<Sealed, SqlError> =>
     Effect.gen(function* () {
-      yield* sql.unsafe(SETTINGS)
       if (!(yield* lock(sql))) return Sealed.Busy()
       const progress = yield* readProgress(sql)
       if (progress.isForeign) yield* refuse(sql)
@@ -31,9 +30,7 @@ export const seal =
       if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
       return Sealed.Waiting({ dueIn: Duration.millis(Math.max(cut.waitingFor, 0)) })
     }).pipe(
-      transaction,
-      Effect.catchTag("TransactionFailed", (cause) => new SqlError({ cause, message: cause.message })),
-      Effect.provideService(SqlClient.SqlClient, sql),
+      atomically(sql, SETTINGS),
       Effect.tap((sealed) => (sealed._tag === "Batch" ? logSealed(sealed.batch) : Effect.void)),
       Effect.withSpan("OutboxStore.seal")
     )

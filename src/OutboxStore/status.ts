@@ -5,6 +5,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { millis } from "./manifest.ts"
+import { Hold, Outstanding } from "./model.ts"
 
 const Count = Schema.NumberFromString
 
@@ -19,8 +20,21 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   oldestUndeliveredMillis: Schema.NullOr(Schema.Number),
   /** Events not in a batch yet. Part of the backlog. */
   unsealed: Count,
-  /** Batches by the states of `outbox.batch_status`. */
-  batches: Schema.Struct({ sealed: Count, leased: Count, retrying: Count, held: Count, delivered: Count }),
+  /** Batches by the states of `outbox.batch_status`, without those that were split. */
+  batches: Schema.Struct({
+    sealed: Count,
+    leased: Count,
+    retrying: Count,
+    held: Count,
+    delivered: Count,
+    failed: Count
+  }),
+  /** Open failures, and how many of their events were not published again yet. */
+  failures: Schema.Struct({ open: Count, events: Count }),
+  /** That are open. */
+  incidents: Count,
+  /** Whether all relays are told to deliver nothing. */
+  held: Schema.NullOr(Hold),
   lastDeliveredAt: Schema.NullOr(Schema.DateFromNumber),
   /** Of the oldest batch that is not getting through. */
   lastError: Schema.NullOr(
@@ -33,6 +47,20 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
     })
   )
 }) {}
+
+/** Null, or an object with the fields of {@link Hold}. */
+const HOLD = `(
+  SELECT jsonb_build_object('by', held_by, 'reason', reason, 'since', ${millis("held_at")}) FROM outbox.relay_hold
+)`
+
+export const outstanding = (sql: SqlClient.SqlClient): Effect.Effect<Outstanding, SqlError> =>
+  // One entry of an index.
+  sql`
+    SELECT EXISTS (SELECT FROM outbox.batch WHERE state = 'pending') AS batches, ${sql.literal(HOLD)} AS hold
+  `.pipe(
+    Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
+    Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(Outstanding)(row)))
+  )
 
 export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, SqlError> =>
   // One statement, one snapshot: an event is counted in exactly one place.
@@ -79,9 +107,25 @@ export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, Sq
       unsealed.events::text AS unsealed,
       (
         SELECT jsonb_object_agg(name, coalesce(states.batches, 0)::text)
-        FROM unnest('{sealed,leased,retrying,held,delivered}'::text[]) AS name
+        FROM unnest('{sealed,leased,retrying,held,delivered,failed}'::text[]) AS name
         LEFT JOIN states ON states.state = name
       ) AS batches,
+      (
+        SELECT jsonb_build_object(
+          'open', count(*)::text,
+          'events', (
+            coalesce(sum(event_count), 0) - coalesce(sum((
+              SELECT count(*)
+              FROM outbox.batch_failure_event AS event
+              WHERE event.failure_id = failure.id AND event.replayed_at IS NOT NULL
+            )), 0)
+          )::text
+        )
+        FROM outbox.batch_failure AS failure
+        WHERE state = 'open'
+      ) AS failures,
+      (SELECT count(*)::text FROM outbox.incident WHERE closed_at IS NULL) AS incidents,
+      ${sql.literal(HOLD)} AS held,
       (
         SELECT ${sql.literal(millis("max(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
       ) AS "lastDeliveredAt",

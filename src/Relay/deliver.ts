@@ -1,4 +1,4 @@
-/** Delivering one batch: lease, send, settle doubt, acknowledge. */
+/** Delivering one batch: lease, send, settle doubt, acknowledge or isolate. */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
@@ -9,19 +9,21 @@ import * as Tracer from "effect/Tracer"
 import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
-import { type BatchChanged, LeaseLost, OutboxStore } from "../OutboxStore.ts"
+import { LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import { reasonOf } from "../Reason.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
+import { isStored, settleDoubt } from "./doubt.ts"
+import { type Options as Isolation, isolate } from "./isolate.ts"
 
-export interface Options extends Config.Relay, Pick<Config.Outbox, "lease"> {
+export interface Options extends Config.Relay, Pick<Config.Outbox, "lease">, Isolation {
   readonly holder: string
 }
 
 /**
  * Leases the next batch and delivers it; false if there was none. A batch that is not delivered is given back, to be
- * tried again later, and the failure is returned so that the worker can slow down. Bad data is not: it says nothing
- * about the next batch.
+ * tried again later, and the failure is returned so that the worker can slow down. Bad data is isolated, and is none:
+ * it says nothing about the next batch.
  */
 export const deliverNext = (
   options: Options
@@ -36,8 +38,7 @@ export const deliverNext = (
 
 const attempt = (lease: Lease, options: Options) =>
   Effect.flatMap(OutboxStore, (store) =>
-    deliver(lease).pipe(
-      Effect.raceFirst(keepLease(lease, options.lease)),
+    deliver(lease, options).pipe(
       Effect.catchTags({
         SinkError: (error) => giveBack(lease, error, options),
         BatchChanged: (error) =>
@@ -72,71 +73,44 @@ const links = ({ batch }: Lease): ReadonlyArray<Tracer.SpanLink> =>
     }
   })
 
-const deliver = (
-  lease: Lease
-): Effect.Effect<void, SinkError | BatchChanged | LeaseLost | SqlError, OutboxStore | ClickHouseSink> =>
+const deliver = (lease: Lease, options: Options) =>
+  Effect.gen(function* () {
+    if (lease.expired) yield* Effect.logWarning("Took over a batch whose worker went silent")
+    const refusal = yield* Effect.raceFirst(sendAndAcknowledge(lease), keepLease(lease, options.lease))
+    // The lease ends with it: a renewal that has to wait meanwhile would take that for its loss.
+    if (Option.isSome(refusal)) yield* isolate(lease, refusal.value, options)
+  })
+
+/** The refusal, if ClickHouse refuses the batch's data, and has and will have nothing of it. */
+const sendAndAcknowledge = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const sink = yield* ClickHouseSink
-    const { batch } = lease
-    if (lease.expired) yield* Effect.logWarning("Took over a batch whose worker went silent")
-    const [duration] = yield* Effect.timed(
-      lease.inDoubt ? settleDoubt(lease) : sink.insert(batch.token, store.read(batch))
-    )
+    const [duration, refusal] = yield* Effect.timed(send(lease))
+    if (Option.isSome(refusal)) return refusal
     yield* store.acknowledge(lease)
     yield* Effect.logInfo("Delivered a batch").pipe(
       Effect.annotateLogs({
-        "batch.byte_count": batch.byteCount,
+        "batch.byte_count": lease.batch.byteCount,
         "batch.attempt": lease.attempt,
         "batch.insert_ms": Math.round(Duration.toMillis(duration))
       })
     )
+    return refusal
   })
 
-/**
- * An earlier attempt may have been written, or may still be.
- *
- * The identical repeat comes first: an insert that is still running somewhere is harmless only once its token is
- * registered. Only then is ClickHouse asked what it holds, because de-duplication alone was seen to lose a part when
- * ClickHouse was killed at the wrong moment. What is missing is sent under a token that is stored before.
- */
-const settleDoubt = (lease: Lease) =>
+const send = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
     const { batch } = lease
-    if (yield* tokenIsRemembered(lease)) {
-      yield* sink.insert(batch.token, store.read(batch))
-      if (Option.isSome(lease.repair)) {
-        yield* sink.insert(lease.repair.value.token, store.readRepair(batch, lease.repair.value))
-      }
-    } else {
-      // ClickHouse has forgotten the token and would take a repeat as new. So nothing is repeated blindly.
-      yield* noInsertRuns(batch.token)
-      if (Option.isSome(lease.repair)) yield* noInsertRuns(lease.repair.value.token)
-    }
-    const missing = yield* Effect.flatMap(store.eventIds(batch), (eventIds) => sink.missing(batch, eventIds))
-    if (!Arr.isNonEmptyReadonlyArray(missing)) return
-    yield* Effect.logWarning("ClickHouse lacks events of a batch that was in doubt: sending them again").pipe(
-      Effect.annotateLogs("batch.missing_count", missing.length)
+    yield* lease.inDoubt ? settleDoubt(lease) : sink.insert(batch.token, store.read(batch))
+    return Option.none<SinkError>()
+  }).pipe(
+    Effect.catchTag("SinkError", (error) =>
+      error.errorClass === "data"
+        ? Effect.map(isStored(lease, error), (stored) => (stored ? Option.none() : Option.some(error)))
+        : error
     )
-    const repair = yield* store.planRepair(lease, missing)
-    yield* sink.insert(repair.token, store.readRepair(batch, repair))
-  })
-
-/** Up to half of the window, because others may insert into the table too. */
-const tokenIsRemembered = (lease: Lease) =>
-  Effect.gen(function* () {
-    const store = yield* OutboxStore
-    const sink = yield* ClickHouseSink
-    const { elapsed, parts } = yield* store.sinceFirstAttempt(lease)
-    const window = yield* sink.deduplicationWindow
-    return parts < window.parts / 2 && Duration.lessThan(elapsed, Duration.times(window.age, 0.5))
-  })
-
-const noInsertRuns = (token: string) =>
-  Effect.flatMap(ClickHouseSink, (sink) =>
-    sink.isInserting(token).pipe(Effect.repeat({ while: (running) => running, schedule: Schedule.spaced("1 second") }))
   )
 
 /**
@@ -168,7 +142,7 @@ const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
     const retryAfter = yield* RetryPolicy.delay(options, "transient", lease.attempt)
     const reason = `Postgres failed: ${reasonOf(error)}`
     const transient = new SinkError({ errorClass: "transient", reason, settled: false })
-    yield* Effect.ignore(store.release(lease, { error: transient, retryAfter }))
+    yield* Effect.ignore(store.release(lease, { ...options, error: transient, retryAfter }))
   })
 
 const giveBack = (lease: Lease, error: SinkError, options: Options) =>
@@ -183,7 +157,7 @@ const giveBack = (lease: Lease, error: SinkError, options: Options) =>
       })
     )
     yield* store
-      .release(lease, { error, retryAfter })
+      .release(lease, { ...options, error, retryAfter })
       .pipe(Effect.catchTag("LeaseLost", (lost) => Effect.logWarning(lost.message)))
-    if (error.errorClass !== "data") return yield* error
+    return yield* error
   })

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Config from "../Config.ts"
-import { OutboxStore, type Position, Sealed } from "../OutboxStore.ts"
+import { type Hold, OutboxStore, type Position } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 
 /** What the last look came to. */
@@ -76,6 +76,9 @@ const mayBeDue = (look: Look, position: Position, now: number, batchEvents: numb
     onNone: () => look.transactionsInProgress || position.events !== look.position.events
   })
 
+/** How often is looked whether a batch is delivered. */
+const POLL = "50 millis"
+
 /** Seals everything that was committed, due or not, until nothing is left, sealed or undelivered. */
 export const sealUntilEmpty = (
   config: RetryPolicy.Bounds,
@@ -83,12 +86,25 @@ export const sealUntilEmpty = (
 ): Effect.Effect<void, never, OutboxStore> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const flush = store.seal({ flush: true }).pipe(
-      Effect.tap((outcome) => (Sealed.$is("Batch")(outcome) ? onBatch : Effect.void)),
-      Effect.repeat({ while: Sealed.$is("Batch") })
-    )
-    yield* Effect.zipRight(flush, store.status).pipe(
-      persistently(config),
-      Effect.repeat({ until: (status) => status.backlog === 0, schedule: Schedule.spaced("50 millis") })
-    )
+    const wasHeld = yield* Ref.make(false)
+    const isDelivered = Effect.gen(function* () {
+      const { batches, hold } = yield* store.outstanding
+      if (hold !== null && !(yield* Ref.get(wasHeld))) yield* warnHeld(hold)
+      yield* Ref.set(wasHeld, hold !== null)
+      return !batches
+    })
+    const isEmpty = Effect.gen(function* () {
+      const sealed = yield* store.seal({ flush: true })
+      if (sealed._tag === "Batch") {
+        yield* onBatch
+        return false
+      }
+      if (yield* isDelivered) return sealed._tag === "Nothing"
+      yield* Effect.delay(isDelivered, POLL).pipe(Effect.repeat({ until: (delivered) => delivered }))
+      return false
+    })
+    yield* isEmpty.pipe(persistently(config), Effect.repeat({ until: (empty) => empty }))
   })
+
+const warnHeld = ({ by, reason, since }: Hold) =>
+  Effect.logWarning(`Nothing is delivered: ${by} holds all relays since ${since.toISOString()}. Reason: ${reason}`)

@@ -25,7 +25,12 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       planRepair: () => unexpected("planRepair"),
       acknowledge: () => unexpected("acknowledge"),
       release: () => unexpected("release"),
+      refusals: () => unexpected("refusals"),
+      split: () => unexpected("split"),
+      fail: () => unexpected("fail"),
       abandon: () => unexpected("abandon"),
+      housekeep: () => unexpected("housekeep"),
+      outstanding: unexpected("outstanding"),
       status: unexpected("status"),
       ...expected
     })

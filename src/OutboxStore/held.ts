@@ -1,0 +1,49 @@
+/** What statements under a lease have in common. */
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Lease } from "../Batch.ts"
+import type { SinkError } from "../SinkError.ts"
+import { TransactionFailed, transaction } from "../Transaction.ts"
+import { LeaseLost } from "./model.ts"
+
+/** The row of a lease that is still held. An expired lease that nobody has taken yet is held too. */
+export const held = (sql: SqlClient.SqlClient, { batch, leaseId }: Lease) =>
+  sql`id = ${batch.id} AND lease_id = ${leaseId} AND state = 'pending'`
+
+export const orLost =
+  ({ batch, leaseId }: Lease) =>
+  <A>(rows: ReadonlyArray<A>): Effect.Effect<A, LeaseLost> =>
+    Option.match(Arr.head(rows), {
+      onNone: () => new LeaseLost({ batchId: batch.id, leaseId }),
+      onSome: Effect.succeed
+    })
+
+/** Why an attempt failed, for the manifest. Postgres' text has no place for a NUL. */
+export const failedBecause = (sql: SqlClient.SqlClient, error: SinkError) => sql`
+  error_class = ${error.errorClass},
+  error_code = ${error.code ?? null},
+  error_message = ${error.reason.replaceAll("\0", "")},
+  first_error_at = coalesce(first_error_at, clock_timestamp())
+`
+
+/** Among what is returned: makes the commit wait for the disk, because what follows relies on it after a crash. */
+export const durably = (sql: SqlClient.SqlClient) => sql.literal("set_config('synchronous_commit', 'on', true)")
+
+export const interval = (sql: SqlClient.SqlClient, duration: Duration.Duration) =>
+  sql`${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
+/** One transaction with settings of its own. One that cannot be committed is an error of SQL like any other. */
+export const atomically =
+  (sql: SqlClient.SqlClient, settings: string) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
+    Effect.zipRight(sql.unsafe(settings), effect).pipe(
+      transaction,
+      Effect.mapError((error) =>
+        error instanceof TransactionFailed ? new SqlError({ cause: error, message: error.message }) : error
+      ),
+      Effect.provideService(SqlClient.SqlClient, sql)
+    )

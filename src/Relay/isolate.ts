@@ -1,0 +1,53 @@
+/** Finding the events that ClickHouse refuses among those that it takes. */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Lease } from "../Batch.ts"
+import type * as Config from "../Config.ts"
+import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
+import type { SinkError } from "../SinkError.ts"
+
+export interface Options extends Pick<Config.Relay, "refusedEventsLimit"> {
+  /** Makes a worker look for batches. */
+  readonly wake: Effect.Effect<unknown>
+}
+
+/**
+ * Deals with a batch that ClickHouse refuses, and of which it has and will have nothing. An event that was sent alone
+ * becomes a failure. A batch is cut up around the row that ClickHouse named, or in two where it named none; once it has
+ * named one that it then took, it is not believed again for this batch. So a bad event costs four or five requests of
+ * its own, or as many as the batch can be halved.
+ *
+ * When so many events of the batch that was sealed have been refused as the limit says, what is refused of it after
+ * that becomes a failure as it is: a batch that is bad throughout costs a few hundred requests, not one for each event.
+ */
+export const isolate = (
+  lease: Lease,
+  error: SinkError,
+  { refusedEventsLimit, wake }: Options
+): Effect.Effect<void, BatchChanged | LeaseLost | SqlError, OutboxStore> =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const { eventCount } = lease.batch
+    if (eventCount === 1) return yield* condemn(lease, error, false)
+    const { acquitted, refused } = yield* store.refusals(lease)
+    if (refused >= refusedEventsLimit) return yield* condemn(lease, error, true)
+    const suspect = Option.filter(Option.fromNullable(error.row), () => !acquitted)
+    const children = yield* store.split(lease, { error, suspect })
+    yield* Effect.forEach(children, () => wake, { discard: true })
+    yield* Effect.logWarning(
+      `ClickHouse refuses a batch of ${eventCount} events, which is cut into batches ${children.join(", ")}. ${error.reason}`
+    )
+  }).pipe(Effect.annotateLogs({ "error.class": error.errorClass, "error.code": error.code }))
+
+const condemn = (lease: Lease, error: SinkError, parked: boolean) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const id = yield* store.fail(lease, { error, parked })
+    const what = parked
+      ? `${lease.batch.eventCount} events, which are parked because too many of their batch were refused before`
+      : "an event"
+    yield* Effect.logWarning(
+      `ClickHouse refuses ${what}. Run "clickhouse-outbox failures show ${id}". ${error.reason}`
+    ).pipe(Effect.annotateLogs("failure.id", id))
+  })
