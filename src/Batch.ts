@@ -18,6 +18,15 @@ import { EventId } from "./Event.ts"
 export const BatchId = Schema.NumberFromString.pipe(Schema.int(), Schema.brand("BatchId"))
 export type BatchId = typeof BatchId.Type
 
+/**
+ * Of the events of a batch that ClickHouse refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const FailureId = Schema.Int.pipe(Schema.positive(), Schema.brand("FailureId"))
+export type FailureId = typeof FailureId.Type
+
 /** Postgres' own notations. They go into COPY statements, which take no parameters, so they are checked here. */
 const Snapshot = Schema.String.pipe(Schema.pattern(/^\d+:\d+:[\d,]*$/), Schema.brand("Snapshot"))
 const TransactionId = Schema.String.pipe(Schema.pattern(/^\d+$/), Schema.brand("TransactionId"))

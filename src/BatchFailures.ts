@@ -32,8 +32,8 @@ import type {
 } from "./BatchFailures/model.ts"
 import * as Read from "./BatchFailures/read.ts"
 import * as Replay from "./BatchFailures/replay.ts"
-import { requireOutbox } from "./OutboxStore/cluster.ts"
-import type { NotMigrated } from "./OutboxStore.ts"
+import { type NotMigrated, requireOutbox } from "./NotMigrated.ts"
+import type { Page } from "./Page.ts"
 
 export { AuditEntry, type AuditFilter, auditToJson } from "./BatchFailures/audit.ts"
 export { CORRECTABLE } from "./BatchFailures/correct.ts"
@@ -52,7 +52,7 @@ export {
   Replayed,
   toJson
 } from "./BatchFailures/model.ts"
-export type { Page } from "./BatchFailures/read.ts"
+export type { Page } from "./Page.ts"
 
 /**
  * Who changes something is `actor`, a name for people to read in the audit trail.
@@ -64,13 +64,10 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
   BatchFailures,
   {
     /** Newest first; `page.after` is the last id of the page before. */
-    readonly list: (filter: Filter, page?: Read.Page<FailureId>) => Effect.Effect<ReadonlyArray<BatchFailure>, SqlError>
+    readonly list: (filter: Filter, page?: Page<FailureId>) => Effect.Effect<ReadonlyArray<BatchFailure>, SqlError>
     readonly get: (failureId: FailureId) => Effect.Effect<BatchFailure, FailureNotFound | SqlError>
     /** In the order in which they were published; `page.after` is the last event's `id` of the page before. */
-    readonly events: (
-      failureId: FailureId,
-      page?: Read.Page<number>
-    ) => Effect.Effect<ReadonlyArray<FailedEvent>, SqlError>
+    readonly events: (failureId: FailureId, page?: Page<number>) => Effect.Effect<ReadonlyArray<FailedEvent>, SqlError>
     /** One event of the failure; of several under one id the oldest that was not replayed yet. */
     readonly event: (
       failureId: FailureId,
@@ -121,7 +118,7 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     /** What operators changed, newest first; `page.after` is the last id of the page before. */
     readonly audit: (
       filter?: Audit.AuditFilter,
-      page?: Read.Page<number>
+      page?: Page<number>
     ) => Effect.Effect<ReadonlyArray<Audit.AuditEntry>, SqlError>
   }
 >() {}

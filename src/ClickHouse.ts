@@ -60,7 +60,7 @@ const classify = (cause: unknown): SinkError =>
   cause instanceof ClickHouseError ? fromAnswer(200, `Code: ${cause.code}. ${cause.message}`) : fromConnection(cause)
 
 const timedOut = (after: Duration.Duration) =>
-  new SinkError({ errorClass: "transient", reason: `no answer within ${Duration.format(after)}`, settled: false })
+  new SinkError({ errorClass: "in-doubt", reason: `no answer within ${Duration.format(after)}`, settled: false })
 
 const make = (client: ClickHouseClient, requestTimeout: Duration.Duration): typeof ClickHouse.Service => {
   /** Interruption aborts the request. */

@@ -178,10 +178,18 @@ export const make = (
     return { insert, missing, deduplicationWindow, isInserting }
   })
 
+const UNANSWERED = {
+  data: "unknown",
+  transient: "in-doubt",
+  "in-doubt": "in-doubt",
+  configuration: "configuration",
+  unknown: "unknown"
+} as const
+
 /** A question that fails says nothing of a batch: what it was to settle stays in doubt, and its data is not at fault. */
 const unanswered = (error: SinkError): SinkError =>
   new SinkError({
-    errorClass: error.errorClass === "data" ? "unknown" : error.errorClass,
+    errorClass: UNANSWERED[error.errorClass],
     reason: error.reason,
     settled: false,
     ...(error.code !== undefined && { code: error.code })

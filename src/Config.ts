@@ -9,7 +9,9 @@ import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import { flow } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
@@ -29,11 +31,15 @@ const atLeast = (minimum: number, name: string, fallback: number): Config.Config
   )
 
 const positiveDuration = (name: string, fallback: Duration.DurationInput): Config.Config<Duration.Duration> =>
-  Config.duration(name).pipe(
-    Config.validate({
-      message: `must be a time such as "500 millis" or "30 seconds", longer than 0`,
-      validation: (duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0
-    }),
+  Config.string(name).pipe(
+    Config.mapOrFail((text) =>
+      Duration.decodeUnknown(text).pipe(
+        Option.filter((duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0),
+        Either.fromOption(() =>
+          ConfigError.InvalidData([], `must be a time such as "500 millis" or "30 seconds", longer than 0`)
+        )
+      )
+    ),
     Config.withDefault(Duration.decode(fallback))
   )
 
@@ -142,6 +148,13 @@ export const relay = Config.all({
 })
 export type Relay = Config.Config.Success<typeof relay>
 
+const parsePort = (text: string): Either.Either<number | "off", ConfigError.ConfigError> => {
+  if (text === "off") return Either.right(text)
+  return /^\d+$/.test(text) && Number(text) < 65_536
+    ? Either.right(Number(text))
+    : Either.left(ConfigError.InvalidData([], 'must be "off" or a port from 0 to 65535'))
+}
+
 /**
  * The operator API that a relay serves.
  *
@@ -150,17 +163,19 @@ export type Relay = Config.Config.Success<typeof relay>
  */
 export const http = Config.all({
   /** `0` takes any port that is free, `off` serves nothing. */
-  port: Config.literal("off")("OUTBOX_HTTP_PORT").pipe(
-    Config.orElse(() =>
-      Config.integer("OUTBOX_HTTP_PORT").pipe(
-        Config.validate({ message: 'must be "off" or a port from 0 to 65535', validation: (n) => n >= 0 && n < 65_536 })
-      )
-    ),
-    Config.withDefault(8686)
-  ),
+  port: Config.string("OUTBOX_HTTP_PORT").pipe(Config.mapOrFail(parsePort), Config.withDefault(8686)),
   /** Without a token it is a loopback address whatever this says. */
   host: Config.nonEmptyString("OUTBOX_HTTP_HOST").pipe(Config.withDefault("127.0.0.1")),
-  token: Config.option(Config.redacted(Config.nonEmptyString("OUTBOX_HTTP_TOKEN")))
+  /** Without the white space around it, which a file's last line ends with and no header can carry. Blank is none. */
+  token: Config.option(Config.string("OUTBOX_HTTP_TOKEN")).pipe(
+    Config.map(
+      flow(
+        Option.map((token) => token.trim()),
+        Option.filter((token) => token !== ""),
+        Option.map((token) => Redacted.make(token))
+      )
+    )
+  )
 })
 export type Http = Config.Config.Success<typeof http>
 

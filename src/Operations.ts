@@ -14,7 +14,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
-import type { Page } from "./BatchFailures/read.ts"
 import type { EventId } from "./Event.ts"
 import * as Batches from "./Operations/batches.ts"
 import * as Hold from "./Operations/hold.ts"
@@ -26,13 +25,13 @@ import type {
   EventNotFound,
   Incident,
   NotHeld,
-  RelayHold,
   Whereabouts
 } from "./Operations/model.ts"
 import { where } from "./Operations/where.ts"
-import { requireOutbox } from "./OutboxStore/cluster.ts"
+import { checkCluster } from "./OutboxStore/cluster.ts"
 import { status } from "./OutboxStore/status.ts"
-import type { NotMigrated, OutboxStatus } from "./OutboxStore.ts"
+import type { ForeignCluster, NotMigrated, OutboxStatus, RelayHold } from "./OutboxStore.ts"
+import type { Page } from "./Page.ts"
 
 export type { BatchFilter } from "./Operations/batches.ts"
 export {
@@ -44,7 +43,6 @@ export {
   Incident,
   NotHeld,
   Place,
-  RelayHold,
   Whereabouts
 } from "./Operations/model.ts"
 
@@ -82,28 +80,28 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<typeof Operations.Service, NotMigrated | SqlError, SqlClient.SqlClient> = Effect.gen(
-  function* () {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    yield* requireOutbox(sql)
-    return {
-      status: status(sql),
-      batches: Batches.batches(sql),
-      batch: Batches.batch(sql),
-      where: where(sql),
-      incidents: incidents(sql),
-      relayHold: Hold.relayHold(sql),
-      hold: Hold.hold(sql),
-      resume: Hold.resume(sql)
-    }
+export const make: Effect.Effect<
+  typeof Operations.Service,
+  ForeignCluster | NotMigrated | SqlError,
+  SqlClient.SqlClient
+> = Effect.gen(function* () {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  yield* checkCluster(sql)
+  return {
+    status: status(sql),
+    batches: Batches.batches(sql),
+    batch: Batches.batch(sql),
+    where: where(sql),
+    incidents: incidents(sql),
+    relayHold: Hold.relayHold(sql),
+    hold: Hold.hold(sql),
+    resume: Hold.resume(sql)
   }
-)
+})
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Operations, NotMigrated | SqlError, SqlClient.SqlClient> = Layer.effect(
-  Operations,
-  make
-)
+export const layer: Layer.Layer<Operations, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient> =
+  Layer.effect(Operations, make)

@@ -5,10 +5,11 @@
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
  * is safe to repeat: what was published or closed meanwhile is a conflict, never done twice.
  *
- * It is a guest in the program that delivers. Its requests use a bounded number of connections to Postgres, so that no
- * lease waits for them; its clients cannot hold a connection for ever, nor memory beyond a few pages; when its port is
- * taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it listens on
- * loopback only, and answers nothing that a browser was led to ask.
+ * It is a guest in the program that delivers. Its requests use as many connections to Postgres as they are given and no
+ * more, so that no lease waits for them where these are to spare. Its clients cannot hold a connection for ever; what they
+ * can make it keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB at the most.
+ * When its port is taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it
+ * listens on loopback only, and answers nothing that a browser was led to ask.
  *
  * `/docs` explains it, `/openapi.json` describes it for programs, and {@link Api} makes a client of it in TypeScript.
  *
@@ -63,8 +64,8 @@ type Services = BatchFailures | Operations
  */
 export interface Options {
   /**
-   * Requests that use Postgres at the same time; 1 unless set. Each takes a connection, so leave enough for what else
-   * uses the pool.
+   * Requests that use Postgres at the same time; 1 unless set. Each takes a connection: beside a relay on the same pool,
+   * leave one for each of its workers and two more.
    */
   readonly concurrency?: number
 }

@@ -18,12 +18,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
-import type { Batch, BatchId, Lease, Repair } from "./Batch.ts"
-import type { FailureId } from "./BatchFailures/model.ts"
+import type { Batch, BatchId, FailureId, Lease, Repair } from "./Batch.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
+import type { NotMigrated } from "./NotMigrated.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
-import { housekeep, type Retention } from "./OutboxStore/housekeep.ts"
+import { type Housekeeping, housekeep } from "./OutboxStore/housekeep.ts"
 import * as Incidents from "./OutboxStore/incident.ts"
 import * as Isolating from "./OutboxStore/isolate.ts"
 import * as Leases from "./OutboxStore/lease.ts"
@@ -31,7 +31,6 @@ import type {
   BatchChanged,
   ForeignCluster,
   LeaseLost,
-  NotMigrated,
   Outstanding,
   Position,
   Refusals,
@@ -39,19 +38,20 @@ import type {
   SinceFirstAttempt
 } from "./OutboxStore/model.ts"
 import * as Reading from "./OutboxStore/read.ts"
+import { republish } from "./OutboxStore/republish.ts"
 import * as Sealing from "./OutboxStore/seal.ts"
 import * as Status from "./OutboxStore/status.ts"
 import { Postgres } from "./Postgres.ts"
 
+export { NotMigrated } from "./NotMigrated.ts"
 export {
   BatchChanged,
   ForeignCluster,
-  Hold,
   LeaseLost,
-  NotMigrated,
   Outstanding,
   type Position,
   type Refusals,
+  RelayHold,
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
@@ -93,7 +93,8 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     readonly acknowledge: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /**
      * Gives the batch back, to be tried again after `retryAfter`, and stores why. If it has been failing for longer
-     * than `incidentAfter`, it joins the open incident of the error's class or opens one. Bad data never does.
+     * than `incidentAfter`, it joins the open incident of the error's class or opens one. Not to be given for bad
+     * data, which is isolated.
      */
     readonly release: (lease: Lease, release: Incidents.Release) => Effect.Effect<void, LeaseLost | SqlError>
     /** What ClickHouse has refused of the batch that this one was cut out of, if it was, and of this one. */
@@ -112,10 +113,22 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       failure: Isolating.Fail
     ) => Effect.Effect<FailureId, BatchChanged | LeaseLost | SqlError>
+    /**
+     * Of a batch that ClickHouse refuses and has in part: publishes the missing events again, so that they are sealed
+     * anew and can be isolated, and records the batch as delivered, as what is left of it is. Must not be done while an
+     * insert may still be written: its events would be there twice.
+     */
+    readonly republish: (
+      lease: Lease,
+      missing: readonly [EventId, ...ReadonlyArray<EventId>]
+    ) => Effect.Effect<void, BatchChanged | LeaseLost | SqlError>
     /** Gives the batch back at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
-    /** Closes incidents that are over, and deletes what was closed for longer than the retention. */
-    readonly housekeep: (retention: Retention) => Effect.Effect<void, SqlError>
+    /**
+     * Finds batches that fail without anybody's saying so, closes incidents that are over, and deletes what was closed
+     * for longer than the retention.
+     */
+    readonly housekeep: (options: Housekeeping) => Effect.Effect<void, SqlError>
     /** What there is to wait for, of what is sealed. Costs next to nothing. */
     readonly outstanding: Effect.Effect<Outstanding, SqlError>
     /** What is undelivered, and in which state. Counts what is not sealed yet. */
@@ -149,6 +162,7 @@ export const make = (
       refusals: Isolating.refusals(sql),
       split: Isolating.split(sql),
       fail: Isolating.fail(sql),
+      republish: republish(sql),
       abandon: Leases.abandon(sql),
       housekeep: housekeep(sql),
       outstanding: Status.outstanding(sql),

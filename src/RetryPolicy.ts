@@ -41,8 +41,9 @@ export const schedules = ({
   retryBase,
   retryCap
 }: Bounds): Record<ErrorClass, Schedule.Schedule<Duration.Duration>> => {
+  const soon = exponential(retryBase, retryCap)
   const slowly = exponential(retryCap, Duration.times(retryCap, SLOWLY))
-  return { transient: exponential(retryBase, retryCap), data: slowly, configuration: slowly, unknown: slowly }
+  return { transient: soon, "in-doubt": soon, data: slowly, configuration: slowly, unknown: slowly }
 }
 
 /** Further steps would only repeat the cap. */

@@ -9,14 +9,15 @@ import * as Schema from "effect/Schema"
  * What is to be done about a failed attempt.
  *
  * - `data`: ClickHouse refuses the events themselves; sending them again cannot help.
- * - `transient`: it will pass; try again, faster at first.
+ * - `transient`: it will pass, and nothing was written; try again, faster at first.
+ * - `in-doubt`: it will pass, but the batch may have been written, or may still be; try again, identically.
  * - `configuration`: somebody must put it right; try again slowly and raise an alarm.
  * - `unknown`: treated like `configuration`.
  *
  * @since 0.1.0
  * @category models
  */
-export const ErrorClass = Schema.Literal("data", "transient", "configuration", "unknown")
+export const ErrorClass = Schema.Literal("data", "transient", "in-doubt", "configuration", "unknown")
 export type ErrorClass = typeof ErrorClass.Type
 
 /**
@@ -35,7 +36,9 @@ export class SinkError extends Schema.TaggedError<SinkError>()("SinkError", {
   /** Of bad data: the row of the insert that ClickHouse named, from 1. */
   row: Schema.optionalWith(Schema.Int, { exact: true })
 }) {
+  /** For logs and traces: of an event that is refused ClickHouse quotes the content, which has no place there. */
   override get message(): string {
+    if (this.row !== undefined) return `ClickHouse refuses the data of row ${this.row}, code ${this.code}`
     return this.code === undefined ? this.reason : `ClickHouse refused. ${this.reason}`
   }
 }
@@ -48,86 +51,91 @@ interface Meaning {
 const data: Meaning = { errorClass: "data", settled: true }
 const configuration: Meaning = { errorClass: "configuration", settled: true }
 /** Refused before the block was written. */
-const busy: Meaning = { errorClass: "transient", settled: true }
+const passing: Meaning = { errorClass: "transient", settled: true }
 /** Broke off somewhere in between. */
-const doubtful: Meaning = { errorClass: "transient", settled: false }
+const doubtful: Meaning = { errorClass: "in-doubt", settled: false }
 const unknown: Meaning = { errorClass: "unknown", settled: false }
 
 /**
- * What each of ClickHouse's error codes means. Names as `errorCodeToName` gives them.
+ * What each of ClickHouse's error codes means for an insert, and why. Names as `errorCodeToName` gives them.
+ * docs/failures.md has the same table.
  *
  * @internal
  */
-export const codes: ReadonlyArray<readonly [code: number, name: string, meaning: Meaning]> = [
-  [6, "CANNOT_PARSE_TEXT", data],
-  [25, "CANNOT_PARSE_ESCAPE_SEQUENCE", data],
-  [26, "CANNOT_PARSE_QUOTED_STRING", data],
-  [27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", data],
-  [38, "CANNOT_PARSE_DATE", data],
-  [41, "CANNOT_PARSE_DATETIME", data],
-  [53, "TYPE_MISMATCH", data],
-  [69, "ARGUMENT_OUT_OF_BOUND", data],
-  [72, "CANNOT_PARSE_NUMBER", data],
-  [117, "INCORRECT_DATA", data],
-  [131, "TOO_LARGE_STRING_SIZE", data],
-  [321, "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", data],
-  [349, "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", data],
-  [376, "CANNOT_PARSE_UUID", data],
-  [469, "VIOLATED_CONSTRAINT", data],
-  [675, "CANNOT_PARSE_IPV4", data],
-  [691, "UNKNOWN_ELEMENT_OF_ENUM", data],
+export const codes: ReadonlyArray<readonly [code: number, name: string, meaning: Meaning, why: string]> = [
+  [6, "CANNOT_PARSE_TEXT", data, "a value is not of its column's type"],
+  [25, "CANNOT_PARSE_ESCAPE_SEQUENCE", data, "an escape in a text is not one of ClickHouse's"],
+  [26, "CANNOT_PARSE_QUOTED_STRING", data, "a text is not closed"],
+  [27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", data, "a row is not in the format of the insert"],
+  [38, "CANNOT_PARSE_DATE", data, "a date is none"],
+  [41, "CANNOT_PARSE_DATETIME", data, "a time is none"],
+  [53, "TYPE_MISMATCH", data, "a value is of another type than its column or typed path"],
+  [69, "ARGUMENT_OUT_OF_BOUND", data, "a number or a length is beyond what its type holds"],
+  [72, "CANNOT_PARSE_NUMBER", data, "a number is none"],
+  [117, "INCORRECT_DATA", data, "the JSON type cannot hold a value, such as an integer beyond 64 bits"],
+  [131, "TOO_LARGE_STRING_SIZE", data, "a text is longer than ClickHouse takes"],
+  [321, "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", data, "a value is beyond the range of its type"],
+  [349, "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", data, "a column that admits no NULL would get one"],
+  [376, "CANNOT_PARSE_UUID", data, "a uuid is none"],
+  [469, "VIOLATED_CONSTRAINT", data, "a CHECK constraint of the table is violated"],
+  [675, "CANNOT_PARSE_IPV4", data, "an IPv4 address is none"],
+  [691, "UNKNOWN_ELEMENT_OF_ENUM", data, "an Enum has no such value"],
 
-  [202, "TOO_MANY_SIMULTANEOUS_QUERIES", busy],
-  [203, "NO_FREE_CONNECTION", busy],
-  [242, "TABLE_IS_READ_ONLY", busy],
-  [252, "TOO_MANY_PARTS", busy],
-  [285, "TOO_FEW_LIVE_REPLICAS", busy],
+  [202, "TOO_MANY_SIMULTANEOUS_QUERIES", passing, "the server runs as many queries as it admits"],
+  [203, "NO_FREE_CONNECTION", passing, "the server has no connection to spare"],
+  [242, "TABLE_IS_READ_ONLY", passing, "the table is read-only while its replica restarts or has lost Keeper"],
+  [252, "TOO_MANY_PARTS", passing, "merges are behind; the server takes no more parts for now"],
+  [285, "TOO_FEW_LIVE_REPLICAS", passing, "too few replicas are alive for the quorum"],
 
-  [3, "UNEXPECTED_END_OF_FILE", doubtful],
-  [159, "TIMEOUT_EXCEEDED", doubtful],
-  [198, "DNS_ERROR", doubtful],
-  [209, "SOCKET_TIMEOUT", doubtful],
-  [210, "NETWORK_ERROR", doubtful],
-  [236, "ABORTED", doubtful],
-  // Also between the parts of two months, of which the first is then in the table.
-  [241, "MEMORY_LIMIT_EXCEEDED", doubtful],
-  [243, "NOT_ENOUGH_SPACE", doubtful],
-  [279, "ALL_CONNECTION_TRIES_FAILED", doubtful],
-  [286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", doubtful],
-  [319, "UNKNOWN_STATUS_OF_INSERT", doubtful],
-  [394, "QUERY_WAS_CANCELLED", doubtful],
-  [425, "SYSTEM_ERROR", doubtful],
-  [999, "KEEPER_EXCEPTION", doubtful],
-  [1000, "POCO_EXCEPTION", doubtful],
+  [3, "UNEXPECTED_END_OF_FILE", doubtful, "the request broke off"],
+  [159, "TIMEOUT_EXCEEDED", doubtful, "the insert took longer than it may"],
+  [198, "DNS_ERROR", doubtful, "a name did not resolve on the way to another server"],
+  [209, "SOCKET_TIMEOUT", doubtful, "a connection to another server was silent for too long"],
+  [210, "NETWORK_ERROR", doubtful, "a connection to another server broke"],
+  [236, "ABORTED", doubtful, "the server is shutting down, or gave the insert up"],
+  [
+    241,
+    "MEMORY_LIMIT_EXCEEDED",
+    doubtful,
+    "memory ran out, perhaps between the parts of two months, of which the first is then in the table"
+  ],
+  [243, "NOT_ENOUGH_SPACE", doubtful, "the disk is full, perhaps between the parts of two months"],
+  [279, "ALL_CONNECTION_TRIES_FAILED", doubtful, "no replica could be reached"],
+  [286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", doubtful, "an earlier insert has not reached its quorum"],
+  [319, "UNKNOWN_STATUS_OF_INSERT", doubtful, "ClickHouse itself does not know whether the insert was written"],
+  [394, "QUERY_WAS_CANCELLED", doubtful, "somebody cancelled the insert"],
+  [425, "SYSTEM_ERROR", doubtful, "the operating system refused something"],
+  [999, "KEEPER_EXCEPTION", doubtful, "Keeper failed, perhaps after the part was written"],
+  [1000, "POCO_EXCEPTION", doubtful, "the network below ClickHouse failed"],
 
-  [16, "NO_SUCH_COLUMN_IN_TABLE", configuration],
-  [48, "NOT_IMPLEMENTED", configuration],
-  [60, "UNKNOWN_TABLE", configuration],
-  [62, "SYNTAX_ERROR", configuration],
-  [73, "UNKNOWN_FORMAT", configuration],
-  [81, "UNKNOWN_DATABASE", configuration],
-  [115, "UNKNOWN_SETTING", configuration],
-  [164, "READONLY", configuration],
-  [192, "UNKNOWN_USER", configuration],
-  [193, "WRONG_PASSWORD", configuration],
-  [194, "REQUIRED_PASSWORD", configuration],
-  [452, "SETTING_CONSTRAINT_VIOLATION", configuration],
-  [497, "ACCESS_DENIED", configuration],
-  [516, "AUTHENTICATION_FAILED", configuration],
-  [774, "TABLE_IS_PERMANENTLY_READ_ONLY", configuration]
+  [16, "NO_SUCH_COLUMN_IN_TABLE", configuration, "the table lacks a column of the insert"],
+  [48, "NOT_IMPLEMENTED", configuration, "the table's engine cannot do what is asked"],
+  [60, "UNKNOWN_TABLE", configuration, "the table does not exist"],
+  [62, "SYNTAX_ERROR", configuration, "the statement is not understood: the server is too old"],
+  [73, "UNKNOWN_FORMAT", configuration, "the format is not known: the server is too old"],
+  [81, "UNKNOWN_DATABASE", configuration, "the database does not exist"],
+  [115, "UNKNOWN_SETTING", configuration, "a setting of the insert is not known: the server is too old"],
+  [164, "READONLY", configuration, "the user may only read"],
+  [192, "UNKNOWN_USER", configuration, "the user does not exist"],
+  [193, "WRONG_PASSWORD", configuration, "the password is wrong"],
+  [194, "REQUIRED_PASSWORD", configuration, "a password is needed"],
+  [452, "SETTING_CONSTRAINT_VIOLATION", configuration, "the user's profile forbids a setting of the insert"],
+  [497, "ACCESS_DENIED", configuration, "the user lacks a privilege"],
+  [516, "AUTHENTICATION_FAILED", configuration, "user or password is wrong"],
+  [774, "TABLE_IS_PERMANENTLY_READ_ONLY", configuration, "the table was made read-only"]
 ]
 
 const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
 
 /**
- * The part is in the table, a view behind it is not: only the same token again can complete it. At the end, because
- * before that the text may quote an event that says so.
+ * The part is in the table, a view behind it is not: only the same token again can complete it. In ClickHouse's own last
+ * words, behind every quotation mark and brace, because before that the text may quote an event that says so.
  */
-const PUSHING_TO_VIEW = /: while pushing to view [^"{}\n]+\(version [^\n]+\)\s*$/i
+const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
 /** Whoever answers without a code is not ClickHouse: a proxy whose upstream is away, or an address that is wrong. */
 const fromProxy = (status: number): Meaning => {
-  if (status === 429) return busy
+  if (status === 429) return passing
   return status >= 500 || status === 408 || status === 499 ? doubtful : configuration
 }
 
@@ -182,9 +190,8 @@ const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOS
 export const fromConnection = (cause: unknown): SinkError => {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
   return new SinkError({
-    errorClass: "transient",
     reason: `ClickHouse was not reached: ${cause instanceof Error ? cause.message || code : cause}`,
-    settled: NEVER_CONNECTED.has(code) && isConnecting(cause)
+    ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? passing : doubtful)
   })
 }
 

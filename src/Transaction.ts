@@ -90,6 +90,23 @@ export const transaction = <A, E, R>(
     Effect.withSpan("sql.transaction", { kind: "client", attributes: { "db.system.name": "postgresql" } })
   )
 
+/**
+ * {@link transaction} on a client and with settings of its own. One that cannot be committed is an error of SQL like any
+ * other.
+ *
+ * @internal
+ */
+export const atomically =
+  (sql: SqlClient.SqlClient, settings: string) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
+    Effect.zipRight(sql.unsafe(settings), effect).pipe(
+      transaction,
+      Effect.mapError((error) =>
+        error instanceof TransactionFailed ? new SqlError({ cause: error, message: error.message }) : error
+      ),
+      Effect.provideService(SqlClient.SqlClient, sql)
+    )
+
 const outermost = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
     reserve,

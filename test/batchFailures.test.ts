@@ -210,6 +210,22 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       }).pipe(fresh)
     )
 
+    it.effect("comes back if it is still refused, as a failure that names it and that it names", () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const id = yield* EventPublisher.publish(event({ n: 1e30 }))
+        yield* Relay.drain
+        const [first] = yield* failures.list({})
+        yield* failures.replay(FailureId.make(first?.id ?? 0), ADA)
+        yield* Relay.drain
+        const [again, replayed] = yield* failures.list({})
+        expect(again).toMatchObject({ state: "open", previousFailureId: first?.id, nextFailureId: null })
+        expect(replayed).toMatchObject({ id: first?.id, state: "replayed", nextFailureId: again?.id })
+        expect(yield* failures.events(FailureId.make(again?.id ?? 0))).toMatchObject([{ eventId: id }])
+        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+      }).pipe(fresh)
+    )
+
     it.effect("not at all if the transaction around it fails", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures

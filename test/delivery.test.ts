@@ -405,7 +405,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
               Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_COMPRESSION: compression }))
             )
             expect(yield* proxy.wasCut).toBe(true)
-            expect(error).toMatchObject({ errorClass: "transient", settled: false })
+            expect(error).toMatchObject({ errorClass: "in-doubt", settled: false })
             yield* until(insertsRunning, (running) => running === 0)
             expect(yield* counts).toEqual({ rows: 0, events: 0 })
           }).pipe(Environment.fresh())
@@ -589,7 +589,7 @@ const inDoubt = <E, R>(attempt: Attempt<E, R>, retryAfter: Duration.DurationInpu
     const lease = Option.getOrThrow(yield* store.lease("by hand"))
     const rows = store.read(lease.batch)
     yield* attempt(sink.insert(lease.batch.token, rows), lease, rows)
-    const error = new SinkError({ errorClass: "transient", reason: "no answer", settled: false })
+    const error = new SinkError({ errorClass: "in-doubt", reason: "no answer", settled: false })
     yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter), incidentAfter: Duration.hours(1) })
   })
 

@@ -10,10 +10,12 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import * as BatchFailures from "../src/BatchFailures.ts"
 import { ClickHouse } from "../src/ClickHouse.ts"
+import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
-import { OutboxStore } from "../src/OutboxStore.ts"
+import { make, OutboxStore } from "../src/OutboxStore.ts"
 import { type ErrorClass, SinkError } from "../src/SinkError.ts"
 import * as Environment from "./support/environment.ts"
 import { counts } from "./support/eventLog.ts"
@@ -89,25 +91,118 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect(yield* incidents).toEqual([])
         const [open] = yield* until(incidents, ([incident]) => (incident?.attempts ?? 0) > 2)
         expect(open).toMatchObject({ error_class: errorClass, state: "open", batch_ids: ["1"] })
-        expect(yield* status).toMatchObject({ incidents: 1, failures: { open: 0 } })
+        expect(yield* status).toMatchObject({ openIncidents: 1, openFailures: { failures: 0 } })
 
         yield* mend
         yield* Fiber.interrupt(relay)
         yield* Relay.drain
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
         expect(yield* incidents).toMatchObject([{ id: open?.id, state: "closed", batch_ids: ["1"] }])
-        expect(yield* status).toMatchObject({ incidents: 0, batches: { delivered: 1, failed: 0 } })
+        expect(yield* status).toMatchObject({ openIncidents: 0, batches: { delivered: 1, failed: 0 } })
       }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "500 millis" }))
     )
   }
 
-  it.effect("is not bad data, however long that goes on", () =>
+  it.effect("is the same whether a server is away or its answers are", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
-      yield* store.release(yield* leased, { ...atOnce, error: failure("data") })
-      expect(yield* incidents).toEqual([])
+      const first = yield* leased
+      const second = yield* leased
+      yield* store.release(second, { ...atOnce, retryAfter: Duration.minutes(1), error: failure("in-doubt") })
+      yield* store.release(first, { ...atOnce, error: failure("transient") })
+      for (const errorClass of ["in-doubt", "transient", "in-doubt"] as const) {
+        yield* store.release(yield* again, { ...atOnce, error: failure(errorClass, errorClass) })
+      }
+      expect(yield* incidents).toMatchObject([
+        { id: 1, error_class: "transient", state: "open", attempts: 5, batch_ids: ["1", "2"] }
+      ])
     }).pipe(Environment.fresh())
   )
+
+  it.effect("lists the batches that are held up before those that got through", () =>
+    Effect.gen(function* () {
+      const store = yield* OutboxStore
+      for (const lease of [yield* leased, yield* leased, yield* leased]) {
+        yield* store.release(lease, { ...atOnce, error: failure("transient") })
+      }
+      yield* store.acknowledge(yield* again)
+      yield* store.fail(yield* again, { error: failure("data"), parked: false })
+      expect(yield* incidents).toMatchObject([{ state: "open", batch_ids: ["3", "1", "2"] }])
+    }).pipe(Environment.fresh())
+  )
+
+  describe("of batches whose workers go silent", () => {
+    /** Lets a batch's lease run out, as if it had been taken so long ago. */
+    const goSilent = (ago: string) =>
+      Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql`
+          UPDATE outbox.batch SET
+            available_at = '-infinity',
+            first_attempt_at = first_attempt_at - ${ago}::interval,
+            first_error_at = first_error_at - ${ago}::interval
+          WHERE lease_id IS NOT NULL
+        `
+      )
+    const housekeep = Effect.flatMap(OutboxStore, (store) =>
+      store.housekeep({ failureRetention: Duration.days(90), incidentAfter: Duration.minutes(1) })
+    )
+
+    it.effect("is told of, though none of them says a word", () =>
+      Effect.gen(function* () {
+        const { heard, said } = yield* logs
+        const store = yield* OutboxStore
+        yield* leased
+        yield* goSilent("1 second")
+        yield* housekeep
+        expect(yield* batches).toMatchObject([{ error_class: null }])
+        yield* again
+        expect(yield* batches).toMatchObject([
+          {
+            state: "leased",
+            error_class: "in-doubt",
+            error_code: null,
+            error_message: "Its worker went silent and was given up (by hand)"
+          }
+        ])
+        yield* housekeep
+        expect(yield* incidents).toEqual([])
+
+        yield* goSilent("2 minutes")
+        const last = yield* again
+        yield* heard(housekeep)
+        expect(yield* said).toEqual([
+          expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. Its worker went silent/)
+        ])
+        const open = { error_class: "transient", state: "open", attempts: 1, batch_ids: ["1"] }
+        expect(yield* incidents).toMatchObject([open])
+        yield* housekeep
+        expect(yield* incidents).toMatchObject([open])
+
+        yield* store.release(last, { ...atOnce, error: failure("in-doubt") })
+        expect(yield* incidents).toMatchObject([{ state: "open", attempts: 2 }])
+        yield* store.acknowledge(yield* again)
+        expect(yield* incidents).toMatchObject([{ state: "closed" }])
+        expect(yield* batches).toMatchObject([{ state: "delivered", error_class: null, error_message: null }])
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("is one for all of them, and the one that is open", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        for (let n = 0; n < 3; n++) yield* leased
+        const fourth = yield* leased
+        yield* store.release(fourth, { ...atOnce, retryAfter: Duration.minutes(1), error: failure("transient") })
+        yield* goSilent("1 second")
+        for (let n = 0; n < 3; n++) yield* again
+        yield* goSilent("2 minutes")
+        yield* housekeep
+        expect(yield* incidents).toMatchObject([
+          { error_class: "transient", state: "open", attempts: 4, batch_ids: ["1", "2", "3", "4"] }
+        ])
+      }).pipe(Environment.fresh())
+    )
+  })
 
   it.effect("is one for all batches that fail for reasons of its class, and is over with the last of them", () =>
     Effect.gen(function* () {
@@ -126,7 +221,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         ]
         expect(yield* incidents).toMatchObject(before)
         yield* store.acknowledge(yield* again)
-        expect(yield* incidents).toMatchObject(before)
+        expect(yield* incidents).toMatchObject([{ state: "open", batch_ids: ["2", "1"] }, before[1]])
 
         // The second batch fails for another reason now, and the first got through.
         yield* store.release(yield* again, { ...atOnce, error: failure("configuration") })
@@ -151,7 +246,9 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
       expect(yield* said).toEqual([
         expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. first$/),
         expect.stringMatching(/^WARN Incident 2: batches have not got through since \S+Z\. on purpose$/),
-        expect.stringMatching(/^INFO Incident 1 is over: its batches have got through\. .* took 2 failed attempts$/),
+        expect.stringMatching(
+          /^INFO Incident 1 is over: none of its batches is held up any more\. .* took 2 failed attempts$/
+        ),
         expect.stringMatching(/^INFO Incident 2 is over/),
         expect.stringMatching(/^WARN Incident 3/)
       ])
@@ -216,12 +313,12 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect(yield* said).toEqual([
           expect.stringMatching(/^WARN Nothing is delivered: ada holds all relays since .+\. Reason: moving the table$/)
         ])
-        expect(yield* status).toMatchObject({ held: { by: "ada", reason: "moving the table" }, backlog: 1 })
+        expect(yield* status).toMatchObject({ relayHold: { heldBy: "ada", reason: "moving the table" }, backlog: 1 })
 
         yield* sql`DELETE FROM outbox.relay_hold`
         yield* Fiber.join(draining)
         expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1 }])
-        expect(yield* status).toMatchObject({ held: null, backlog: 0 })
+        expect(yield* status).toMatchObject({ relayHold: null, backlog: 0 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
 
@@ -237,7 +334,55 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     )
   })
 
+  describe("An outbox of an older release", () => {
+    it.effect("is not worked on: it has to be migrated first", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`DROP TABLE outbox.audit`
+        const config = yield* Config.outbox
+        for (const service of [Effect.asVoid(make(config)), Effect.asVoid(BatchFailures.make)]) {
+          const error = yield* Effect.flip(service)
+          expect(error).toMatchObject({ _tag: "NotMigrated" })
+          expect(error.message).toContain('Run "clickhouse-outbox migrate"')
+        }
+      }).pipe(Environment.fresh())
+    )
+  })
+
   describe("Housekeeping", () => {
+    const retention = { failureRetention: Duration.days(90), incidentAfter: Duration.minutes(1) }
+
+    it.effect("deletes much in steps, and by one relay at a time", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* OutboxStore
+        yield* sql`
+          INSERT INTO outbox.batch_failure (
+            batch_id, origin_batch_id, event_count, parked, error_class, error_message, first_seen_at, last_seen_at,
+            attempts, state, closed_at
+          )
+          SELECT n, n, CASE WHEN n % 50 = 0 THEN 50000 ELSE 1 END, true, 'data', '', now(), now(), 1, 'replayed', '2020-01-01'
+          FROM generate_series(1, 250) AS n
+        `
+        yield* sql`
+          INSERT INTO outbox.audit (occurred_at, actor, action, failure_id, before, after)
+          SELECT '2020-01-01', 'ada', 'replay', n % 250 + 1, '{}', '{}' FROM generate_series(1, 25000) AS n
+        `
+        const left = sql<{ failures: number; audit: number }>`
+          SELECT
+            (SELECT count(*)::integer FROM outbox.batch_failure) AS failures,
+            (SELECT count(*)::integer FROM outbox.audit) AS audit
+        `
+        const session = yield* sql.reserve
+        yield* session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('housekeep'))", [])
+        yield* store.housekeep(retention)
+        expect(yield* left).toEqual([{ failures: 250, audit: 25_000 }])
+        yield* session.executeRaw("SELECT pg_advisory_unlock_all()", [])
+        yield* store.housekeep(retention)
+        expect(yield* left).toEqual([{ failures: 0, audit: 0 }])
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("deletes what has been closed for longer than the retention, and nothing that is open", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
@@ -262,7 +407,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             ('2020-01-01', 'ada', 'hold', NULL, '{}', '{}'),
             (clock_timestamp(), 'ada', 'hold', NULL, '{}', '{}')
         `
-        yield* store.housekeep({ failureRetention: Duration.days(90) })
+        yield* store.housekeep(retention)
         expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([
           { id: 1 },
           { id: 3 },

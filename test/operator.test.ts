@@ -279,6 +279,18 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         413,
         "9437184 bytes at most"
       ],
+      "a reason that is too large": [
+        "POST /api/relay/hold",
+        json(JSON.stringify({ reason: "x".repeat(65_536) })),
+        413,
+        "65536 bytes at most"
+      ],
+      "a filter that does not say how large it is": [
+        "POST /api/failures/replay",
+        { body: " ".repeat(65_537), headers: { "transfer-encoding": "chunked" } },
+        413,
+        "65536 bytes at most"
+      ],
       "a correction of nothing": [`PATCH ${EVENT}`, json("{}"), 422, ": a correction is a JSON object"],
       "a correction of what cannot be": [
         `PATCH ${EVENT}`,
@@ -389,7 +401,10 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       expect(late.message).toContain("is replayed already")
       const [entry] = (yield* client.failures.audit({ path, urlParams: {} })).entries
       expect(entry).toMatchObject({ actor: "ada", action: "replay", before: { state: "open" } })
-      expect((yield* client.outbox.status()).failures).toMatchObject({ open: expect.any(Number) })
+      expect(yield* client.outbox.status()).toMatchObject({
+        backlog: expect.any(Number),
+        openFailures: { failures: expect.any(Number) }
+      })
       expect((yield* client.outbox.batches({ urlParams: { originId: batchId } })).batches).toHaveLength(1)
       expect((yield* client.outbox.batch({ path: { id: batchId } })).state).toBe("failed")
       expect((yield* client.outbox.where({ path: { event_id: eventId } })).state).toBe("pending")

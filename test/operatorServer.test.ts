@@ -4,9 +4,11 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { BatchFailures } from "../src/BatchFailures.ts"
@@ -161,7 +163,9 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           { host: "LOCALHOST" },
           { host: "127.0.0.2:80" },
           { host: `[::1]:${port}` },
-          { host, origin: `http://${host}` }
+          { host, origin: `http://${host}` },
+          { host, "sec-fetch-site": "same-origin" },
+          { host, "sec-fetch-site": "none" }
         ]) {
           expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: NOT_HELD })
         }
@@ -174,10 +178,16 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           { host, origin: "http://localhost:3000" },
           { host, origin: `https://${host}` },
           { host, origin: "null" },
-          { host: "evil.example.com", origin: "http://evil.example.com" }
+          { host: "evil.example.com", origin: "http://evil.example.com" },
+          { host, "sec-fetch-site": "cross-site" },
+          { host, "sec-fetch-site": "same-site" },
+          { host, origin: `http://${host}`, "sec-fetch-site": "cross-site" }
         ]) {
           expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: 403 })
         }
+        // As of an <img> on somebody's page, which sends no Origin.
+        const image = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" }
+        expect((yield* ask(url, "GET /api/status", { headers: image })).status).toBe(403)
         for (const path of ["/docs", "/openapi.json", "/nope"]) {
           expect((yield* ask(url, `GET ${path}`, { headers: { host: "evil.example.com" } })).json).toMatchObject({
             type: "urn:clickhouse-outbox:forbidden",
@@ -249,6 +259,27 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
+  it.scoped("has two large bodies in memory at a time, while small ones need not wait", () =>
+    Effect.gen(function* () {
+      const { eventId, failureId } = yield* Failures.make([event])
+      const path = `/api/failures/${failureId}/events/${eventId}`
+      const url = yield* start()
+      const correct = (note: string) => ask(url, `PATCH ${path}`, { body: JSON.stringify({ event_context: { note } }) })
+      const HEAD = `PATCH ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`
+      const slow = yield* Effect.forEach(
+        [`${HEAD}Content-Length: 65537\r\n\r\n{`, `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`],
+        (sent) => connect(url, sent)
+      )
+      yield* Effect.sleep("200 millis")
+      const large = yield* Effect.fork(correct("x".repeat(65_536)))
+      yield* Effect.sleep("300 millis")
+      expect((yield* correct("small")).status).toBe(200)
+      expect(Option.isNone(yield* Fiber.poll(large))).toBe(true)
+      slow[0]?.destroy()
+      expect((yield* large).status).toBe(200)
+    })
+  )
+
   it.effect("ends at once, whatever its clients have begun", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
@@ -317,9 +348,29 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(Effect.provide(live))
   )
 
+  it.scoped("is not served where it would take the connection that leases are renewed on", () =>
+    Effect.gen(function* () {
+      const variables = { DATABASE_MAX_CONNECTIONS: "3", OUTBOX_WORKERS: "1" }
+      const relay = yield* Cli.start(["relay"], { variables: { ...variables, OUTBOX_HTTP_PORT: "0" } })
+      yield* relay.said("OUTBOX_WORKERS at 1 it needs a DATABASE_MAX_CONNECTIONS of at least 4, which is 3")
+      yield* EventPublisher.publish(event)
+      yield* relay.said("Delivered a batch")
+      yield* relay.signal("SIGTERM")
+      const { code, stderr } = yield* relay.ended
+      expect(code).toBe(0)
+      expect(stderr).not.toContain("The operator API listens")
+      const another = yield* Cli.start(["relay"], {
+        variables: { ...variables, DATABASE_MAX_CONNECTIONS: "4", OUTBOX_HTTP_PORT: "0" }
+      })
+      yield* another.said("The operator API listens")
+    }).pipe(Effect.provide(live))
+  )
+
   it.scoped("is not served where its port is off", () =>
     Effect.gen(function* () {
-      const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "off" } })
+      const relay = yield* Cli.start(["relay"], {
+        variables: { OUTBOX_HTTP_PORT: "off", DATABASE_MAX_CONNECTIONS: "3", OUTBOX_WORKERS: "1" }
+      })
       yield* EventPublisher.publish(event)
       yield* relay.said("Delivered a batch")
       yield* relay.signal("SIGTERM")

@@ -76,7 +76,7 @@ layer(environment, { excludeTestServices: true, timeout: "60 seconds" })("When a
       yield* Effect.replicateEffect(publish(100), 20)
       yield* until(
         batches,
-        Arr.some(({ error_class }) => error_class === "transient")
+        Arr.some(({ state }) => state === "retrying")
       )
       yield* server.restart
       yield* allArrive

@@ -1,8 +1,10 @@
 /** What ClickHouse or the outbox itself refuses: it is said why, nothing is lost, and others are not held up. */
+import { readFileSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { ClickHouse } from "../src/ClickHouse.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
@@ -51,6 +53,15 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       expect(names).toEqual(codes.map(([code, name]) => [code, name]))
     })
   )
+
+  it("is explained in docs/failures.md, each code with its class and the reason for it", () => {
+    const documented = readFileSync(new URL("../docs/failures.md", import.meta.url), "utf8").matchAll(
+      /^\| (\d+) \| ([A-Z0-9_]+) \| ([a-z-]+) \| (.+) \|$/gm
+    )
+    expect(Array.from(documented, ([, ...cells]) => cells)).toEqual(
+      codes.map(([code, name, { errorClass }, why]) => [String(code), name, errorClass, why])
+    )
+  })
 
   describe("because of its data", () => {
     it.effect("becomes a failure with ClickHouse's own words, while other batches pass", () =>
@@ -114,6 +125,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         spoil: "ALTER TABLE event_log RENAME COLUMN trace_id TO trace",
         repair: "ALTER TABLE event_log RENAME COLUMN trace TO trace_id",
         says: "trace_id"
+      },
+      "a table that is read-only": {
+        spoil: "ALTER TABLE event_log MODIFY SETTING table_readonly = 1",
+        repair: "ALTER TABLE event_log MODIFY SETTING table_readonly = 0",
+        says: "Table is in readonly mode"
       }
     }
     for (const [what, { repair, says, spoil }] of Object.entries(breakages)) {
@@ -132,6 +148,20 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       )
     }
 
+    it.effect("(a wrong password) is held too, and delivered by a relay that has the right one", () =>
+      Effect.gen(function* () {
+        const locked = yield* Relay.start({ CLICKHOUSE_USER: "default", CLICKHOUSE_PASSWORD: "wrong" })
+        yield* publishApart([{ n: 1 }])
+        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        expect(refused).toMatchObject({ error_class: "configuration" })
+        expect(refused?.error_message).toMatch(/password/i)
+        yield* Fiber.interrupt(locked)
+        yield* Relay.start()
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      }).pipe(Environment.fresh(soon))
+    )
+
     it.effect("(a table that disappears while events flow) is held too, and delivered once it is back", () =>
       Effect.gen(function* () {
         yield* Relay.start()
@@ -143,6 +173,31 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
           { error_class: "configuration", error_code: 60 }
         ])
         yield* command("RENAME TABLE elsewhere TO event_log")
+        yield* until(batches, Arr.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 2, events: 2 })
+      }).pipe(Environment.fresh(soon))
+    )
+  })
+
+  describe("because ClickHouse is busy", () => {
+    it.effect("(a table with too many parts) is tried again until it is taken, and is no failure", () =>
+      Effect.gen(function* () {
+        yield* command("SYSTEM STOP MERGES event_log")
+        yield* command("ALTER TABLE event_log MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1")
+        yield* Relay.start()
+        yield* publishApart([{ n: 1 }])
+        yield* until(batches, (all) => all.length === 1 && all.every(isDelivered))
+        yield* publishApart([{ n: 2 }])
+        const seen = yield* until(
+          batches,
+          Arr.some(({ attempts }) => attempts > 3)
+        )
+        expect(seen.filter((batch) => !isDelivered(batch))).toMatchObject([
+          { error_class: "transient", error_code: 252, state: expect.stringMatching(/retrying|leased/) }
+        ])
+        yield* command(
+          "ALTER TABLE event_log MODIFY SETTING parts_to_throw_insert = 3000, parts_to_delay_insert = 1000"
+        )
         yield* until(batches, Arr.every(isDelivered))
         expect(yield* counts).toEqual({ rows: 2, events: 2 })
       }).pipe(Environment.fresh(soon))

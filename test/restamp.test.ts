@@ -103,7 +103,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       yield* OutboxStore.make(outbox)
       yield* relay.drain
       expect(yield* counts).toEqual({ rows: 40, events: 40 })
-      expect(yield* store.status).toMatchObject({ backlog: 0, failures: { open: 2, events: 2 } })
+      expect(yield* store.status).toMatchObject({ backlog: 0, openFailures: { failures: 2, events: 2 } })
       expect(yield* sql`SELECT status, count(*)::integer FROM outbox.event_status GROUP BY 1 ORDER BY 1`).toEqual([
         { status: "COMPLETED", count: 40 },
         { status: "FAILED", count: 2 }

@@ -173,6 +173,8 @@ CREATE TABLE outbox.batch (
   -- Events that ClickHouse was found to lack after an attempt in doubt, and the token they are sent again under.
   repair_token uuid,
   repair_event_ids uuid[],
+  -- Events that ClickHouse refused while it had the others: published again, and in another batch now.
+  republished_event_ids uuid[],
   delivered_at timestamptz,
   CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
   CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL)),
@@ -182,7 +184,8 @@ CREATE TABLE outbox.batch (
 CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) WHERE state = 'delivered';
 CREATE INDEX batch_origin ON outbox.batch (origin_id) WHERE origin_id IS NOT NULL;
-CREATE INDEX batch_incident ON outbox.batch (incident_id) WHERE incident_id IS NOT NULL;
+-- Whether one of an incident's batches is pending is one look, however many were delivered.
+CREATE INDEX batch_incident ON outbox.batch (incident_id, state, id) WHERE incident_id IS NOT NULL;
 
 -- A batch's state as people speak of it.
 CREATE VIEW outbox.batch_status AS
@@ -191,7 +194,7 @@ SELECT
   CASE
     WHEN state <> 'pending' THEN state
     WHEN lease_id IS NOT NULL AND available_at > clock_timestamp() THEN 'leased'
-    WHEN error_class IN ('data', 'configuration', 'unknown') THEN 'held'
+    WHEN error_class IN ('configuration', 'unknown') THEN 'held'
     WHEN error_class IS NOT NULL THEN 'retrying'
     ELSE 'sealed'
   END AS state,
@@ -200,7 +203,8 @@ SELECT
 FROM outbox.batch;
 
 -- What became of each event that is still in the outbox. Nothing is stored for it: a row's batch follows from the
--- window and the keys that define the batch.
+-- window and the keys that define the batch. A row that was published again is not shown: what became of the event is
+-- what became of the other row.
 CREATE VIEW outbox.event_status AS
 SELECT
   event.event_id, event.event_type, event.event_date_time, event.published_at,
@@ -217,7 +221,8 @@ LEFT JOIN outbox.batch
  AND (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
  AND (event.tx_id, event.id) <= (batch.last_tx_id, batch.last_id)
  AND pg_visible_in_snapshot(event.tx_id, batch.to_snapshot)
- AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot);
+ AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot)
+WHERE batch.republished_event_ids IS NULL OR event.event_id <> ALL (batch.republished_event_ids);
 
 -- Publishes one event in the caller's transaction and returns its id. For every language that speaks SQL.
 -- NULL means the default: now, the setting outbox.environment or 'production', version 1, a new uuid.

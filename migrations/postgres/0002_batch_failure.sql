@@ -30,6 +30,7 @@ CREATE TABLE outbox.batch_failure (
 );
 
 CREATE INDEX batch_failure_origin ON outbox.batch_failure (origin_batch_id);
+CREATE INDEX batch_failure_previous ON outbox.batch_failure (previous_failure_id) WHERE previous_failure_id IS NOT NULL;
 CREATE INDEX batch_failure_open ON outbox.batch_failure (id) WHERE state = 'open';
 CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE state <> 'open';
 
@@ -47,9 +48,11 @@ CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_i
 CREATE INDEX batch_failure_event_replayed ON outbox.batch_failure_event (failure_id) WHERE replayed_at IS NOT NULL;
 
 -- A time in which batches did not get through although nothing was wrong with their events. One of each class is open at
--- most; outbox.batch.incident_id says which batches. Closed when all of them got through.
+-- most; outbox.batch.incident_id says which batches. Closed when none of them is
+-- pending any more.
 CREATE TABLE outbox.incident (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- Of its batches, where in-doubt counts as transient.
   error_class text NOT NULL,
   -- Of the last attempt that failed.
   error_code integer,
@@ -64,6 +67,7 @@ CREATE TABLE outbox.incident (
 );
 
 CREATE UNIQUE INDEX incident_open ON outbox.incident (error_class) WHERE closed_at IS NULL;
+CREATE INDEX incident_closed_at ON outbox.incident (closed_at) WHERE closed_at IS NOT NULL;
 
 -- While there is a row here no relay takes a batch.
 CREATE TABLE outbox.relay_hold (
@@ -87,13 +91,15 @@ CREATE TABLE outbox.audit (
 );
 
 CREATE INDEX audit_failure ON outbox.audit (failure_id, id);
+CREATE INDEX audit_occurred_at ON outbox.audit (occurred_at);
 
 -- Each failure with what its events are.
 CREATE VIEW outbox.batch_failure_status AS
 SELECT
   failure.*,
   events.event_types,
-  events.replayed_count
+  events.replayed_count,
+  (SELECT max(id) FROM outbox.batch_failure WHERE previous_failure_id = failure.id) AS next_failure_id
 FROM outbox.batch_failure AS failure,
 LATERAL (
   SELECT
@@ -113,12 +119,22 @@ SELECT
 FROM outbox.batch_failure AS failure
 JOIN outbox.batch_failure_event AS event ON event.failure_id = failure.id;
 
--- Each incident with up to 100 of its batches that are still in the manifest.
+-- Each incident with up to 100 of its batches that are still in the manifest, those first that are pending.
 CREATE VIEW outbox.incident_status AS
 SELECT
   incident.*,
   CASE WHEN incident.closed_at IS NULL THEN 'open' ELSE 'closed' END AS state,
   ARRAY(
-    SELECT batch.id FROM outbox.batch WHERE batch.incident_id = incident.id ORDER BY batch.id LIMIT 100
+    SELECT batch.id
+    FROM unnest('{pending,delivered,split,failed}'::text[]) AS states (state),
+    LATERAL (
+      SELECT id
+      FROM outbox.batch
+      WHERE batch.incident_id = incident.id AND batch.state = states.state
+      ORDER BY id
+      LIMIT 100
+    ) AS batch
+    ORDER BY states.state <> 'pending', batch.id
+    LIMIT 100
   ) AS batch_ids
 FROM outbox.incident;

@@ -4,9 +4,9 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { EventId } from "../Event.ts"
+import { DEFAULT_LIMIT, type Page } from "../Page.ts"
 import { column, rfc3339 } from "../Row.ts"
 import { FailureId } from "./model.ts"
-import type { Page } from "./read.ts"
 
 /**
  * One change that an operator made: a row of `outbox.audit`.
@@ -46,7 +46,7 @@ export const audit =
   (sql: SqlClient.SqlClient) =>
   (
     { failureId }: AuditFilter = {},
-    { after, limit = 50 }: Page<number> = {}
+    { after, limit = DEFAULT_LIMIT }: Page<number> = {}
   ): Effect.Effect<ReadonlyArray<AuditEntry>, SqlError> =>
     sql`
       SELECT

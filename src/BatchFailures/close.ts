@@ -29,7 +29,7 @@ export const close =
         FROM closed
       `),
       Effect.zipRight(get(sql)(failureId)),
-      (effect) => change(sql, effect),
+      change(sql),
       Effect.tap(
         Effect.logInfo("Closed a failure").pipe(Effect.annotateLogs({ actor, "failure.id": failureId, state }))
       ),

@@ -57,7 +57,7 @@ export const correct =
       )
       return yield* readEvent(sql, failureId, id)
     }).pipe(
-      (effect) => change(sql, effect),
+      change(sql),
       Effect.tap(
         Effect.logInfo("Corrected a refused event").pipe(
           Effect.annotateLogs({ actor, "failure.id": failureId, "event.id": eventId })

@@ -2,10 +2,10 @@
  * Changing a failure: a transaction that holds the failure's row from its first statement on. The statements after it
  * have snapshots of their own, so they see what whoever held the row before has committed.
  */
-import * as SqlClient from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { TransactionFailed, transaction } from "../Transaction.ts"
+import { atomically } from "../Transaction.ts"
 import {
   EventReplayed,
   FailedEventNotFound,
@@ -15,18 +15,8 @@ import {
   type FailureState
 } from "./model.ts"
 
-/** Whole or not at all. */
-export const change = <A, E>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E>) =>
-  // At a stricter isolation the snapshot would be older than the lock.
-  sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").pipe(
-    Effect.zipRight(effect),
-    transaction,
-    Effect.catchIf(
-      (error) => error instanceof TransactionFailed,
-      (cause) => new SqlError({ cause, message: cause.message })
-    ),
-    Effect.provideService(SqlClient.SqlClient, sql)
-  )
+/** Whole or not at all. At a stricter isolation the snapshot would be older than the lock. */
+export const change = (sql: SqlClient.SqlClient) => atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 /** Fails unless the failure is open, and keeps it so until the transaction ends. */
 export const lockOpen = (

@@ -1,16 +1,11 @@
 /** What operators see of a failure, and why they may be told no. One Schema for SQL's rows, the command line and HTTP. */
 import * as Schema from "effect/Schema"
-import { BatchId } from "../Batch.ts"
+import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
 
-/**
- * @since 0.1.0
- * @category models
- */
-export const FailureId = Schema.Int.pipe(Schema.positive(), Schema.brand("FailureId"))
-export type FailureId = typeof FailureId.Type
+export { FailureId }
 
 /**
  * - `open`: its events are undelivered.
@@ -54,6 +49,8 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   attempts: Schema.Int,
   /** The failure that its events were replayed from. */
   previousFailureId: column("previous_failure_id", Schema.NullOr(FailureId)),
+  /** The newest failure that its events came back as, when they were refused again. */
+  nextFailureId: column("next_failure_id", Schema.NullOr(FailureId)),
   closedAt: column("closed_at", Schema.NullOr(Schema.Date)),
   /** Why it was resolved or discarded. */
   note: Schema.NullOr(Schema.String)

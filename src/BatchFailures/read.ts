@@ -5,6 +5,7 @@ import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { DEFAULT_LIMIT, type Page } from "../Page.ts"
 import { rfc3339 } from "../Row.ts"
 import {
   BatchFailure,
@@ -14,15 +15,6 @@ import {
   FailureNotFound,
   type Filter
 } from "./model.ts"
-
-/** A page of a list: what comes after a key, and how much of it. */
-export interface Page<Key> {
-  readonly after?: Key | undefined
-  /** Rows at most. 50 unless set. */
-  readonly limit?: number | undefined
-}
-
-const DEFAULT_LIMIT = 50
 
 export const failureColumns = `
   failure.id::float8 AS id,
@@ -40,6 +32,7 @@ export const failureColumns = `
   ${rfc3339("failure.last_seen_at")} AS last_seen_at,
   failure.attempts,
   failure.previous_failure_id::float8 AS previous_failure_id,
+  failure.next_failure_id::float8 AS next_failure_id,
   ${rfc3339("failure.closed_at")} AS closed_at,
   failure.note`
 

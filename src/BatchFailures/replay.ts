@@ -21,7 +21,7 @@ export const replay =
   (failureId: FailureId, actor: string): Effect.Effect<Replayed, FailureNotFound | FailureClosed | SqlError> =>
     lockOpen(sql, failureId).pipe(
       Effect.zipRight(publishAgain(sql, [failureId], sql`true`, actor)),
-      (effect) => change(sql, effect),
+      change(sql),
       Effect.tap(log(actor)),
       Effect.withSpan("BatchFailures.replay", { attributes: { "failure.id": failureId } })
     )
@@ -36,7 +36,7 @@ export const replayEvent =
     lockOpen(sql, failureId).pipe(
       Effect.zipRight(findEvent(sql, failureId, eventId)),
       Effect.flatMap((id) => publishAgain(sql, [failureId], sql`id = ${id}`, actor)),
-      (effect) => change(sql, effect),
+      change(sql),
       Effect.tap(log(actor)),
       Effect.withSpan("BatchFailures.replayEvent", { attributes: { "failure.id": failureId, "event.id": eventId } })
     )
@@ -61,7 +61,7 @@ export const replayAll =
           actor
         )
       ),
-      (effect) => change(sql, effect),
+      change(sql),
       Effect.tap(log(actor)),
       Effect.withSpan("BatchFailures.replayAll")
     )

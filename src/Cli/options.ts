@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
+import { DEFAULT_LIMIT } from "../Page.ts"
 import { visible } from "./text.ts"
 
 /** How a text is read, or what it must be. */
@@ -120,7 +121,7 @@ const pageOf = <Key>(key: Reader<Key>) => ({
     Options.withDescription("The last that was shown: what comes after it is shown now.")
   ),
   limit: option("limit", "number", wholeNumber(1, MAX_ID)).pipe(
-    Options.withDefault(50),
+    Options.withDefault(DEFAULT_LIMIT),
     Options.withDescription("The most that are shown.")
   )
 })

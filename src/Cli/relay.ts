@@ -17,7 +17,7 @@ import * as RetryPolicy from "../RetryPolicy.ts"
 import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
 
 const untilEmpty = Options.boolean("until-empty").pipe(
-  Options.withDescription("Ends when everything that was committed is delivered.")
+  Options.withDescription("Ends when everything that was committed is delivered or has become a failure.")
 )
 
 const allConfig = all({
@@ -45,10 +45,23 @@ const waitForPostgres =
 
 const MAX_CONCURRENCY = 4
 
-/** The operator API. Whatever becomes of it is logged, and no end to the relay. */
+/** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
+const connectionsOf = (relay: Config.Relay): number => relay.workers + 2
+
+/**
+ * The operator API, on the connections that the relay leaves to it; not at all if there are none. Whatever becomes of it
+ * is logged, and no end to the relay.
+ */
 const serve = ({ http, postgres, relay }: Configuration): Effect.Effect<never, never, SqlClient.SqlClient> => {
-  // Connections are left for sealing and for renewing leases, whatever is asked for.
-  const concurrency = Math.max(1, Math.min(MAX_CONCURRENCY, postgres.maxConnections - relay.workers - 2))
+  const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
+  if (http.port !== "off" && concurrency < 1) {
+    return Effect.zipRight(
+      Effect.logWarning(
+        `The operator API is not served: with OUTBOX_WORKERS at ${relay.workers} it needs a DATABASE_MAX_CONNECTIONS of at least ${connectionsOf(relay) + 1}, which is ${postgres.maxConnections}`
+      ),
+      Effect.never
+    )
+  }
   // Loaded only here: its libraries take longer to load than most commands to run.
   return Effect.promise(() => import("../Operator.ts")).pipe(
     Effect.flatMap((Operator) => Layer.launch(Operator.layer(http, { concurrency }))),

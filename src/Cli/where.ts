@@ -30,6 +30,7 @@ const describePlace =
       `  published ${time(place.publishedAt)}`,
       batchId === null ? "  in no batch yet" : `  in batch ${batchId}${batchState === null ? "" : `, ${batchState}`}`,
       ...(failureId === null ? [] : [`  in failure ${failureId}, ${failureState}`]),
+      ...(failureId === null && batchState === "failed" ? ["  its failure was closed, and deleted since"] : []),
       ...(deliveredAt === null ? [] : [`  delivered ${time(deliveredAt)}`]),
       ...(replayedAt === null ? [] : [`  replayed ${time(replayedAt)}`])
     ].join("\n")

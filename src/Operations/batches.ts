@@ -4,7 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { Page } from "../BatchFailures/read.ts"
+import { DEFAULT_LIMIT, type Page } from "../Page.ts"
 import { rfc3339 } from "../Row.ts"
 import { BatchNotFound, type BatchState, BatchStatus } from "./model.ts"
 
@@ -44,18 +44,23 @@ export const batches =
   (sql: SqlClient.SqlClient) =>
   (
     { originId, parentId, state }: BatchFilter,
-    { after, limit = 50 }: Page<number> = {}
+    { after, limit = DEFAULT_LIMIT }: Page<number> = {}
   ): Effect.Effect<ReadonlyArray<BatchStatus>, SqlError> =>
     sql`
       SELECT ${sql.literal(COLUMNS)}
       FROM outbox.batch_status AS batch
       WHERE ${state === undefined ? sql`true` : sql`state = ${state}`}
+        AND ${isPending(state) ? sql`id IN (SELECT id FROM outbox.batch WHERE state = 'pending')` : sql`true`}
         AND ${originId === undefined ? sql`true` : sql`(id = ${originId} OR origin_id = ${originId})`}
         AND ${parentId === undefined ? sql`true` : sql`parent_id = ${parentId}`}
         AND ${after === undefined ? sql`true` : sql`id < ${after}`}
       ORDER BY id DESC
       LIMIT ${limit}
     `.pipe(Effect.flatMap(decode), Effect.withSpan("Operations.batches"))
+
+/** These are told apart by more than what is stored; the index knows only that they are few. */
+const isPending = (state: BatchState | undefined): boolean =>
+  state !== undefined && !["delivered", "split", "failed"].includes(state)
 
 export const batch =
   (sql: SqlClient.SqlClient) =>

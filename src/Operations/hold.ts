@@ -5,8 +5,9 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { RelayHold } from "../OutboxStore/model.ts"
 import { rfc3339 } from "../Row.ts"
-import { AlreadyHeld, NotHeld, RelayHold } from "./model.ts"
+import { AlreadyHeld, NotHeld } from "./model.ts"
 
 const COLUMNS = `held_by, reason, ${rfc3339("held_at")} AS held_at`
 

@@ -3,7 +3,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { Page } from "../BatchFailures/read.ts"
+import { DEFAULT_LIMIT, type Page } from "../Page.ts"
 import { rfc3339 } from "../Row.ts"
 import { Incident } from "./model.ts"
 
@@ -12,7 +12,7 @@ export const incidents =
   (sql: SqlClient.SqlClient) =>
   (
     { state }: { readonly state?: Incident["state"] | undefined } = {},
-    { after, limit = 50 }: Page<number> = {}
+    { after, limit = DEFAULT_LIMIT }: Page<number> = {}
   ): Effect.Effect<ReadonlyArray<Incident>, SqlError> =>
     sql`
       SELECT

@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId, FailureState } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
+import { RelayHold } from "../OutboxStore/model.ts"
 import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
 
@@ -107,18 +108,6 @@ export class Incident extends Schema.Class<Incident>("Incident")({
   attempts: Schema.Int,
   /** Up to 100 of its batches. */
   batchIds: column("batch_ids", Schema.Array(Id))
-}) {}
-
-/**
- * Why no relay takes a batch.
- *
- * @since 0.1.0
- * @category models
- */
-export class RelayHold extends Schema.Class<RelayHold>("RelayHold")({
-  heldBy: column("held_by", Schema.String),
-  reason: Schema.String,
-  heldAt: column("held_at", Schema.Date)
 }) {}
 
 /**

@@ -33,8 +33,8 @@ export const where =
         batch.state AS batch_state,
         failed.failure_id::float8 AS failure_id,
         failed.state AS failure_state,
-        coalesce(failed.event_type, published.event_type) AS event_type,
-        ${sql.literal(rfc3339("coalesce(failed.event_date_time, published.event_date_time)"))} AS event_date_time,
+        coalesce(published.event_type, failed.event_type) AS event_type,
+        ${sql.literal(rfc3339("coalesce(published.event_date_time, failed.event_date_time)"))} AS event_date_time,
         ${sql.literal(rfc3339("published_at"))} AS published_at,
         ${sql.literal(rfc3339("published.delivered_at"))} AS delivered_at,
         ${sql.literal(rfc3339("failed.replayed_at"))} AS replayed_at

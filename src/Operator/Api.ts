@@ -23,10 +23,13 @@ const Unauthorized = Problem.ofStatus(401, "The server asks for a token, and thi
 const Forbidden = Problem.ofStatus(403, "The server asks for no token, and the request is not from its own machine.")
 const NotFound = Problem.ofStatus(404, "There is nothing of this id.")
 const Conflict = Problem.ofStatus(409, "Somebody was faster. Nothing was changed.")
-const Body = Schema.Union(
-  Problem.ofStatus(413, "The body is larger than 9 MiB."),
-  Problem.ofStatus(415, "The body's content type is not `application/json`.")
-)
+const body = (limit: string) =>
+  Schema.Union(
+    Problem.ofStatus(413, `The body is larger than ${limit}.`),
+    Problem.ofStatus(415, "The body's content type is not `application/json`.")
+  )
+const Body = body("64 KiB")
+const LargeBody = body("9 MiB")
 const Unprocessable = Problem.ofStatus(422, "The event could not be published like this; `issues` says why.")
 const Bug = Problem.ofStatus(500, "A bug, which the server's log shows.")
 const Unavailable = Problem.ofStatus(503, "Postgres does not answer. Nothing is lost by trying again.")
@@ -92,7 +95,7 @@ const failures = HttpApiGroup.make("failures")
       .setHeaders(Wire.Actor)
       .setPayload(Wire.CorrectionRequest)
       .addSuccess(Wire.EventAnswer)
-      .addError(Body)
+      .addError(LargeBody)
       .addError(NotFound)
       .addError(Conflict)
       .addError(Unprocessable)

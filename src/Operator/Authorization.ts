@@ -3,7 +3,7 @@
  *
  * With a token: whoever sends it. Without one: whoever is on this machine. Then a browser on it must not be led here by a
  * page of somebody else: one whose name was made to resolve to a loopback address (DNS rebinding) is known by `Host`, one
- * that posts across sites by `Origin`.
+ * that posts across sites by `Origin`, one that merely loads something, such as an image, by `Sec-Fetch-Site`.
  */
 import { createHash, timingSafeEqual } from "node:crypto"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -41,9 +41,12 @@ export const layer = (token: Token): Layer.Layer<Authorization> =>
 export const isLoopback = (host: string): boolean =>
   host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host)
 
+/** What browsers send as `Sec-Fetch-Site` where no page led to the request: somebody typed it, or has it as a bookmark. */
+const TYPED = "none"
+
 /** Fails unless the request was meant for this machine, by something on it. */
 export const fromThisMachine: Effect.Effect<void, Problem.Problem, HttpServerRequest.HttpServerRequest> =
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers: { host = "", origin } }) => {
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers: { host = "", origin, "sec-fetch-site": site } }) => {
     const here = parse(`http://${host}`)
     if (here === undefined || !isLoopback(here.hostname)) {
       return Problem.fail(
@@ -51,7 +54,8 @@ export const fromThisMachine: Effect.Effect<void, Problem.Problem, HttpServerReq
         "This server has no token, so it answers only requests to localhost or a loopback address. Set OUTBOX_HTTP_TOKEN to use it under another name"
       )
     }
-    if (origin !== undefined && parse(origin)?.origin !== here.origin) {
+    const isForeign = site !== undefined && site !== "same-origin" && site !== TYPED
+    if (isForeign || (origin !== undefined && parse(origin)?.origin !== here.origin)) {
       return Problem.fail(
         "forbidden",
         "This server has no token, so it answers no page of another origin. Set OUTBOX_HTTP_TOKEN and send it with the request"

@@ -15,29 +15,54 @@ import * as Stream from "effect/Stream"
 import { toIssues } from "./Answer.ts"
 import * as Problem from "./Problem.ts"
 
+/** Enough for every body but a correction, so that all connections together cannot fill the memory with them. */
+const MAX_BYTES = 64 * 1024
+
 /** A context may weigh 1 MiB as Postgres writes it, and 6 bytes for 1 where a client escapes every character. */
-const MAX_BYTES = 9 * 1024 * 1024
+const MAX_LARGE_BYTES = 9 * 1024 * 1024
+
+/** Bodies of more than {@link MAX_BYTES} that are in memory at the same time. */
+const LARGE_AT_A_TIME = 2
 
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 
-/** The body as it was sent, which is JSON. */
-export const text = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string, Problem.Problem> =>
-  Effect.gen(function* () {
-    const { "content-length": length = "0", "content-type": type } = request.headers
-    if (type !== undefined && !JSON_TYPE.test(type)) {
-      return yield* Problem.fail("no-json", "Send the body as JSON, with the header Content-Type: application/json")
-    }
-    if (Number(length) > MAX_BYTES) return yield* tooLarge
-    const text = yield* decode(yield* read(request))
-    yield* parse(text)
-    return text
-  })
+type Request = HttpServerRequest.HttpServerRequest
+
+/** Reads a body that may be large, as it was sent, which is JSON. */
+export type UseLarge = <A, E>(
+  request: Request,
+  use: (text: string) => Effect.Effect<A, E>
+) => Effect.Effect<A, E | Problem.Problem>
+
+/** One that is large waits until it is its turn, which lasts until `use` has ended; what waits is not read. */
+export const makeLarge: Effect.Effect<UseLarge> = Effect.map(
+  Effect.makeSemaphore(LARGE_AT_A_TIME),
+  (turns) => (request, use) =>
+    Effect.flatMap(admit(request, MAX_LARGE_BYTES), (bytes) => {
+      const used = Effect.flatMap(text(request, MAX_LARGE_BYTES), use)
+      return bytes > MAX_BYTES ? turns.withPermits(1)(used) : used
+    })
+)
+
+/** How many bytes are announced, if they may come. */
+const admit = ({ headers }: Request, maxBytes: number): Effect.Effect<number, Problem.Problem> => {
+  const { "content-length": length = "0", "content-type": type, "transfer-encoding": encoding } = headers
+  if (type !== undefined && !JSON_TYPE.test(type)) {
+    return Problem.fail("no-json", "Send the body as JSON, with the header Content-Type: application/json")
+  }
+  if (Number(length) > maxBytes) return tooLarge(maxBytes)
+  return Effect.succeed(encoding === undefined ? Number(length) : Number.POSITIVE_INFINITY)
+}
+
+const text = (request: Request, maxBytes: number): Effect.Effect<string, Problem.Problem> =>
+  Effect.tap(Effect.flatMap(read(request, maxBytes), decode), parse)
 
 /** The body as `schema` has it. */
 export const json =
   <A, I>(schema: Schema.Schema<A, I>) =>
-  (request: HttpServerRequest.HttpServerRequest): Effect.Effect<A, Problem.Problem> =>
-    text(request).pipe(
+  (request: Request): Effect.Effect<A, Problem.Problem> =>
+    admit(request, MAX_BYTES).pipe(
+      Effect.zipRight(text(request, MAX_BYTES)),
       Effect.flatMap(parse),
       Effect.flatMap((value) =>
         Effect.mapError(Schema.decodeUnknown(schema)(value), ({ issue }) =>
@@ -50,18 +75,16 @@ export const json =
       )
     )
 
-const tooLarge = Problem.fail("too-large", `A body may have ${MAX_BYTES} bytes at most`)
+const tooLarge = (maxBytes: number) => Problem.fail("too-large", `This body may have ${maxBytes} bytes at most`)
 
-const read = (
-  request: HttpServerRequest.HttpServerRequest
-): Effect.Effect<ReadonlyArray<Uint8Array>, Problem.Problem> => {
+const read = (request: Request, maxBytes: number): Effect.Effect<ReadonlyArray<Uint8Array>, Problem.Problem> => {
   const source = NodeHttpServerRequest.toIncomingMessage(request)
   const unreadable = () => Problem.make("bad-request", "The body broke off")
   const chunks: Array<Uint8Array> = []
   return NodeStream.fromReadable<Problem.Problem, Uint8Array>(() => source, unreadable, { closeOnDone: false }).pipe(
     Stream.runFoldEffect(0, (bytes, chunk) => {
       chunks.push(chunk)
-      return bytes + chunk.length > MAX_BYTES ? tooLarge : Effect.succeed(bytes + chunk.length)
+      return bytes + chunk.length > maxBytes ? tooLarge(maxBytes) : Effect.succeed(bytes + chunk.length)
     }),
     Effect.as(chunks),
     // What is left of it is thrown away: a client that is still sending does not read the answer yet.

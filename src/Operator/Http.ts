@@ -23,7 +23,7 @@ type Ask = <A, E extends Parameters<typeof Answer.toProblem>[0], R>(
   effect: Effect.Effect<A, E, R>
 ) => Effect.Effect<A, Problem.Problem, R>
 
-const failures = (ask: Ask) =>
+const failures = (ask: Ask, useLarge: Body.UseLarge) =>
   HttpApiBuilder.group(Api, "failures", (handlers) =>
     Effect.map(BatchFailures, (failures) =>
       handlers
@@ -54,8 +54,7 @@ const failures = (ask: Ask) =>
           Effect.zipRight(failures.get(id), auditPage(failures, { failureId: id }, urlParams)).pipe(ask)
         )
         .handleRaw("correct", ({ headers: { actor = API }, path, request }) =>
-          Body.text(request).pipe(
-            Effect.flatMap((correction) => ask(failures.correct(path.id, path.event_id, correction, actor))),
+          useLarge(request, (correction) => ask(failures.correct(path.id, path.event_id, correction, actor))).pipe(
             Effect.map(Answer.event)
           )
         )
@@ -156,8 +155,8 @@ const relay = (ask: Ask) =>
 /** @param concurrency requests that use Postgres at the same time */
 export const layer = (concurrency: number) =>
   Layer.unwrapEffect(
-    Effect.map(Effect.makeSemaphore(concurrency), (turns) => {
+    Effect.map(Effect.all([Effect.makeSemaphore(concurrency), Body.makeLarge]), ([turns, useLarge]) => {
       const ask: Ask = (effect) => Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
-      return Layer.mergeAll(failures(ask), outbox(ask), relay(ask))
+      return Layer.mergeAll(failures(ask, useLarge), outbox(ask), relay(ask))
     })
   )

@@ -4,15 +4,9 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-
-interface Page<Key> {
-  readonly after?: Key | undefined
-  readonly limit?: number | undefined
-}
+import { DEFAULT_LIMIT, type Page } from "../Page.ts"
 
 type Read<A, Key, E> = (page: Page<Key>) => Effect.Effect<ReadonlyArray<A>, E>
-
-const DEFAULT_LIMIT = 50
 
 /** A page, and the key that the following one begins after; null if this is the last. */
 export const page = <A, Key extends number, E>(

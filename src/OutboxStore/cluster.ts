@@ -4,7 +4,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { ForeignCluster, NotMigrated } from "./model.ts"
+import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
+import { ForeignCluster } from "./model.ts"
 
 interface Clusters {
   readonly stored: string
@@ -13,11 +14,6 @@ interface Clusters {
   readonly storedNext: string
   readonly currentNext: string
 }
-
-export const requireOutbox = (sql: SqlClient.SqlClient): Effect.Effect<void, NotMigrated | SqlError> =>
-  sql<{ found: boolean }>`SELECT to_regclass('outbox.sealer') IS NOT NULL AS found`.pipe(
-    Effect.flatMap(([row]) => (row?.found === true ? Effect.void : new NotMigrated()))
-  )
 
 export const checkCluster = (sql: SqlClient.SqlClient): Effect.Effect<void, ForeignCluster | NotMigrated | SqlError> =>
   Effect.gen(function* () {

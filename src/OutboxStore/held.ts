@@ -1,13 +1,11 @@
 /** What statements under a lease have in common. */
-import * as SqlClient from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Lease } from "../Batch.ts"
 import type { SinkError } from "../SinkError.ts"
-import { TransactionFailed, transaction } from "../Transaction.ts"
 import { LeaseLost } from "./model.ts"
 
 /** The row of a lease that is still held. An expired lease that nobody has taken yet is held too. */
@@ -35,15 +33,3 @@ export const durably = (sql: SqlClient.SqlClient) => sql.literal("set_config('sy
 
 export const interval = (sql: SqlClient.SqlClient, duration: Duration.Duration) =>
   sql`${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
-
-/** One transaction with settings of its own. One that cannot be committed is an error of SQL like any other. */
-export const atomically =
-  (sql: SqlClient.SqlClient, settings: string) =>
-  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
-    Effect.zipRight(sql.unsafe(settings), effect).pipe(
-      transaction,
-      Effect.mapError((error) =>
-        error instanceof TransactionFailed ? new SqlError({ cause: error, message: error.message }) : error
-      ),
-      Effect.provideService(SqlClient.SqlClient, sql)
-    )

@@ -8,17 +8,17 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { type Batch, BatchId, type Lease } from "../Batch.ts"
-import { FailureId } from "../BatchFailures/model.ts"
+import { type Batch, BatchId, FailureId, type Lease } from "../Batch.ts"
 import type { SinkError } from "../SinkError.ts"
+import { atomically } from "../Transaction.ts"
 import { cut, type Part } from "./cut.ts"
-import { atomically, failedBecause, held, orLost } from "./held.ts"
+import { failedBecause, held, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { BatchChanged, type LeaseLost, type Refusals } from "./model.ts"
 import { PLAN_SETTINGS, rows } from "./read.ts"
 
 /** On disk before anything is sent: children that were delivered and then forgotten would be cut anew, and doubled. */
-const SETTINGS = `
+export const SETTINGS = `
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
   SET LOCAL statement_timeout = 0;
   SET LOCAL synchronous_commit = on;
@@ -203,7 +203,7 @@ const copyEvents = (sql: SqlClient.SqlClient, batch: Batch, failureId: string) =
     SELECT count(*)::integer AS copied FROM copy
   `.pipe(Effect.flatMap(([row]) => (row?.copied === batch.eventCount ? Effect.void : changed(sql, batch))))
 
-const changed = (sql: SqlClient.SqlClient, batch: Batch): Effect.Effect<never, BatchChanged | SqlError> =>
+export const changed = (sql: SqlClient.SqlClient, batch: Batch): Effect.Effect<never, BatchChanged | SqlError> =>
   sql<{ actual: number }>`
     SELECT count(*)::integer AS actual FROM (${sql.literal(rows(batch, "event_id"))}) AS events
   `.pipe(

@@ -27,10 +27,11 @@ export const lease =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
   (holder: string): Effect.Effect<Option.Option<Lease>, SqlError> =>
     // SKIP LOCKED gives every worker another row; under the row lock the condition is checked again on its newest
-    // version, so a batch that was leased in between is not leased twice.
+    // version, so a batch that was leased in between is not leased twice. A worker that is killed leaves no trace but
+    // its lease: whoever takes that over writes down that the attempt failed.
     sql`
       WITH free AS (
-        SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired
+        SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired, lease_holder
         FROM outbox.batch
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
@@ -45,7 +46,14 @@ export const lease =
         available_at = clock_timestamp() + ${interval(sql, config.lease)},
         attempts = attempts + 1,
         first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
-        last_attempt_at = clock_timestamp()
+        last_attempt_at = clock_timestamp(),
+        first_error_at = CASE WHEN expired THEN coalesce(first_error_at, clock_timestamp()) ELSE first_error_at END,
+        error_class = CASE WHEN expired THEN 'in-doubt' ELSE error_class END,
+        error_code = CASE WHEN expired THEN NULL ELSE error_code END,
+        error_message = CASE
+          WHEN expired THEN format('Its worker went silent and was given up (%s)', free.lease_holder)
+          ELSE error_message
+        END
       FROM free
       WHERE batch.id = free.id
       RETURNING

@@ -3,6 +3,7 @@ import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { type Batch, BatchId } from "../Batch.ts"
+import { column } from "../Row.ts"
 
 /**
  * Another worker holds the batch now, because this one had not renewed its lease in time. Nothing is lost: the other
@@ -32,7 +33,7 @@ export class BatchChanged extends Schema.TaggedError<BatchChanged>()("BatchChang
   actual: Schema.Int
 }) {
   override get message(): string {
-    return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing of it was stored in ClickHouse. Restore the rows; outbox.event is append-only`
+    return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing of it is sent. Restore the rows; outbox.event is append-only`
   }
 }
 
@@ -48,18 +49,6 @@ export class ForeignCluster extends Schema.TaggedError<ForeignCluster>()("Foreig
 }) {
   override get message(): string {
     return `The outbox's transaction ids are of ${this.expected}, but this is ${this.actual}. Was the database restored from a dump, or upgraded? Stop all relays and run "clickhouse-outbox restamp", then start them again`
-  }
-}
-
-/**
- * The schema `outbox` is not there.
- *
- * @since 0.1.0
- * @category errors
- */
-export class NotMigrated extends Schema.TaggedError<NotMigrated>()("NotMigrated", {}) {
-  override get message(): string {
-    return 'The database has no outbox yet. Run "clickhouse-outbox migrate"'
   }
 }
 
@@ -120,15 +109,15 @@ export interface Refusals {
 }
 
 /**
- * Somebody has told all relays to deliver nothing.
+ * Somebody has told all relays to take no batch.
  *
  * @since 0.1.0
  * @category models
  */
-export class Hold extends Schema.Class<Hold>("Hold")({
-  by: Schema.String,
+export class RelayHold extends Schema.Class<RelayHold>("RelayHold")({
+  heldBy: column("held_by", Schema.String),
   reason: Schema.String,
-  since: Schema.DateFromNumber
+  heldAt: column("held_at", Schema.Date)
 }) {}
 
 /**
@@ -140,5 +129,5 @@ export class Hold extends Schema.Class<Hold>("Hold")({
 export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
   /** Whether a batch is sealed and undelivered. */
   batches: Schema.Boolean,
-  hold: Schema.NullOr(Hold)
+  relayHold: Schema.NullOr(RelayHold)
 }) {}

@@ -63,6 +63,11 @@ export const rows = (batch: Batch, columns: string, { filter = "", limit = batch
     LIMIT ${limit}`
 }
 
+/** Those of the events. The list is written out, so that Postgres looks ids up in a hash table. */
+export const only = (eventIds: ReadonlyArray<EventId>): Narrowed => ({
+  filter: `WHERE event_id = ANY ('{${eventIds.join(",")}}')`
+})
+
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
   actual === expected ? Effect.void : new BatchChanged({ batchId: batch.id, expected, actual })
 
@@ -79,7 +84,7 @@ export const readRepair =
   (postgres: typeof Postgres.Service) =>
   (batch: Batch, repair: Repair): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
     postgres.copyOut({
-      query: rows(batch, COLUMNS, { filter: `WHERE event_id = ANY ('{${repair.eventIds.join(",")}}')` }),
+      query: rows(batch, COLUMNS, only(repair.eventIds)),
       settings: SETTINGS,
       onComplete: expecting(batch, repair.eventIds.length)
     })

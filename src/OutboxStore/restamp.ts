@@ -4,9 +4,9 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
+import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
-import { requireOutbox } from "./cluster.ts"
-import { BatchChanged, type NotMigrated } from "./model.ts"
+import { BatchChanged } from "./model.ts"
 import { awaitSealer } from "./seal.ts"
 
 /** What {@link restamp} found. */

@@ -4,59 +4,64 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { millis } from "./manifest.ts"
-import { Hold, Outstanding } from "./model.ts"
-
-const Count = Schema.NumberFromString
+import { BatchId } from "../Batch.ts"
+import { column, rfc3339 } from "../Row.ts"
+import { ErrorClass } from "../SinkError.ts"
+import { Outstanding, RelayHold } from "./model.ts"
 
 /**
+ * How far behind the outbox is, and why. Its JSON is what the command line and the operator API print.
+ *
  * @since 0.1.0
  * @category models
  */
 export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   /** Events committed and not yet delivered. */
-  backlog: Count,
+  backlog: Schema.Int,
   /** How long the oldest of them has waited, in milliseconds; null if there is none. */
-  oldestUndeliveredMillis: Schema.NullOr(Schema.Number),
+  oldestUndeliveredMillis: column("oldest_undelivered_ms", Schema.NullOr(Schema.Number)),
   /** Events not in a batch yet. Part of the backlog. */
-  unsealed: Count,
+  unsealed: Schema.Int,
   /** Batches by the states of `outbox.batch_status`, without those that were split. */
   batches: Schema.Struct({
-    sealed: Count,
-    leased: Count,
-    retrying: Count,
-    held: Count,
-    delivered: Count,
-    failed: Count
+    sealed: Schema.Int,
+    leased: Schema.Int,
+    retrying: Schema.Int,
+    held: Schema.Int,
+    delivered: Schema.Int,
+    failed: Schema.Int
   }),
   /** Open failures, and how many of their events were not published again yet. */
-  failures: Schema.Struct({ open: Count, events: Count }),
-  /** That are open. */
-  incidents: Count,
-  /** Whether all relays are told to deliver nothing. */
-  held: Schema.NullOr(Hold),
-  lastDeliveredAt: Schema.NullOr(Schema.DateFromNumber),
+  openFailures: column("open_failures", Schema.Struct({ failures: Schema.Int, events: Schema.Int })),
+  openIncidents: column("open_incidents", Schema.Int),
+  /** Why no relay takes a batch, if somebody said so. */
+  relayHold: column("relay_hold", Schema.NullOr(RelayHold)),
+  lastDeliveredAt: column("last_delivered_at", Schema.NullOr(Schema.Date)),
   /** Of the oldest batch that is not getting through. */
-  lastError: Schema.NullOr(
-    Schema.Struct({
-      batchId: Schema.NumberFromString,
-      errorClass: Schema.String,
-      code: Schema.NullOr(Schema.Number),
-      message: Schema.String,
-      attempts: Schema.Number
-    })
+  lastError: column(
+    "last_error",
+    Schema.NullOr(
+      Schema.Struct({
+        batchId: column("batch_id", Schema.typeSchema(BatchId)),
+        errorClass: column("class", ErrorClass),
+        code: Schema.NullOr(Schema.Int),
+        message: Schema.String,
+        attempts: Schema.Int
+      })
+    )
   )
 }) {}
 
-/** Null, or an object with the fields of {@link Hold}. */
-const HOLD = `(
-  SELECT jsonb_build_object('by', held_by, 'reason', reason, 'since', ${millis("held_at")}) FROM outbox.relay_hold
+/** Null, or a {@link RelayHold}. */
+const RELAY_HOLD = `(
+  SELECT jsonb_build_object('held_by', held_by, 'reason', reason, 'held_at', ${rfc3339("held_at")})
+  FROM outbox.relay_hold
 )`
 
 export const outstanding = (sql: SqlClient.SqlClient): Effect.Effect<Outstanding, SqlError> =>
   // One entry of an index.
   sql`
-    SELECT EXISTS (SELECT FROM outbox.batch WHERE state = 'pending') AS batches, ${sql.literal(HOLD)} AS hold
+    SELECT EXISTS (SELECT FROM outbox.batch WHERE state = 'pending') AS batches, ${sql.literal(RELAY_HOLD)} AS "relayHold"
   `.pipe(
     Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
     Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(Outstanding)(row)))
@@ -101,44 +106,41 @@ export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, Sq
       SELECT state, count(*) AS batches FROM outbox.batch_status GROUP BY state
     )
     SELECT
-      (unsealed.events + pending.events)::text AS backlog,
-      (extract(epoch FROM clock_timestamp() - least(unsealed.oldest, pending.oldest)) * 1000)::float8
-        AS "oldestUndeliveredMillis",
-      unsealed.events::text AS unsealed,
+      (unsealed.events + pending.events)::float8 AS backlog,
+      round(extract(epoch FROM clock_timestamp() - least(unsealed.oldest, pending.oldest)) * 1000)::float8
+        AS oldest_undelivered_ms,
+      unsealed.events::float8 AS unsealed,
       (
-        SELECT jsonb_object_agg(name, coalesce(states.batches, 0)::text)
+        SELECT jsonb_object_agg(name, coalesce(states.batches, 0))
         FROM unnest('{sealed,leased,retrying,held,delivered,failed}'::text[]) AS name
         LEFT JOIN states ON states.state = name
       ) AS batches,
       (
         SELECT jsonb_build_object(
-          'open', count(*)::text,
-          'events', (
-            coalesce(sum(event_count), 0) - coalesce(sum((
-              SELECT count(*)
-              FROM outbox.batch_failure_event AS event
-              WHERE event.failure_id = failure.id AND event.replayed_at IS NOT NULL
-            )), 0)
-          )::text
+          'failures', count(*),
+          'events', coalesce(sum(event_count), 0) - coalesce(sum((
+            SELECT count(*)
+            FROM outbox.batch_failure_event AS event
+            WHERE event.failure_id = failure.id AND event.replayed_at IS NOT NULL
+          )), 0)
         )
         FROM outbox.batch_failure AS failure
         WHERE state = 'open'
-      ) AS failures,
-      (SELECT count(*)::text FROM outbox.incident WHERE closed_at IS NULL) AS incidents,
-      ${sql.literal(HOLD)} AS held,
+      ) AS open_failures,
+      (SELECT count(*)::integer FROM outbox.incident WHERE closed_at IS NULL) AS open_incidents,
+      ${sql.literal(RELAY_HOLD)} AS relay_hold,
       (
-        SELECT ${sql.literal(millis("max(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
-      ) AS "lastDeliveredAt",
+        SELECT ${sql.literal(rfc3339("max(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
+      ) AS last_delivered_at,
       (
         SELECT jsonb_build_object(
-          'batchId', id::text, 'errorClass', error_class, 'code', error_code,
-          'message', error_message, 'attempts', attempts
+          'batch_id', id, 'class', error_class, 'code', error_code, 'message', error_message, 'attempts', attempts
         )
         FROM outbox.batch
         WHERE state = 'pending' AND error_class IS NOT NULL
         ORDER BY id
         LIMIT 1
-      ) AS "lastError"
+      ) AS last_error
     FROM unsealed, pending
   `.pipe(
     Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),

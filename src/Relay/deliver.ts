@@ -7,14 +7,15 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import type { Lease } from "../Batch.ts"
-import { ClickHouseSink } from "../ClickHouseSink.ts"
+import type { ClickHouseSink } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
 import { LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import { reasonOf } from "../Reason.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
-import { isStored, settleDoubt } from "./doubt.ts"
-import { type Options as Isolation, isolate } from "./isolate.ts"
+import { settleDoubt, whatIsRefused } from "./doubt.ts"
+import { insertBatch } from "./insert.ts"
+import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
 
 export interface Options extends Config.Relay, Pick<Config.Outbox, "lease">, Isolation {
   readonly holder: string
@@ -81,7 +82,7 @@ const deliver = (lease: Lease, options: Options) =>
     if (Option.isSome(refusal)) yield* isolate(lease, refusal.value, options)
   })
 
-/** The refusal, if ClickHouse refuses the batch's data, and has and will have nothing of it. */
+/** The refusal, if ClickHouse refuses the data and does not have all of it. */
 const sendAndAcknowledge = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
@@ -100,18 +101,9 @@ const sendAndAcknowledge = (lease: Lease) =>
 
 const send = (lease: Lease) =>
   Effect.gen(function* () {
-    const store = yield* OutboxStore
-    const sink = yield* ClickHouseSink
-    const { batch } = lease
-    yield* lease.inDoubt ? settleDoubt(lease) : sink.insert(batch.token, store.read(batch))
-    return Option.none<SinkError>()
-  }).pipe(
-    Effect.catchTag("SinkError", (error) =>
-      error.errorClass === "data"
-        ? Effect.map(isStored(lease, error), (stored) => (stored ? Option.none() : Option.some(error)))
-        : error
-    )
-  )
+    yield* lease.inDoubt ? settleDoubt(lease) : insertBatch(lease)
+    return Option.none<Refusal>()
+  }).pipe(Effect.catchTag("SinkError", (error) => (error.errorClass === "data" ? whatIsRefused(lease, error) : error)))
 
 /**
  * Renews the lease as long as the batch takes. Fails as soon as it can no longer be sure of it: then the insert is
@@ -139,10 +131,10 @@ const keepLease = (lease: Lease, term: Duration.Duration): Effect.Effect<never, 
 const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const retryAfter = yield* RetryPolicy.delay(options, "transient", lease.attempt)
+    const retryAfter = yield* RetryPolicy.delay(options, "in-doubt", lease.attempt)
     const reason = `Postgres failed: ${reasonOf(error)}`
-    const transient = new SinkError({ errorClass: "transient", reason, settled: false })
-    yield* Effect.ignore(store.release(lease, { ...options, error: transient, retryAfter }))
+    const inDoubt = new SinkError({ errorClass: "in-doubt", reason, settled: false })
+    yield* Effect.ignore(store.release(lease, { ...options, error: inDoubt, retryAfter }))
   })
 
 const giveBack = (lease: Lease, error: SinkError, options: Options) =>

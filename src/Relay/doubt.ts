@@ -8,7 +8,9 @@ import * as Schedule from "effect/Schedule"
 import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import { OutboxStore } from "../OutboxStore.ts"
-import { SinkError } from "../SinkError.ts"
+import type { SinkError } from "../SinkError.ts"
+import { insertBatch, insertRepair } from "./insert.ts"
+import type { Refusal } from "./isolate.ts"
 
 /**
  * An earlier attempt may have been written, or may still be.
@@ -20,13 +22,9 @@ import { SinkError } from "../SinkError.ts"
 export const settleDoubt = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const sink = yield* ClickHouseSink
-    const { batch } = lease
     if (yield* tokenIsRemembered(lease)) {
-      yield* sink.insert(batch.token, store.read(batch))
-      if (Option.isSome(lease.repair)) {
-        yield* sink.insert(lease.repair.value.token, store.readRepair(batch, lease.repair.value))
-      }
+      yield* insertBatch(lease)
+      if (Option.isSome(lease.repair)) yield* insertRepair(lease, lease.repair.value)
     } else {
       // ClickHouse has forgotten the token and would take a repeat as new. So nothing is repeated blindly.
       yield* noInsertRuns(lease)
@@ -37,38 +35,29 @@ export const settleDoubt = (lease: Lease) =>
       Effect.annotateLogs("batch.missing_count", missing.length)
     )
     const repair = yield* store.planRepair(lease, missing)
-    yield* sink.insert(repair.token, store.readRepair(batch, repair))
+    yield* insertRepair(lease, repair)
   })
 
 /**
- * Whether a batch whose data ClickHouse refuses is in the table all the same: true if all of it is, false if nothing is
- * or will be. Fails, so that the batch is held, if part of it is.
+ * What is left to do about a batch whose data ClickHouse refuses: nothing if all of it is in the table all the same.
  *
  * What is refused after an earlier attempt in doubt registers no token, so an insert of that attempt which still runs
  * would be written: one that began while the table took the data, for it goes by the table as it was then. It has to
- * end before ClickHouse is asked. None can begin meanwhile: a worker sends only under the lease, which is ours, and of
- * what was sent under an earlier one ClickHouse lists an insert from its first kilobyte on. One of which less arrived
- * is of a worker that broke it off, and what is cut off is not stored.
- *
- * A batch that is in the table in part is neither cut up nor condemned: only its own token keeps what is there from
- * being stored twice.
+ * end before ClickHouse is asked. None can end well after that: the lease is ours, and a worker ends its request only
+ * after Postgres has confirmed its own. ClickHouse lists an insert from its first kilobyte on. What is left is a worker
+ * that was paused just then, between the confirmation and the last bytes of a batch smaller than that, for longer than
+ * its lease.
  */
-export const isStored = (lease: Lease, refusal: SinkError) =>
+export const whatIsRefused = (lease: Lease, error: SinkError) =>
   Effect.gen(function* () {
-    if (refusal.settled && !lease.inDoubt) return false
+    const whole: Refusal = { error, missing: Option.none() }
+    if (error.settled && !lease.inDoubt) return Option.some(whole)
     yield* noInsertRuns(lease)
     const missing = yield* missingEvents(lease)
-    const { eventCount } = lease.batch
-    if (missing.length > 0 && missing.length < eventCount) return yield* storedInPart(lease, missing.length, refusal)
-    return missing.length === 0
-  })
-
-const storedInPart = (lease: Lease, missing: number, refusal: SinkError) =>
-  new SinkError({
-    errorClass: "unknown",
-    reason: `The table has ${lease.batch.eventCount - missing} of this batch's events and refuses the other ${missing}: it has become stricter since they were sent, or an index, a projection or the sorting key refuses them. Relax that until the batch is delivered. ${refusal.message}`,
-    settled: false,
-    ...(refusal.code !== undefined && { code: refusal.code })
+    if (!Arr.isNonEmptyReadonlyArray(missing)) return Option.none<Refusal>()
+    return Option.some<Refusal>(
+      missing.length === lease.batch.eventCount ? whole : { error, missing: Option.some(missing) }
+    )
   })
 
 const missingEvents = ({ batch }: Lease) =>

@@ -5,7 +5,9 @@ import type * as Config from "../Config.ts"
 import { OutboxStore } from "../OutboxStore.ts"
 
 /** At once, then once a minute. What fails is done the next time. */
-export const keepHouse = (config: Pick<Config.Relay, "failureRetention">): Effect.Effect<never, never, OutboxStore> =>
+export const keepHouse = (
+  config: Pick<Config.Relay, "failureRetention" | "incidentAfter">
+): Effect.Effect<never, never, OutboxStore> =>
   Effect.flatMap(OutboxStore, (store) => store.housekeep(config)).pipe(
     Effect.catchAllCause((cause) => Effect.logWarning("Closed failures and incidents could not be tidied up", cause)),
     Effect.repeat(Schedule.spaced("1 minute")),

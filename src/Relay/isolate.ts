@@ -1,9 +1,11 @@
 /** Finding the events that ClickHouse refuses among those that it takes. */
 import type { SqlError } from "@effect/sql/SqlError"
+import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Lease } from "../Batch.ts"
 import type * as Config from "../Config.ts"
+import type { EventId } from "../Event.ts"
 import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
 
@@ -12,20 +14,43 @@ export interface Options extends Pick<Config.Relay, "refusedEventsLimit"> {
   readonly wake: Effect.Effect<unknown>
 }
 
+/** Why ClickHouse refuses a batch's data. */
+export interface Refusal {
+  readonly error: SinkError
+  /** Where ClickHouse has a part of the batch: what it lacks. Otherwise it has and will have nothing of it. */
+  readonly missing: Option.Option<Arr.NonEmptyReadonlyArray<EventId>>
+}
+
 /**
- * Deals with a batch that ClickHouse refuses, and of which it has and will have nothing. An event that was sent alone
- * becomes a failure. A batch is cut up around the row that ClickHouse named, or in two where it named none; once it has
- * named one that it then took, it is not believed again for this batch. So a bad event costs four or five requests of
- * its own, or as many as the batch can be halved.
+ * Deals with a batch that ClickHouse refuses. An event that was sent alone becomes a failure. A batch is cut up around
+ * the row that ClickHouse named, or in two where it named none; once it has named one that it then took, it is not
+ * believed again for this batch. So a bad event costs four or five requests of its own, or as many as the batch can be
+ * halved.
  *
  * When so many events of the batch that was sealed have been refused as the limit says, what is refused of it after
  * that becomes a failure as it is: a batch that is bad throughout costs a few hundred requests, not one for each event.
+ *
+ * A batch that is there in part has to stay whole, as only its own token keeps that part from being stored twice. So
+ * the rest of it is published again, and goes this way in a batch of its own.
  */
 export const isolate = (
   lease: Lease,
-  error: SinkError,
-  { refusedEventsLimit, wake }: Options
+  { error, missing }: Refusal,
+  options: Options
 ): Effect.Effect<void, BatchChanged | LeaseLost | SqlError, OutboxStore> =>
+  Option.match(missing, {
+    onNone: () => isolateWhole(lease, error, options),
+    onSome: (eventIds) => isolateRest(lease, eventIds)
+  }).pipe(
+    // Not what ClickHouse says, as it quotes events: that is in the outbox, for those who may read them.
+    Effect.annotateLogs({
+      "error.class": error.errorClass,
+      "error.code": error.code,
+      ...(error.row !== undefined && { "error.row": error.row })
+    })
+  )
+
+const isolateWhole = (lease: Lease, error: SinkError, { refusedEventsLimit, wake }: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const { eventCount } = lease.batch
@@ -36,9 +61,9 @@ export const isolate = (
     const children = yield* store.split(lease, { error, suspect })
     yield* Effect.forEach(children, () => wake, { discard: true })
     yield* Effect.logWarning(
-      `ClickHouse refuses a batch of ${eventCount} events, which is cut into batches ${children.join(", ")}. ${error.reason}`
+      `ClickHouse refuses a batch of ${eventCount} events, which is cut into batches ${children.join(", ")}`
     )
-  }).pipe(Effect.annotateLogs({ "error.class": error.errorClass, "error.code": error.code }))
+  })
 
 const condemn = (lease: Lease, error: SinkError, parked: boolean) =>
   Effect.gen(function* () {
@@ -47,7 +72,17 @@ const condemn = (lease: Lease, error: SinkError, parked: boolean) =>
     const what = parked
       ? `${lease.batch.eventCount} events, which are parked because too many of their batch were refused before`
       : "an event"
+    yield* Effect.logWarning(`ClickHouse refuses ${what}. Run "clickhouse-outbox failures show ${id}"`).pipe(
+      Effect.annotateLogs("failure.id", id)
+    )
+  })
+
+const isolateRest = (lease: Lease, missing: Arr.NonEmptyReadonlyArray<EventId>) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    yield* store.republish(lease, missing)
+    const { eventCount } = lease.batch
     yield* Effect.logWarning(
-      `ClickHouse refuses ${what}. Run "clickhouse-outbox failures show ${id}". ${error.reason}`
-    ).pipe(Effect.annotateLogs("failure.id", id))
+      `ClickHouse has ${eventCount - missing.length} of a batch's ${eventCount} events and refuses the rest, which is published again`
+    )
   })

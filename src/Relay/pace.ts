@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Config from "../Config.ts"
-import { type Hold, OutboxStore, type Position } from "../OutboxStore.ts"
+import { type OutboxStatus, OutboxStore, type Position, type RelayHold } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 
 /** What the last look came to. */
@@ -79,7 +79,7 @@ const mayBeDue = (look: Look, position: Position, now: number, batchEvents: numb
 /** How often is looked whether a batch is delivered. */
 const POLL = "50 millis"
 
-/** Seals everything that was committed, due or not, until nothing is left, sealed or undelivered. */
+/** Seals everything that was committed, due or not, until nothing is left, sealed or undelivered but for failures. */
 export const sealUntilEmpty = (
   config: RetryPolicy.Bounds,
   onBatch: Effect.Effect<unknown>
@@ -88,23 +88,34 @@ export const sealUntilEmpty = (
     const store = yield* OutboxStore
     const wasHeld = yield* Ref.make(false)
     const isDelivered = Effect.gen(function* () {
-      const { batches, hold } = yield* store.outstanding
-      if (hold !== null && !(yield* Ref.get(wasHeld))) yield* warnHeld(hold)
-      yield* Ref.set(wasHeld, hold !== null)
+      const { batches, relayHold } = yield* store.outstanding
+      if (relayHold !== null && !(yield* Ref.get(wasHeld))) yield* warnHeld(relayHold)
+      yield* Ref.set(wasHeld, relayHold !== null)
       return !batches
     })
     const isEmpty = Effect.gen(function* () {
+      // Before it is sealed too: what a batch that is delivered in part leaves is published again.
+      const wasDelivered = yield* isDelivered
       const sealed = yield* store.seal({ flush: true })
       if (sealed._tag === "Batch") {
         yield* onBatch
         return false
       }
-      if (yield* isDelivered) return sealed._tag === "Nothing"
+      if (yield* isDelivered) return wasDelivered && sealed._tag === "Nothing"
       yield* Effect.delay(isDelivered, POLL).pipe(Effect.repeat({ until: (delivered) => delivered }))
       return false
     })
     yield* isEmpty.pipe(persistently(config), Effect.repeat({ until: (empty) => empty }))
+    yield* Effect.ignore(Effect.flatMap(store.status, warnFailed))
   })
 
-const warnHeld = ({ by, reason, since }: Hold) =>
-  Effect.logWarning(`Nothing is delivered: ${by} holds all relays since ${since.toISOString()}. Reason: ${reason}`)
+const warnFailed = ({ openFailures: { events, failures } }: OutboxStatus) =>
+  Effect.when(
+    Effect.logWarning(
+      `${failures} ${failures === 1 ? "failure is" : "failures are"} open, with ${events} ${events === 1 ? "event" : "events"} that ClickHouse refuses. Run "clickhouse-outbox failures list"`
+    ),
+    () => failures > 0
+  )
+
+const warnHeld = ({ heldAt, heldBy, reason }: RelayHold) =>
+  Effect.logWarning(`Nothing is delivered: ${heldBy} holds all relays since ${heldAt.toISOString()}. Reason: ${reason}`)

@@ -28,6 +28,7 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       refusals: () => unexpected("refusals"),
       split: () => unexpected("split"),
       fail: () => unexpected("fail"),
+      republish: () => unexpected("republish"),
       abandon: () => unexpected("abandon"),
       housekeep: () => unexpected("housekeep"),
       outstanding: unexpected("outstanding"),

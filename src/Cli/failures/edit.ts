@@ -40,8 +40,10 @@ export const edit = Command.make("edit", options, ({ event: eventId, failureId, 
       onNone: () => editInEditor(event),
       onSome: (correction) => Effect.asSome(correct(event, correction))
     })
-    if (Option.isNone(corrected)) return yield* Console.log("nothing changed")
-    yield* Console.log(`corrected event ${event.eventId} of failure ${failureId}`)
+    const done = Option.isSome(corrected)
+      ? `corrected event ${event.eventId} of failure ${failureId}`
+      : "nothing changed"
+    yield* Console.log(done)
     if (replay) yield* replayEvent(failureId, event.eventId)
   }).pipe(withServices(layer))
 ).pipe(

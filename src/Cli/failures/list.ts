@@ -37,7 +37,7 @@ const forPeople = (failures: ReadonlyArray<BatchFailure>, limit: number): Effect
     if (failures.length === 0) return "no failures"
     const rows = failures.map((failure) => [
       String(failure.id),
-      failure.state,
+      failure.nextFailureId === null ? failure.state : `${failure.state} -> ${failure.nextFailureId}`,
       String(failure.eventCount),
       formatTypes(failure.eventTypes),
       errorName(failure.errorClass, failure.code),

@@ -61,8 +61,8 @@ const confirmAll = Effect.gen(function* () {
   if (!isInteractive()) {
     return yield* new NotConfirmed({ reason: "To replay every open failure, say --yes, or say which" })
   }
-  const { events, open } = (yield* (yield* Operations.Operations).status).failures
-  const what = `${count(open, "open failure")}, with ${count(events, "event")}`
+  const { events, failures } = (yield* (yield* Operations.Operations).status).openFailures
+  const what = `${count(failures, "open failure")}, with ${count(events, "event")}`
   if (!(yield* confirm(`Replay ${what}?`, false))) return yield* new NotConfirmed({ reason: "Nothing was replayed" })
 })
 

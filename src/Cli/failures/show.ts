@@ -63,7 +63,7 @@ type Time = (time: Date) => string
 const when = (title: string, time: Date | null, format: Time) => (time === null ? [] : [[title, format(time)]])
 
 const describe = (failure: BatchFailure, time: Time): string => {
-  const { batchId, originBatchId, previousFailureId } = failure
+  const { batchId, nextFailureId, originBatchId, previousFailureId } = failure
   return fields([
     ["failure", `${failure.id}, ${failure.state}`],
     ["events", `${failure.eventCount}, ${failure.replayedCount} of them replayed`],
@@ -75,6 +75,7 @@ const describe = (failure: BatchFailure, time: Time): string => {
     ["batch", batchId === originBatchId ? String(batchId) : `${batchId}, cut out of ${originBatchId}`],
     ...(previousFailureId === null ? [] : [["replayed from", `failure ${previousFailureId}`]]),
     ...when("closed", failure.closedAt, time),
+    ...(nextFailureId === null ? [] : [["refused again", `failure ${nextFailureId}`]]),
     ...(failure.note === null ? [] : [["note", failure.note]])
   ])
 }
@@ -110,7 +111,10 @@ const describeAudit = (audit: ReadonlyArray<AuditEntry>, time: Time): string =>
   )
 
 /** To copy. */
-const whatNext = ({ eventCount, id, state }: BatchFailure): string => {
+const whatNext = ({ eventCount, id, nextFailureId, state }: BatchFailure): string => {
+  if (nextFailureId !== null) {
+    return fields([[`clickhouse-outbox failures show ${nextFailureId}`, "see what was refused again"]])
+  }
   if (state === "replayed") return fields([["clickhouse-outbox where EVENT_ID", "see where an event is now"]])
   if (state !== "open") return "nothing"
   const event = eventCount > 1 ? " --event EVENT_ID" : ""
