@@ -174,13 +174,13 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect(yield* said).toEqual([
           expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. Its worker went silent/)
         ])
-        const open = { error_class: "transient", state: "open", attempts: 1, batch_ids: ["1"] }
+        const open = { error_class: "transient", state: "open", attempts: 3, batch_ids: ["1"] }
         expect(yield* incidents).toMatchObject([open])
         yield* housekeep
         expect(yield* incidents).toMatchObject([open])
 
         yield* store.release(last, { ...atOnce, error: failure("in-doubt") })
-        expect(yield* incidents).toMatchObject([{ state: "open", attempts: 2 }])
+        expect(yield* incidents).toMatchObject([{ state: "open", attempts: 4 }])
         yield* store.acknowledge(yield* again)
         expect(yield* incidents).toMatchObject([{ state: "closed" }])
         expect(yield* batches).toMatchObject([{ state: "delivered", error_class: null, error_message: null }])
@@ -198,7 +198,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         yield* goSilent("2 minutes")
         yield* housekeep
         expect(yield* incidents).toMatchObject([
-          { error_class: "transient", state: "open", attempts: 4, batch_ids: ["1", "2", "3", "4"] }
+          { error_class: "transient", state: "open", attempts: 7, batch_ids: ["1", "2", "3", "4"] }
         ])
       }).pipe(Environment.fresh())
     )

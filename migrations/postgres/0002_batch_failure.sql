@@ -61,7 +61,7 @@ CREATE TABLE outbox.incident (
   began_at timestamptz NOT NULL,
   opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  -- That failed since it was opened.
+  -- Of its batches, those that failed.
   attempts integer NOT NULL DEFAULT 1,
   closed_at timestamptz
 );

@@ -104,7 +104,7 @@ export class Incident extends Schema.Class<Incident>("Incident")({
   openedAt: column("opened_at", Schema.Date),
   lastSeenAt: column("last_seen_at", Schema.Date),
   closedAt: column("closed_at", Schema.NullOr(Schema.Date)),
-  /** That failed since it was opened. */
+  /** Of its batches, those that failed. */
   attempts: Schema.Int,
   /** Up to 100 of its batches. */
   batchIds: column("batch_ids", Schema.Array(Id))

@@ -31,7 +31,7 @@ export const release =
     // another has its error from there, and fails itself since it was first tried.
     sql<Released>`
       WITH failing AS (
-        SELECT id, incident_id, ${since(sql)} AS since
+        SELECT id, incident_id, attempts, ${since(sql)} AS since
         FROM outbox.batch
         WHERE ${held(sql, lease)}
         FOR UPDATE
@@ -42,7 +42,7 @@ export const release =
           ${error.code ?? null}::integer AS error_code,
           ${error.reason.replaceAll("\0", "")}::text AS error_message,
           since,
-          1 AS attempts
+          CASE WHEN incident_id IS NULL THEN attempts ELSE 1 END AS attempts
         FROM failing
         WHERE clock_timestamp() - since >= ${interval(sql, incidentAfter)}
       ),
@@ -128,7 +128,8 @@ export const openIncidents = (
   // Locked before the incidents, as by those who give a batch back; what they have locked they deal with themselves.
   sql<Opened>`
     WITH failing AS (
-      SELECT id, ${incidentClass(sql, sql`error_class`)} AS error_class, error_code, error_message, ${since(sql)} AS since
+      SELECT id, ${incidentClass(sql, sql`error_class`)} AS error_class, error_code, error_message, attempts,
+        ${since(sql)} AS since
       FROM outbox.batch
       WHERE state = 'pending'
         AND error_class IS NOT NULL
@@ -142,7 +143,7 @@ export const openIncidents = (
         (array_agg(error_code ORDER BY id DESC))[1] AS error_code,
         (array_agg(error_message ORDER BY id DESC))[1] AS error_message,
         min(since) AS since,
-        count(*)::integer AS attempts
+        sum(attempts)::integer AS attempts
       FROM failing
       GROUP BY error_class
     ),
