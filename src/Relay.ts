@@ -29,6 +29,7 @@ import * as ClickHouseSink from "./ClickHouseSink.ts"
 import * as Config from "./Config.ts"
 import * as OutboxStore from "./OutboxStore.ts"
 import type { Postgres } from "./Postgres.ts"
+import { raceFirst } from "./Race.ts"
 import { deliverNext } from "./Relay/deliver.ts"
 import { keepHouse } from "./Relay/housekeeping.ts"
 import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
@@ -62,7 +63,7 @@ export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof
   Effect.map(Effect.context<Services>(), (context) => {
     const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
     return {
-      run: work((onBatch) => Effect.raceFirst(sealForever(config, onBatch), keepHouse(config))),
+      run: work((onBatch) => raceFirst(sealForever(config, onBatch), keepHouse(config))),
       drain: work((onBatch) => sealUntilEmpty(config, onBatch))
     }
   })
@@ -77,7 +78,7 @@ const sealAndDeliver = <A>(config: Config.Relay & Config.Outbox, seal: Seal<A>):
     return yield* Effect.acquireUseRelease(
       startWorkers(config, wake),
       // Workers end only when they are stopped, or of a bug: then the relay must not look alive.
-      ({ fiber }) => Effect.raceFirst(sealing, Effect.flatMap(Fiber.await(fiber), diedEarly)),
+      ({ fiber }) => raceFirst(sealing, Effect.flatMap(Fiber.await(fiber), diedEarly)),
       stopWorkers(config.shutdownGrace)
     )
   })

@@ -13,6 +13,7 @@ import * as TestClock from "effect/TestClock"
 import { Bytes } from "../src/Config.ts"
 import { cut } from "../src/OutboxStore/cut.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../src/OutboxStore.ts"
+import { raceFirst } from "../src/Race.ts"
 import { deliverNext } from "../src/Relay/deliver.ts"
 import { sealForever } from "../src/Relay/pace.ts"
 import * as RetryPolicy from "../src/RetryPolicy.ts"
@@ -265,6 +266,22 @@ describe("The wait before another attempt", () => {
       () => Effect.map(Effect.replicateEffect(wait(errorClass, attempt), 50), between(most * 0.8, most))
     )
   }
+})
+
+describe("What races for an end", () => {
+  it.live("has ended, the loser as well, before anything around it is closed: also when it is interrupted", () =>
+    Effect.gen(function* () {
+      const events: Array<string> = []
+      const log = (event: string) => Effect.sync(() => void events.push(event))
+      const slow = Effect.never.pipe(Effect.onInterrupt(() => Effect.delay(log("ended"), "20 millis")))
+      const racing = raceFirst(slow, Effect.never).pipe(Effect.ensuring(log("closed")))
+      yield* Effect.timeoutOption(racing, "10 millis")
+      expect(events).toEqual(["ended", "closed"])
+      yield* raceFirst(slow, Effect.void).pipe(Effect.ensuring(log("closed")))
+      expect(events).toEqual(["ended", "closed", "ended", "closed"])
+      expect(yield* Effect.flip(raceFirst(Effect.fail("no"), Effect.never))).toBe("no")
+    })
+  )
 })
 
 describe("ClickHouse's answer", () => {

@@ -12,6 +12,7 @@ import * as Config from "../Config.ts"
 import * as Operations from "../Operations.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
+import { raceFirst } from "../Race.ts"
 import * as Relay from "../Relay.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
@@ -91,7 +92,7 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
     const deliver = Effect.gen(function* () {
       const relay = yield* Relay.make({ ...config.relay, ...config.outbox })
       yield* Effect.logInfo("The relay has started")
-      yield* untilEmpty ? relay.drain : Effect.raceFirst(relay.run, serve(config))
+      yield* untilEmpty ? relay.drain : raceFirst(relay.run, serve(config))
     }).pipe(
       Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))),
       Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),

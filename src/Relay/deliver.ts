@@ -10,6 +10,7 @@ import type { Lease } from "../Batch.ts"
 import type { ClickHouseSink } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
 import { LeaseLost, OutboxStore } from "../OutboxStore.ts"
+import { raceFirst } from "../Race.ts"
 import { reasonOf } from "../Reason.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
@@ -77,7 +78,7 @@ const links = ({ batch }: Lease): ReadonlyArray<Tracer.SpanLink> =>
 const deliver = (lease: Lease, options: Options) =>
   Effect.gen(function* () {
     if (lease.expired) yield* Effect.logWarning("Took over a batch whose worker went silent")
-    const refusal = yield* Effect.raceFirst(sendAndAcknowledge(lease), keepLease(lease, options.lease))
+    const refusal = yield* raceFirst(sendAndAcknowledge(lease), keepLease(lease, options.lease))
     // The lease ends with it: a renewal that has to wait meanwhile would take that for its loss.
     if (Option.isSome(refusal)) yield* isolate(lease, refusal.value, options)
   })
