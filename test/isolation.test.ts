@@ -113,12 +113,8 @@ const expectCutWhole = Effect.gen(function* () {
 
 layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
   describe("of bad events in a large batch", () => {
-    const cases = [
-      [1, 50_000],
-      [10, 50_000],
-      [100, 20_000]
-    ] as const
-    for (const [bad, total] of cases) {
+    const total = 50_000
+    for (const bad of [1, 10, 100]) {
       it.effect(`(${bad} of ${total}) leaves exactly those out`, () =>
         Effect.gen(function* () {
           yield* publish(total, yield* positions(bad, total))

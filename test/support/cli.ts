@@ -48,7 +48,8 @@ const kill = (child: ChildProcessByStdio<Writable, Readable, Readable>, signal: 
 /** Starts a command, which is killed if it has not ended when the scope closes. Its standard input stays open. */
 export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
   Effect.gen(function* () {
-    const env = { PATH: process.env.PATH, ...(yield* Environment), ...options.variables }
+    // Several relays may run at once, of this and of other tests.
+    const env = { PATH: process.env.PATH, OUTBOX_HTTP_PORT: "off", ...(yield* Environment), ...options.variables }
     const ended = yield* Deferred.make<Ended>()
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
