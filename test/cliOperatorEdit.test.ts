@@ -88,16 +88,16 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
   it.scoped("changes nothing if the text is as it was, or empty, or if the editor fails", () =>
     Effect.gen(function* () {
       const made = yield* failure
-      const edit = (script: string) =>
+      const edit = (script: string, ...options: ReadonlyArray<string>) =>
         Effect.gen(function* () {
           const { file, variables } = yield* editor(script)
-          const ended = yield* Cli.run(["failures", "edit", made.id], { variables })
+          const ended = yield* Cli.run(["failures", "edit", made.id, ...options], { variables })
           expect(isGone(yield* file)).toBe(true)
           return ended
         })
       const [laidOutAnew, emptied, failed] = yield* Effect.forEach(
         [`tr -d '\\n' < "$file" > "$file.new" && mv "$file.new" "$file"`, ': > "$file"', "exit 3"],
-        edit,
+        (script) => edit(script),
         { concurrency: 2 }
       )
       expect(laidOutAnew).toEqual(Cli.succeeded("nothing changed\n"))
@@ -105,7 +105,10 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
       expect(failed).toEqual(
         Cli.failed(expect.stringMatching(/^The editor ".+" ended with 3\. Nothing was changed\n$/))
       )
-      expect((yield* contextOf(made)).correctedAt).toBeNull()
+      expect(yield* edit("true", "--replay")).toEqual(
+        Cli.failed(expect.stringMatching(/^Nothing was changed, so nothing was replayed\. .+\n$/))
+      )
+      expect(yield* contextOf(made)).toMatchObject({ correctedAt: null, replayedAt: null })
     })
   )
 

@@ -40,10 +40,9 @@ export const edit = Command.make("edit", options, ({ event: eventId, failureId, 
       onNone: () => editInEditor(event),
       onSome: (correction) => Effect.asSome(correct(event, correction))
     })
-    const done = Option.isSome(corrected)
-      ? `corrected event ${event.eventId} of failure ${failureId}`
-      : "nothing changed"
-    yield* Console.log(done)
+    if (Option.isNone(corrected))
+      return yield* replay ? new NothingReplayed({ failureId }) : Console.log("nothing changed")
+    yield* Console.log(`corrected event ${event.eventId} of failure ${failureId}`)
     if (replay) yield* replayEvent(failureId, event.eventId)
   }).pipe(withServices(layer))
 ).pipe(
@@ -51,6 +50,15 @@ export const edit = Command.make("edit", options, ({ event: eventId, failureId, 
     "Corrects a refused event: by options, or without them in the editor that VISUAL or EDITOR names."
   )
 )
+
+/** An emptied text calls the correction off, and so what was to follow it. */
+export class NothingReplayed extends Schema.TaggedError<NothingReplayed>()("NothingReplayed", {
+  failureId: FailureId
+}) {
+  override get message(): string {
+    return `Nothing was changed, so nothing was replayed. "clickhouse-outbox failures replay ${this.failureId}" replays it as it is`
+  }
+}
 
 export class WhichEvent extends Schema.TaggedError<WhichEvent>()("WhichEvent", {
   failureId: FailureId,
