@@ -230,6 +230,37 @@ describe("A batch that is refused", () => {
     })
     FastCheck.assert(check, { numRuns: 1_000 })
   })
+
+  for (const [bad, mostRequests, mostEvents] of [
+    [1, 6, 2.1],
+    [10, 60, 3.5],
+    [100, 450, 6]
+  ] as const) {
+    it(`for ${bad} of 50,000 events takes less than ${mostRequests} requests on average, and sends all less than ${mostEvents} times`, () => {
+      const place = FastCheck.noBias(FastCheck.integer({ min: 1, max: 50_000 }))
+      const places = FastCheck.uniqueArray(place, { minLength: bad, maxLength: bad })
+      const sent = FastCheck.sample(places, { numRuns: 50, seed: 1 }).map((bad) => isolated(1, 50_000, bad))
+      const mean = (of: (sum: Sent) => number) => Arr.reduce(sent, 0, (sum, one) => sum + of(one)) / sent.length
+      expect(mean(({ requests }) => requests)).toBeLessThan(mostRequests)
+      expect(mean(({ events }) => events) / 50_000).toBeLessThan(mostEvents)
+    })
+  }
+
+  interface Sent {
+    readonly requests: number
+    readonly events: number
+  }
+
+  /** What is sent until the bad ones of the events from `first` to `last` are alone, if ClickHouse names the first. */
+  const isolated = (first: number, last: number, bad: ReadonlyArray<number>): Sent => {
+    const within = bad.filter((place) => place >= first && place <= last)
+    const count = last - first + 1
+    const parts = within.length === 0 || count === 1 ? [] : cut(count, Option.some(Math.min(...within) - first + 1))
+    return Arr.reduce(parts, { requests: 1, events: count }, (sum, part) => {
+      const { events, requests } = isolated(first + part.first - 1, first + part.last - 1, within)
+      return { requests: sum.requests + requests, events: sum.events + events }
+    })
+  }
 })
 
 describe("The wait before another attempt", () => {

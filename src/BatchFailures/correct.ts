@@ -10,7 +10,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
-import { rawMembers } from "../EventLines/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../EventLines/rawMembers.ts"
 import { decodeLine, type LineRow } from "../EventLines/row.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
@@ -112,7 +112,7 @@ const merge = (event: FailedEvent, members: ReadonlyMap<string, string>): Effect
     ["event_context", event.eventContext],
     ...members
   ])
-  const text = `{${[...fields].map(([name, raw]) => `${JSON.stringify(name)}:${raw}`).join()}}`
+  const text = fromRawMembers(fields)
   return decodeLine(
     { number: 0, bytes: Option.some(Buffer.from(text)) },
     { nowMillis: 0, environment: event.environment }

@@ -22,6 +22,10 @@ export const rawMembers = (text: string): ReadonlyMap<string, string> => {
   return members
 }
 
+/** The object again: members whose values are JSON text already. */
+export const fromRawMembers = (members: Iterable<readonly [name: string, json: string]>): string =>
+  `{${Array.from(members, ([name, json]) => `${JSON.stringify(name)}:${json}`).join()}}`
+
 /** Behind the quotation mark that closes the string which begins at `at`. */
 const stringEnd = (text: string, at: number): number => {
   let end = at + 1

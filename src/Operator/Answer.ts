@@ -17,6 +17,7 @@ import {
   type FailureNotFound,
   toJson
 } from "../BatchFailures/model.ts"
+import { fromRawMembers } from "../EventLines/rawMembers.ts"
 import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
 import * as Problem from "./Problem.ts"
 
@@ -25,9 +26,8 @@ export const json = (
   rest: object,
   members: Readonly<Record<string, string>>
 ): HttpServerResponse.HttpServerResponse => {
-  const raw = Object.entries(members).map(([name, value]) => `${JSON.stringify(name)}:${value}`)
-  const given = JSON.stringify(rest).slice(1, -1)
-  return rawJson(`{${[...(given === "" ? [] : [given]), ...raw].join()}}`)
+  const given = Object.entries(rest).map(([name, value]) => [name, JSON.stringify(value)] as const)
+  return rawJson(fromRawMembers([...given, ...Object.entries(members)]))
 }
 
 export const event = (event: FailedEvent): HttpServerResponse.HttpServerResponse => rawJson(toJson(event))

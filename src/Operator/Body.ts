@@ -4,7 +4,6 @@
  * By hand, because HttpApi turns what is not JSON into a defect, stores multipart forms on disk, and cuts the connection
  * of a client that sends too much before it can be told.
  */
-
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as NodeStream from "@effect/platform-node/NodeStream"

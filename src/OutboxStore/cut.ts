@@ -14,8 +14,8 @@ export interface Part {
  *
  * What lies behind the suspect is cut into pieces about as long as the good stretch before it, as further bad events are
  * likely to lie that far apart: what is refused is uploaded to its end all the same, and pieces are sent by several
- * workers at once. 50,000 events with 10 bad ones are sent 3 times over instead of 7, with 100 bad ones 5 times instead
- * of 52. Where they lie close together the next thousand are a piece: many are found there at little cost, and if all
+ * workers at once. 50,000 events with 10 bad ones are sent 3 times over, with one piece behind each it would be 7; with
+ * 100 bad ones 5 times, not 52. Where they lie close together the next thousand are a piece: many are found there at little cost, and if all
  * the others are bad too the limit is reached before these were uploaded often.
  */
 export const cut = (eventCount: number, suspect: Option.Option<number>): ReadonlyArray<Part> =>

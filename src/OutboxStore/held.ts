@@ -28,6 +28,16 @@ export const failedBecause = (sql: SqlClient.SqlClient, error: SinkError) => sql
   first_error_at = coalesce(first_error_at, clock_timestamp())
 `
 
+/** Everything in the batch is in ClickHouse, or no longer the batch's affair. */
+export const delivered = (sql: SqlClient.SqlClient) =>
+  sql.literal(`
+    state = 'delivered',
+    delivered_at = clock_timestamp(),
+    lease_id = NULL,
+    error_class = NULL,
+    error_code = NULL,
+    error_message = NULL`)
+
 /** Among what is returned: makes the commit wait for the disk, because what follows relies on it after a crash. */
 export const durably = (sql: SqlClient.SqlClient) => sql.literal("set_config('synchronous_commit', 'on', true)")
 

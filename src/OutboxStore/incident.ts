@@ -184,9 +184,9 @@ interface Closed {
 
 /**
  * Closes incidents of whose batches none is undelivered: each got through, or was cut up or condemned, as its data turned
- * out to be bad. To be run after what a batch came to is committed: of two
- * workers that finish at once each would see the other's batch as pending until then. What a crash in between leaves
- * open, and what cannot be closed because Postgres fails, the next run closes.
+ * out to be bad. To be run after what a batch came to is committed: of two workers that finish at once each would see the
+ * other's batch as pending until then. What a crash in between leaves open, and what cannot be closed because Postgres
+ * fails, the next run closes.
  */
 export const closeIncidents = (sql: SqlClient.SqlClient): Effect.Effect<void> =>
   // A batch that joins while this waits for the incident's row is not in this snapshot, but it counts an attempt: the

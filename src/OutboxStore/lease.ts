@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import { Lease, Repair } from "../Batch.ts"
 import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
-import { durably, held, interval, orLost } from "./held.ts"
+import { delivered, durably, held, interval, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
@@ -135,13 +135,7 @@ export const acknowledge =
   (sql: SqlClient.SqlClient) =>
   (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
     sql<{ endsIncident: boolean }>`
-      UPDATE outbox.batch SET
-        state = 'delivered',
-        delivered_at = clock_timestamp(),
-        lease_id = NULL,
-        error_class = NULL,
-        error_code = NULL,
-        error_message = NULL
+      UPDATE outbox.batch SET ${delivered(sql)}
       WHERE ${held(sql, lease)}
       RETURNING incident_id IS NOT NULL AS "endsIncident"
     `.pipe(

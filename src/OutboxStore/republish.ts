@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
 import { atomically } from "../Transaction.ts"
-import { held, orLost } from "./held.ts"
+import { delivered, held, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { changed, SETTINGS } from "./isolate.ts"
 import type { BatchChanged, LeaseLost } from "./model.ts"
@@ -19,11 +19,11 @@ export const republish =
   ): Effect.Effect<void, BatchChanged | LeaseLost | SqlError> =>
     Effect.gen(function* () {
       const { endsIncident } = yield* Effect.gen(function* () {
-        const delivered = yield* Effect.flatMap(markDelivered(sql, lease, missing), orLost(lease))
+        const marked = yield* Effect.flatMap(markDelivered(sql, lease, missing), orLost(lease))
         const [published] = yield* publishAgain(sql, lease, missing)
         // Of several events under one id all are missing or none, and each is listed.
         if (published?.count !== missing.length) return yield* changed(sql, lease.batch)
-        return delivered
+        return marked
       }).pipe(atomically(sql, SETTINGS))
       yield* Effect.when(closeIncidents(sql), () => endsIncident)
     }).pipe(Effect.withSpan("OutboxStore.republish"))
@@ -31,12 +31,7 @@ export const republish =
 const markDelivered = (sql: SqlClient.SqlClient, lease: Lease, missing: ReadonlyArray<EventId>) =>
   sql<{ endsIncident: boolean }>`
     UPDATE outbox.batch SET
-      state = 'delivered',
-      delivered_at = clock_timestamp(),
-      lease_id = NULL,
-      error_class = NULL,
-      error_code = NULL,
-      error_message = NULL,
+      ${delivered(sql)},
       republished_event_ids = ${missing}::uuid[]
     WHERE ${held(sql, lease)}
     RETURNING incident_id IS NOT NULL AS "endsIncident"

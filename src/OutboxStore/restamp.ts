@@ -82,9 +82,10 @@ const COLUMNS = `
   slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at`
 
 /**
- * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and numbered through in the order of their
- * batches. Membership is computed from stored values alone, so it comes out as on the old cluster. What was published
- * since the move can have an id of the old cluster's; it is told by its time, which is after the batch was sealed.
+ * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and
+ * numbered through in the order of their batches. Membership is computed from stored values alone, so it comes out as on
+ * the old cluster. What was published since the move can have an id of the old cluster's; it is told by its time, which
+ * is after the batch was sealed.
  */
 const collectSealed = (sql: SqlClient.SqlClient) => sql`
   CREATE TEMPORARY TABLE restamped ON COMMIT DROP AS

@@ -49,8 +49,8 @@ const logSealed = (batch: { readonly id: number; readonly eventCount: number; re
 
 /**
  * Hold for this transaction, whatever the database's defaults. At a stricter isolation the snapshot would be older than
- * the lock. A batch must be on disk before it can be sent. A relay that freezes here must not keep the lock. And the plan must not change with the statistics of a table
- * that fills and empties all day.
+ * the lock. A batch must be on disk before it can be sent. A relay that freezes here must not keep the lock. And the plan
+ * must not change with the statistics of a table that fills and empties all day.
  */
 const SETTINGS = `
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED;

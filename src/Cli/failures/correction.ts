@@ -2,19 +2,13 @@
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import { CORRECTABLE, type FailedEvent, toJson } from "../../BatchFailures.ts"
-import { rawMembers } from "../../EventLines/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../../EventLines/rawMembers.ts"
 import { prettyJson } from "../prettyJson.ts"
-
-type Members = ReadonlyArray<readonly [name: string, json: string]>
-
-/** An object of members that are JSON already. */
-export const toObject = (members: Members): string =>
-  `{${members.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join()}}`
 
 /** What can be corrected about an event, for people to edit. */
 export const toDraft = (event: FailedEvent): string => {
   const members = rawMembers(toJson(event))
-  return `${prettyJson(toObject(CORRECTABLE.map((name) => [name, members.get(name) ?? "null"])))}\n`
+  return `${prettyJson(fromRawMembers(CORRECTABLE.map((name) => [name, members.get(name) ?? "null"])))}\n`
 }
 
 /**
@@ -31,7 +25,7 @@ export const changesOf = (draft: string, edited: string): Option.Option<string> 
     const before = was.get(name)
     return before === undefined || prettyJson(before) !== prettyJson(json)
   })
-  return changed.length === 0 ? Option.none() : Option.some(toObject(changed))
+  return changed.length === 0 ? Option.none() : Option.some(fromRawMembers(changed))
 }
 
 const isObject = (text: string): boolean => {

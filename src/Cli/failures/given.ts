@@ -4,9 +4,9 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { fromRawMembers } from "../../EventLines/rawMembers.ts"
 import { reasonOf } from "../../Reason.ts"
 import { metadataVersion } from "../options.ts"
-import { toObject } from "./correction.ts"
 
 export interface Given {
   readonly context: Option.Option<string>
@@ -44,7 +44,7 @@ export const toCorrection = ({ context, time, type, version }: Given) =>
       ["event_date_time", Option.map(time, (text) => JSON.stringify(text))]
     ]
     const given = members.flatMap(([name, json]) => (Option.isSome(json) ? [[name, json.value] as const] : []))
-    return given.length === 0 ? Option.none() : Option.some(toObject(given))
+    return given.length === 0 ? Option.none() : Option.some(fromRawMembers(given))
   })
 
 export class NotJson extends Schema.TaggedError<NotJson>()("NotJson", { reason: Schema.String }) {
