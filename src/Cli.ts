@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import { createRequire } from "node:module"
 import type { CliApp } from "@effect/cli/CliApp"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
@@ -34,8 +33,7 @@ import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./Logging.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
-
-const { version }: { readonly version: string } = createRequire(import.meta.url)("../package.json")
+import { version } from "./Version.ts"
 
 const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(

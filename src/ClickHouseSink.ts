@@ -54,6 +54,8 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
       batch: Batch,
       eventIds: ReadonlyArray<EventId>
     ) => Effect.Effect<ReadonlyArray<EventId>, SinkError>
+    /** Succeeds if the server answers and has a table that can take events. */
+    readonly check: Effect.Effect<void, SinkError>
     /** How far back the table remembers tokens. */
     readonly deduplicationWindow: Effect.Effect<DeduplicationWindow, SinkError>
     /** Whether an insert under the token is running on the server. One of which less than 1 kB arrived is not seen. */
@@ -175,7 +177,9 @@ export const make = (
           Effect.mapError(unanswered)
         )
 
-    return { insert, missing, deduplicationWindow, isInserting }
+    const check = Effect.asVoid(readDeduplicationWindow(clickHouse, table))
+
+    return { insert, missing, check, deduplicationWindow, isInserting }
   })
 
 /** By the class of what went wrong with the question. */

@@ -199,6 +199,62 @@ export const log = Config.all({
 })
 export type Log = Config.Config.Success<typeof log>
 
+/** As OpenTelemetry has it, an empty variable is one that is not set. */
+const given = (name: string): Config.Config<Option.Option<string>> =>
+  Config.option(Config.string(name)).pipe(Config.map(Option.filter((text) => text !== "")))
+
+const optional = <A>(name: string, must: string, read: (text: string) => Option.Option<A>) =>
+  given(name).pipe(
+    Config.mapOrFail(
+      Option.match({
+        onNone: () => Either.right(Option.none<A>()),
+        onSome: (text) =>
+          Option.match(read(text), {
+            onNone: () => Either.left(ConfigError.InvalidData([name], `must be ${must}, not "${text}"`)),
+            onSome: (value) => Either.right(Option.some(value))
+          })
+      })
+    )
+  )
+
+const oneOf =
+  <Literal extends string>(...literals: ReadonlyArray<Literal>) =>
+  (text: string): Option.Option<Literal> =>
+    Arr.findFirst(literals, (literal) => literal === text)
+
+/** Sent where there is an endpoint to send it to, unless told otherwise. */
+const signal = (name: "TRACES" | "METRICS" | "LOGS"): Config.Config<boolean> =>
+  Config.all({
+    disabled: optional("OTEL_SDK_DISABLED", "true or false", oneOf("true", "false")),
+    exporter: optional(`OTEL_${name}_EXPORTER`, "otlp or none", oneOf("otlp", "none")),
+    endpoint: given("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ownEndpoint: given(`OTEL_EXPORTER_OTLP_${name}_ENDPOINT`)
+  }).pipe(
+    Config.map(({ disabled, endpoint, exporter, ownEndpoint }) => {
+      if (Option.contains(disabled, "true") || Option.contains(exporter, "none")) return false
+      return Option.isSome(exporter) || Option.isSome(endpoint) || Option.isSome(ownEndpoint)
+    })
+  )
+
+/**
+ * What is sent over OTLP. Where to, how, and how much of it, OpenTelemetry's own libraries read from the environment:
+ * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const telemetry = Config.all({
+  traces: signal("TRACES"),
+  metrics: signal("METRICS"),
+  logs: signal("LOGS"),
+  /** Time between two exports of metrics. */
+  metricsInterval: optional("OTEL_METRIC_EXPORT_INTERVAL", "a number of milliseconds from 1", (text) =>
+    /^[1-9]\d{0,8}$/.test(text) ? Option.some(Duration.millis(Number(text))) : Option.none()
+  ).pipe(Config.map(Option.getOrElse(() => Duration.minutes(1)))),
+  protocol: optional("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf, which is all there is", oneOf("http/protobuf"))
+})
+export type Telemetry = Pick<Config.Config.Success<typeof telemetry>, "traces" | "metrics" | "logs" | "metricsInterval">
+
 /**
  * The variables that are wrong or missing, one a line.
  *

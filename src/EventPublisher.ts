@@ -15,11 +15,13 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Config from "./Config.ts"
 import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
+import * as Metrics from "./Metrics.ts"
 
 /**
  * @since 0.1.0
@@ -58,6 +60,7 @@ export const make = (options: {
         const traceparent = yield* currentTraceparent
         if (Arr.isNonEmptyReadonlyArray(rows)) {
           yield* insert(sql, rows, traceparent)
+          yield* Metric.incrementBy(Metrics.eventsPublished, rows.length)
           yield* Effect.annotateCurrentSpan("event.count", rows.length)
         }
         return rows.map((row) => row.eventId)

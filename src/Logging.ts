@@ -59,7 +59,8 @@ const toText = (message: unknown): string =>
     .map((part) => (part instanceof Error ? reasonOf(part) : Inspectable.toStringUnknown(part, 0)))
     .join(": ")
 
-const prepared = Logger.mapInputOptions<unknown, unknown>((options) => ({
+/** Shared with what is sent over OTLP. */
+export const prepared = Logger.mapInputOptions<unknown, unknown>((options) => ({
   ...options,
   message: toText(options.message),
   annotations: HashMap.union(options.annotations, traceIds(options.context))

@@ -1,5 +1,6 @@
 /**
- * The operator API: what {@link BatchFailures} and {@link Operations} can do, over HTTP.
+ * The operator API: what {@link BatchFailures} and {@link Operations} can do, over HTTP; and beside it `/healthz`,
+ * `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
  *
  * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
@@ -18,6 +19,8 @@
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import type { HttpRouter } from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import type { ServeError } from "@effect/platform/HttpServerError"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -29,6 +32,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BatchFailures } from "./BatchFailures.ts"
@@ -38,8 +42,11 @@ import { withProblems } from "./Operator/Answer.ts"
 import { Api } from "./Operator/Api.ts"
 import * as Authorization from "./Operator/Authorization.ts"
 import * as Http from "./Operator/Http.ts"
+import * as Probes from "./Operator/Probes.ts"
+import * as Problem from "./Operator/Problem.ts"
 import * as Server from "./Operator/Server.ts"
 import { reasonOf } from "./Reason.ts"
+import { type Health, Relay } from "./Relay.ts"
 
 export { Api } from "./Operator/Api.ts"
 export { Problem } from "./Operator/Problem.ts"
@@ -56,7 +63,7 @@ export class Operator extends Context.Tag("clickhouse-outbox/Operator")<
   }
 >() {}
 
-type Services = BatchFailures | Operations
+type Services = BatchFailures | Operations | Relay
 
 /**
  * @since 0.1.0
@@ -78,13 +85,28 @@ export interface Options {
  */
 export const make = (
   config: Config.Http,
-  options: Options = {}
+  options?: Options
 ): Effect.Effect<typeof Operator.Service, never, Services | Scope.Scope> =>
+  Effect.flatMap(Effect.context<Services>(), (services) => makeEarly(config, Effect.succeed(services), options))
+
+/**
+ * {@link make} for services that are still to come: until then the server says that it starts. What builds them must not
+ * fail.
+ *
+ * @internal
+ */
+export const makeEarly = (
+  config: Config.Http,
+  services: Effect.Effect<Context.Context<Services>, never, Scope.Scope>,
+  options: Options = {}
+): Effect.Effect<typeof Operator.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { port } = config
     if (port === "off") return { url: Effect.succeedNone }
     const url = yield* Deferred.make<string>()
-    yield* listen({ ...config, port }, options, url).pipe(
+    const available = yield* Deferred.make<Context.Context<Services>>()
+    yield* Effect.forkScoped(Effect.intoDeferred(services, available))
+    yield* listen({ ...config, port }, available, options, url).pipe(
       Effect.onError((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
       ),
@@ -94,16 +116,17 @@ export const make = (
     return { url: Effect.asSome(Deferred.await(url)) }
   })
 
+type Available = Deferred.Deferred<Context.Context<Services>>
+
 type Listening = Config.Http & { readonly port: number }
 
 const RETRY = "5 seconds"
 
 /** Another relay on this host may have the port. If it ends, this one takes over. */
-const listen = (config: Listening, options: Options, url: Deferred.Deferred<string>) =>
+const listen = (config: Listening, available: Available, options: Options, url: Deferred.Deferred<string>) =>
   Effect.gen(function* () {
     const host = yield* safeHost(config)
-    // Built apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's.
-    const attempt = Layer.launch(server({ ...config, host }, options, url))
+    const attempt = serve({ ...config, host }, available, options, url)
     return yield* attempt.pipe(
       Effect.tapError(({ cause }) =>
         Effect.logWarning(
@@ -126,27 +149,51 @@ const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
         LOOPBACK
       )
 
-const server = (
+const serve = (
   config: Listening,
-  { concurrency = 1 }: Options,
+  available: Available,
+  options: Options,
   url: Deferred.Deferred<string>
-): Layer.Layer<never, ServeError, Services> => {
-  const api = HttpApiBuilder.api(Api).pipe(
+): Effect.Effect<never, ServeError> =>
+  Effect.gen(function* () {
+    const open = Option.isNone(config.token)
+    const api = yield* Ref.make<App>(starting)
+    const probes = yield* Probes.router(health(available))
+    const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
+    yield* HttpServer.serveEffect(guard(open, app)).pipe(
+      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => PROBES.has(url))
+    )
+    yield* announce(open, url)
+    const services = yield* Deferred.await(available)
+    yield* Effect.flatMap(Effect.provide(buildApi(config, options), services), (built) => Ref.set(api, built))
+    return yield* Effect.never
+  }).pipe(Effect.provide(Layer.merge(Server.layer(config), NodeHttpServer.layerContext)), Effect.scoped)
+
+const PROBES: ReadonlySet<string> = new Set(Probes.PATHS)
+
+type App = HttpApp.Default<Problem.Problem, HttpRouter.DefaultServices>
+
+const starting: App = Problem.fail(
+  "postgres-unavailable",
+  "The relay still waits for its outbox, and its log says why. Trying again is safe"
+)
+
+const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
+  Effect.flatMap(
+    Deferred.poll(available),
+    Effect.transposeMapOption((services) => Effect.flatMap(services, (services) => Context.get(services, Relay).health))
+  )
+
+/** Apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's. */
+const buildApi = ({ token }: Config.Http, { concurrency = 1 }: Options) =>
+  Layer.mergeAll(HttpApiSwagger.layer(), HttpApiBuilder.middlewareOpenApi()).pipe(
+    Layer.provideMerge(HttpApiBuilder.api(Api)),
     Layer.provide(Http.layer(concurrency)),
-    Layer.provide(Authorization.layer(config.token))
+    Layer.provide(Authorization.layer(token)),
+    Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
+    Layer.build,
+    Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context))
   )
-  const open = Option.isNone(config.token)
-  return Layer.effectDiscard(announce(open, url)).pipe(
-    Layer.provide(HttpApiBuilder.serve()),
-    Layer.provide([
-      HttpApiBuilder.middleware((app: HttpApp.Default) => guard(open, app)),
-      HttpApiBuilder.middlewareOpenApi(),
-      HttpApiSwagger.layer()
-    ]),
-    Layer.provide(api),
-    Layer.provide([Server.layer(config), NodeHttpServer.layerContext])
-  )
-}
 
 const announce = (open: boolean, url: Deferred.Deferred<string>) =>
   HttpServer.addressWith((address) => {
@@ -171,7 +218,7 @@ const HEADERS = {
   "x-content-type-options": "nosniff"
 }
 
-const guard = (open: boolean, app: HttpApp.Default): HttpApp.Default =>
+const guard = <R>(open: boolean, app: HttpApp.Default<Problem.Problem, R>): HttpApp.Default<never, R> =>
   (open ? Effect.zipRight(Authorization.fromThisMachine, app) : app).pipe(
     withProblems,
     Effect.map(HttpServerResponse.setHeaders(HEADERS))
@@ -187,7 +234,8 @@ const guard = (open: boolean, app: HttpApp.Default): HttpApp.Default =>
  * import { BatchFailures, Event, Operations, Operator, Postgres, Relay } from "clickhouse-outbox"
  * import { UserCreated } from "./events.ts"
  *
- * const OutboxLive = Layer.merge(Relay.layerConfig, Operator.layerConfig).pipe(
+ * const OutboxLive = Operator.layerConfig.pipe(
+ *   Layer.provideMerge(Relay.layerConfig),
  *   Layer.provide([BatchFailures.layer, Operations.layer]),
  *   Layer.provide(Layer.succeed(Event.Definitions, [UserCreated])),
  *   Layer.provideMerge(Postgres.layerConfig)

@@ -14,6 +14,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
@@ -31,23 +32,26 @@ import type {
   BatchChanged,
   ForeignCluster,
   LeaseLost,
+  Observation,
   Outstanding,
   Position,
   Refusals,
   Sealed,
   SinceFirstAttempt
 } from "./OutboxStore/model.ts"
+import { observe } from "./OutboxStore/observe.ts"
 import * as Reading from "./OutboxStore/read.ts"
 import { republish } from "./OutboxStore/republish.ts"
 import * as Sealing from "./OutboxStore/seal.ts"
 import * as Status from "./OutboxStore/status.ts"
-import { Postgres } from "./Postgres.ts"
+import { type Connections, Postgres } from "./Postgres.ts"
 
 export { NotMigrated } from "./NotMigrated.ts"
 export {
   BatchChanged,
   ForeignCluster,
   LeaseLost,
+  Observation,
   Outstanding,
   type Position,
   type Refusals,
@@ -89,8 +93,11 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       missing: readonly [EventId, ...ReadonlyArray<EventId>]
     ) => Effect.Effect<Repair, LeaseLost | SqlError>
-    /** Everything in the batch is in ClickHouse. Closes the incident that it was the last of. */
-    readonly acknowledge: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
+    /**
+     * Everything in the batch is in ClickHouse. Closes the incident that it was the last of. Returns how long the oldest
+     * of its events was under way.
+     */
+    readonly acknowledge: (lease: Lease) => Effect.Effect<Duration.Duration, LeaseLost | SqlError>
     /**
      * Gives the batch back, to be tried again after `retryAfter`, and stores why. If it has been failing for longer
      * than `incidentAfter`, it joins the open incident of the error's class or opens one. Not to be given for bad
@@ -131,6 +138,10 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     readonly housekeep: (options: Housekeeping) => Effect.Effect<void, SqlError>
     /** What there is to wait for, of what is sealed. Costs next to nothing. */
     readonly outstanding: Effect.Effect<Outstanding, SqlError>
+    /** What relays measure. Costs little, and no more when more events wait. */
+    readonly observe: Effect.Effect<Observation, NotMigrated | SqlError>
+    /** What of this process' connections to Postgres is in use. */
+    readonly connections: Effect.Effect<Connections>
     /** What is undelivered, and in which state. Counts what is not sealed yet. */
     readonly status: Effect.Effect<Status.OutboxStatus, SqlError>
   }
@@ -166,6 +177,8 @@ export const make = (
       abandon: Leases.abandon(sql),
       housekeep: housekeep(sql),
       outstanding: Status.outstanding(sql),
+      observe: observe(sql),
+      connections: postgres.connections,
       status: Status.status(sql)
     }
   })

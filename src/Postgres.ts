@@ -23,6 +23,18 @@ import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
 
 /**
+ * How many there are, by what they do, and how much work waits for one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Connections {
+  readonly used: number
+  readonly idle: number
+  readonly waiting: number
+}
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -47,6 +59,8 @@ export class Postgres extends Context.Tag("clickhouse-outbox/Postgres")<
       statement: string,
       rows: Stream.Stream<Uint8Array, E, R>
     ) => Effect.Effect<number, SqlError | E, R>
+    /** Those of the pool. */
+    readonly connections: Effect.Effect<Connections>
   }
 >() {}
 
@@ -117,7 +131,15 @@ const copyIn =
     }).pipe(Effect.scoped)
 
 /** @internal */
-export const make = (pool: Pg.Pool): typeof Postgres.Service => ({ copyOut: copyOut(pool), copyIn: copyIn(pool) })
+export const make = (pool: Pg.Pool): typeof Postgres.Service => ({
+  copyOut: copyOut(pool),
+  copyIn: copyIn(pool),
+  connections: Effect.sync(() => ({
+    used: pool.totalCount - pool.idleCount,
+    idle: pool.idleCount,
+    waiting: pool.waitingCount
+  }))
+})
 
 const acquirePool = (config: Config.Postgres, applicationName: string): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
   Effect.acquireRelease(
@@ -141,13 +163,21 @@ const acquirePool = (config: Config.Postgres, applicationName: string): Effect.E
     (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds"))
   )
 
-class Pool extends Context.Tag("clickhouse-outbox/Postgres/Pool")<Pool, Pg.Pool>() {}
-
-const layerFromPool = <E>(pool: Layer.Layer<Pool, E>) =>
-  Layer.merge(
-    Layer.effect(Postgres, Effect.map(Pool, make)),
-    Layer.unwrapEffect(Effect.map(Pool, (pool) => PgClient.layerFromPool({ acquire: Effect.succeed(pool) })))
-  ).pipe(Layer.provide(pool))
+/**
+ * On a pool that the program has already. It must admit one connection for each of a relay's workers and two more, and
+ * hear its own `error` events.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFromPool = <E>(
+  acquire: Effect.Effect<Pg.Pool, E, Scope.Scope>
+): Layer.Layer<Postgres | PgClient.PgClient | SqlClient.SqlClient, E | SqlError> =>
+  Layer.unwrapScoped(
+    Effect.map(acquire, (pool) =>
+      Layer.merge(Layer.succeed(Postgres, make(pool)), PgClient.layerFromPool({ acquire: Effect.succeed(pool) }))
+    )
+  )
 
 /**
  * A pool of its own. Connections are opened when needed, so a Postgres that is down fails the first statement, not the
@@ -161,7 +191,7 @@ export const layer = (
   config: Config.Postgres,
   applicationName = "clickhouse-outbox"
 ): Layer.Layer<Postgres | PgClient.PgClient | SqlClient.SqlClient, SqlError> =>
-  Layer.scoped(Pool, acquirePool(config, applicationName)).pipe(layerFromPool)
+  layerFromPool(acquirePool(config, applicationName))
 
 /**
  * {@link layer} from the environment: `DATABASE_URL`, `DATABASE_MAX_CONNECTIONS`, `DATABASE_CONNECT_TIMEOUT`.

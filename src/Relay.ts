@@ -22,19 +22,25 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as ClickHouse from "./ClickHouse.ts"
 import * as ClickHouseSink from "./ClickHouseSink.ts"
 import * as Config from "./Config.ts"
+import * as Metrics from "./Metrics.ts"
 import * as OutboxStore from "./OutboxStore.ts"
 import type { Postgres } from "./Postgres.ts"
 import { raceFirst } from "./Race.ts"
 import { deliverNext } from "./Relay/deliver.ts"
+import { type Health, makePulse, type Pulse } from "./Relay/health.ts"
 import { keepHouse } from "./Relay/housekeeping.ts"
 import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
+import { watch } from "./Relay/watch.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import type { SinkError } from "./SinkError.ts"
+
+export { Check, Health } from "./Relay/health.ts"
 
 /**
  * @since 0.1.0
@@ -50,6 +56,8 @@ export class Relay extends Context.Tag("clickhouse-outbox/Relay")<
     readonly run: Effect.Effect<never>
     /** Seals and delivers until everything that was committed is in ClickHouse or is a failure, then ends. */
     readonly drain: Effect.Effect<void>
+    /** Whether `run` does its work, and what stands in its way. Asks nobody: it is what was seen last. */
+    readonly health: Effect.Effect<Health>
   }
 >() {}
 
@@ -60,23 +68,37 @@ type Services = OutboxStore.OutboxStore | ClickHouseSink.ClickHouseSink
  * @category constructors
  */
 export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof Relay.Service, never, Services> =>
-  Effect.map(Effect.context<Services>(), (context) => {
-    const work = <A>(seal: Seal<A>) => Effect.provide(sealAndDeliver(config, seal), context)
+  Effect.gen(function* () {
+    const context = yield* Effect.context<Services>()
+    const pulse = yield* makePulse(config)
+    const work = <A>(seal: Seal<A>) =>
+      Metrics.register.pipe(Effect.zipRight(sealAndDeliver(config, pulse, seal)), Effect.provide(context))
     return {
-      run: work((onBatch) => raceFirst(sealForever(config, onBatch), keepHouse(config))),
-      drain: work((onBatch) => sealUntilEmpty(config, onBatch))
+      run: work((onBatch) =>
+        sealForever(config, onBatch, pulse.looked).pipe(
+          (sealing) => raceFirst(sealing, keepHouse(config)),
+          (sealing) => raceFirst(sealing, watch(pulse))
+        )
+      ),
+      drain: work((onBatch) => sealUntilEmpty(config, onBatch)),
+      health: pulse.health
     }
   })
 
 /** Seals until it has reason to end, and runs `onBatch` whenever there may be something to deliver. */
-type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, never, OutboxStore.OutboxStore>
+type Seal<A> = (onBatch: Effect.Effect<unknown>) => Effect.Effect<A, never, Services>
 
-const sealAndDeliver = <A>(config: Config.Relay & Config.Outbox, seal: Seal<A>): Effect.Effect<A, never, Services> =>
+const sealAndDeliver = <A>(
+  config: Config.Relay & Config.Outbox,
+  pulse: Pulse,
+  seal: Seal<A>
+): Effect.Effect<A, never, Services> =>
   Effect.gen(function* () {
+    yield* Metric.set(Metrics.workers, config.workers)
     const wake = yield* Queue.dropping<void>(config.workers)
     const sealing = seal(Queue.offer(wake, undefined))
     return yield* Effect.acquireUseRelease(
-      startWorkers(config, wake),
+      startWorkers(config, pulse, wake),
       // Workers end only when they are stopped, or of a bug: then the relay must not look alive.
       ({ fiber }) => raceFirst(sealing, Effect.flatMap(Fiber.await(fiber), diedEarly)),
       stopWorkers(config.shutdownGrace)
@@ -95,10 +117,10 @@ interface Workers {
 /** How long a worker with nothing to do waits before it looks for batches that others sealed or gave back. */
 const IDLE = "1 second"
 
-const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Queue<void>) =>
+const startWorkers = (config: Config.Relay & Config.Outbox, pulse: Pulse, wake: Queue.Queue<void>) =>
   Effect.gen(function* () {
     const stop = yield* Deferred.make<void>()
-    const workers = Array.from({ length: config.workers }, (_, index) => worker(config, index, wake, stop))
+    const workers = Array.from({ length: config.workers }, (_, index) => worker(config, pulse, index, wake, stop))
     // A resource is acquired uninterruptibly, and its fibers would inherit that.
     const fiber = yield* Effect.all(workers, { concurrency: "unbounded", discard: true }).pipe(
       Effect.interruptible,
@@ -109,6 +131,7 @@ const startWorkers = (config: Config.Relay & Config.Outbox, wake: Queue.Queue<vo
 
 const worker = (
   config: Config.Relay & Config.Outbox,
+  pulse: Pulse,
   index: number,
   wake: Queue.Queue<void>,
   stop: Deferred.Deferred<void>
@@ -117,6 +140,7 @@ const worker = (
     const options = {
       ...config,
       holder: `${hostname()}/${process.pid}/${index}`,
+      alive: pulse.alive(index),
       wake: Queue.offer(wake, undefined)
     }
     // Grows while one attempt after the other fails, whichever batches they were of: a server that is down is not
@@ -124,7 +148,8 @@ const worker = (
     const pause = yield* Schedule.driver(RetryPolicy.schedules(config).transient)
     // A batch that was begun is finished; only waiting ends at once.
     const wait = <B, E>(effect: Effect.Effect<B, E>) => Effect.raceFirst(Effect.ignore(effect), Deferred.await(stop))
-    const step = deliverNext(options).pipe(
+    const step = options.alive.pipe(
+      Effect.zipRight(deliverNext(options)),
       Effect.matchEffect({
         onFailure: (error) =>
           Effect.zipRight(
@@ -132,7 +157,10 @@ const worker = (
             wait(pause.next(undefined))
           ),
         onSuccess: (delivered) =>
-          Effect.zipRight(pause.reset, delivered ? Effect.void : wait(Effect.timeoutOption(Queue.take(wake), IDLE)))
+          Effect.zipRight(
+            pause.reset,
+            delivered ? pulse.progressed : wait(Effect.timeoutOption(Queue.take(wake), IDLE))
+          )
       })
     )
     return yield* Effect.repeat(step, { until: () => Deferred.isDone(stop) })

@@ -8,6 +8,7 @@
  * - {@link BatchFailures} and {@link Operations} are what operators see and do, {@link Operator} serves them over HTTP.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
  *   environment.
+ * - {@link Metrics} are what is measured, {@link Telemetry} sends them, spans and logs over OTLP.
  *
  * @since 0.1.0
  */
@@ -18,6 +19,7 @@ export * as ClickHouseSink from "./ClickHouseSink.ts"
 export * as Config from "./Config.ts"
 export * as Event from "./Event.ts"
 export * as EventPublisher from "./EventPublisher.ts"
+export * as Metrics from "./Metrics.ts"
 export * as Migrations from "./Migrations.ts"
 export * as Operations from "./Operations.ts"
 export * as Operator from "./Operator.ts"
@@ -26,4 +28,5 @@ export * as Postgres from "./Postgres.ts"
 export * as Relay from "./Relay.ts"
 export * as RetryPolicy from "./RetryPolicy.ts"
 export * as SinkError from "./SinkError.ts"
+export * as Telemetry from "./Telemetry.ts"
 export { TransactionFailed, transaction } from "./Transaction.ts"

@@ -492,7 +492,8 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* Relay.start()
         for (let n = 0; n < 5; n++) {
           yield* publishInMonths(options.months, 10)
-          yield* Effect.flatMap(OutboxStore, (store) => store.seal({ flush: true }))
+          const store = yield* OutboxStore
+          yield* Effect.repeat(store.seal({ flush: true }), { while: ({ _tag }) => _tag === "Busy" })
         }
         const all = yield* until(batches, Arr.every(isDelivered))
         expect(all).toHaveLength(6)

@@ -276,7 +276,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
       const acknowledging = yield* Effect.fork(store.acknowledge(last))
       yield* until(sql`SELECT FROM pg_locks WHERE NOT granted`, (waiting) => waiting.length > 0)
       yield* Deferred.succeed(mayCommit, undefined)
-      yield* Fiber.joinAll([committing, acknowledging])
+      yield* Effect.zipRight(Fiber.join(committing), Fiber.join(acknowledging))
       expect(yield* batches).toMatchObject([{ state: "delivered" }, { state: "retrying", incident_id: "1" }])
       expect(yield* incidents).toMatchObject([{ state: "open", attempts: 2 }])
     }).pipe(Environment.fresh())

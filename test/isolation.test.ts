@@ -582,7 +582,12 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
           const takenAway = sql`UPDATE outbox.batch SET lease_id = gen_random_uuid(), available_at = clock_timestamp()`
           const read: typeof store.read = (batch) => Stream.concat(store.read(batch), Stream.execute(takenAway))
           const config = { ...(yield* Config.relay), ...(yield* Config.outbox) }
-          const attempt = deliverNext({ ...config, holder: "a relay that was paused", wake: Effect.void })
+          const attempt = deliverNext({
+            ...config,
+            holder: "a relay that was paused",
+            alive: Effect.void,
+            wake: Effect.void
+          })
           expect(yield* Effect.provideService(attempt, OutboxStore, { ...store, read })).toBe(true)
           expect(yield* batches).toMatchObject([{ state: "sealed", attempts: 1 }])
           yield* Effect.sleep("300 millis")

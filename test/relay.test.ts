@@ -33,6 +33,7 @@ const config = {
   incidentAfter: Duration.minutes(1),
   failureRetention: Duration.days(90),
   holder: "a test",
+  alive: Effect.void,
   wake: Effect.void
 }
 
@@ -52,7 +53,10 @@ describe("The sealer's pace", () => {
       position: Effect.zipRight(count("position"), Ref.get(position)),
       seal: () => Effect.zipRight(count("seal"), Effect.flatten(Ref.get(answer)))
     }
-    yield* sealForever(config, count("onBatch")).pipe(Effect.provide(Stubs.store(store)), Effect.forkScoped)
+    yield* sealForever(config, count("onBatch"), Effect.void).pipe(
+      Effect.provide(Stubs.store(store)),
+      Effect.forkScoped
+    )
     yield* TestClock.adjust("100 millis")
     return {
       position,
@@ -160,7 +164,7 @@ describe("A lease", () => {
         lease: () => Effect.succeedSome(Stubs.lease),
         read: () => Stubs.rows,
         renew: (lease) => Effect.zipRight(note("renew"), renew(lease)),
-        acknowledge: () => note("acknowledge"),
+        acknowledge: () => Effect.as(note("acknowledge"), Duration.seconds(1)),
         abandon: () => note("abandon")
       })
       const insert: typeof sink.insert = (token, rows) =>

@@ -113,6 +113,9 @@ CREATE TABLE outbox.sealer (
   cursor_tx_id xid8,
   cursor_id bigint,
   sealed_at timestamptz NOT NULL,
+  -- Where event_id_seq was when everything before had been sealed, or the same minus what a window still holds: how far
+  -- the sequence has moved on since is how many events are not in a batch yet, or a few more, without counting them.
+  event_position bigint NOT NULL DEFAULT 0,
   CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
 ) WITH (fillfactor = 10);
 
@@ -182,6 +185,8 @@ CREATE TABLE outbox.batch (
 ) WITH (fillfactor = 50);
 
 CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
+-- How long the oldest has waited, and how many events there are, without a look at the table.
+CREATE INDEX batch_undelivered ON outbox.batch (first_published_at) INCLUDE (event_count) WHERE state = 'pending';
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) WHERE state = 'delivered';
 CREATE INDEX batch_origin ON outbox.batch (origin_id) WHERE origin_id IS NOT NULL;
 -- Whether one of an incident's batches is pending is one look, however many were delivered.

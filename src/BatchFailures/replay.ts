@@ -4,6 +4,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Metrics from "../Metrics.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   type EventReplayed,
@@ -22,7 +24,7 @@ export const replay =
     lockOpen(sql, failureId).pipe(
       Effect.zipRight(publishAgain(sql, [failureId], sql`true`, actor)),
       change(sql),
-      Effect.tap(log(actor)),
+      Effect.tap(report(actor)),
       Effect.withSpan("BatchFailures.replay", { attributes: { "failure.id": failureId } })
     )
 
@@ -37,7 +39,7 @@ export const replayEvent =
       Effect.zipRight(findEvent(sql, failureId, eventId)),
       Effect.flatMap((id) => publishAgain(sql, [failureId], sql`id = ${id}`, actor)),
       change(sql),
-      Effect.tap(log(actor)),
+      Effect.tap(report(actor)),
       Effect.withSpan("BatchFailures.replayEvent", { attributes: { "failure.id": failureId, "event.id": eventId } })
     )
 
@@ -62,13 +64,14 @@ export const replayAll =
         )
       ),
       change(sql),
-      Effect.tap(log(actor)),
+      Effect.tap(report(actor)),
       Effect.withSpan("BatchFailures.replayAll")
     )
 
-const log = (actor: string) => (replayed: Replayed) =>
+const report = (actor: string) => (replayed: Replayed) =>
   Effect.logInfo("Replayed refused events").pipe(
-    Effect.annotateLogs({ actor, "failure.count": replayed.failures, "event.count": replayed.events })
+    Effect.annotateLogs({ actor, "failure.count": replayed.failures, "event.count": replayed.events }),
+    Effect.zipRight(Metric.incrementBy(Metrics.eventsReplayed, replayed.events))
   )
 
 /**

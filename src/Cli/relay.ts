@@ -2,8 +2,11 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import type * as SqlClient from "@effect/sql/SqlClient"
-import { all, type Config as Setting } from "effect/Config"
+import { all, mapOrFail, type Config as Setting } from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as BatchFailures from "../BatchFailures.ts"
 import * as ClickHouse from "../ClickHouse.ts"
@@ -15,21 +18,37 @@ import * as Postgres from "../Postgres.ts"
 import { raceFirst } from "../Race.ts"
 import * as Relay from "../Relay.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
+import * as Telemetry from "../Telemetry.ts"
 import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
 
 const untilEmpty = Options.boolean("until-empty").pipe(
   Options.withDescription("Ends when everything that was committed is delivered or has become a failure.")
 )
 
-const allConfig = all({
+/** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
+const connectionsOf = (relay: Config.Relay): number => relay.workers + 2
+
+const configuration = all({
   postgres: Config.postgres,
   clickHouse: Config.clickHouse,
   outbox: Config.outbox,
   relay: Config.relay,
   http: Config.http
-})
+}).pipe(
+  mapOrFail((config) => {
+    const needed = connectionsOf(config.relay) + 1
+    return config.http.port === "off" || config.postgres.maxConnections >= needed
+      ? Either.right(config)
+      : Either.left(
+          ConfigError.InvalidData(
+            ["DATABASE_MAX_CONNECTIONS"],
+            `must be at least ${needed} with OUTBOX_WORKERS at ${config.relay.workers} and the operator API, which OUTBOX_HTTP_PORT=off turns off`
+          )
+        )
+  })
+)
 
-type Configuration = Setting.Success<typeof allConfig>
+type Configuration = Setting.Success<typeof configuration>
 
 const isTransient = (error: unknown): boolean => error instanceof PostgresFailed && error.isTransient
 
@@ -46,29 +65,26 @@ const waitForPostgres =
 
 const MAX_CONCURRENCY = 4
 
-/** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
-const connectionsOf = (relay: Config.Relay): number => relay.workers + 2
-
 /**
- * The operator API, on the connections that the relay leaves to it; not at all if there are none. Whatever becomes of it
- * is logged, and no end to the relay.
+ * The operator API, on the connections that the relay leaves to it, from the start: whoever asks is told what the relay
+ * waits for. Whatever becomes of it is logged, and no end to the relay.
  */
-const serve = ({ http, postgres, relay }: Configuration): Effect.Effect<never, never, SqlClient.SqlClient> => {
-  const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
-  if (http.port !== "off" && concurrency < 1) {
-    return Effect.zipRight(
-      Effect.logWarning(
-        `The operator API is not served: with OUTBOX_WORKERS at ${relay.workers} it needs a DATABASE_MAX_CONNECTIONS of at least ${connectionsOf(relay) + 1}, which is ${postgres.maxConnections}`
-      ),
-      Effect.never
-    )
-  }
-  // Loaded only here: its libraries take longer to load than most commands to run.
-  return Effect.promise(() => import("../Operator.ts")).pipe(
-    Effect.flatMap((Operator) => Layer.launch(Operator.layer(http, { concurrency }))),
-    Effect.provide([BatchFailures.layer, Operations.layer]),
+const serve = ({ http, postgres, relay }: Configuration, started: Effect.Effect<typeof Relay.Relay.Service>) => {
+  const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, Layer.effect(Relay.Relay, started)).pipe(
+    Layer.build,
     namePostgres(postgres),
     waitForPostgres(relay),
+    Effect.orDie
+  )
+  const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
+  return Effect.gen(function* () {
+    const context = yield* Effect.context<SqlClient.SqlClient>()
+    // Loaded only here: its libraries take longer to load than most commands to run.
+    const Operator = yield* Effect.promise(() => import("../Operator.ts"))
+    yield* Operator.makeEarly(http, Effect.provide(services, context), { concurrency })
+    return yield* Effect.never
+  }).pipe(
+    Effect.scoped,
     Effect.tapErrorCause((cause) => Effect.logError("The operator API has ended", cause)),
     Effect.catchAllCause(() => Effect.never)
   )
@@ -84,21 +100,25 @@ const exitCleanly = Effect.zipRight(
 
 export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
   Effect.gen(function* () {
-    const config = yield* allConfig
+    const config = yield* configuration
     const store = Layer.effect(
       OutboxStore.OutboxStore,
       OutboxStore.make(config.outbox).pipe(namePostgres(config.postgres), waitForPostgres(config.relay))
     )
-    const deliver = Effect.gen(function* () {
+    const started = yield* Deferred.make<typeof Relay.Relay.Service>()
+    const work = Effect.gen(function* () {
       const relay = yield* Relay.make({ ...config.relay, ...config.outbox })
       yield* Effect.logInfo("The relay has started")
-      yield* untilEmpty ? relay.drain : raceFirst(relay.run, serve(config))
-    }).pipe(
-      Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))),
+      yield* Deferred.succeed(started, relay)
+      yield* untilEmpty ? relay.drain : relay.run
+    }).pipe(Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))))
+    const running = untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))
+    const connected = running.pipe(
       Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),
-      namePostgres(config.postgres)
+      namePostgres(config.postgres),
+      Effect.provide(Telemetry.layerConfig())
     )
-    yield* untilEmpty ? deliver : Effect.onInterrupt(deliver, () => exitCleanly)
+    yield* untilEmpty ? connected : Effect.onInterrupt(connected, () => exitCleanly)
   })
 ).pipe(
   Command.withDescription(

@@ -105,7 +105,7 @@ export const toIssues = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>)
   issues.map(({ message, path }) => new Problem.Issue({ field: path.map(String).join("."), reason: message }))
 
 /** Whatever a request fails with, said as a problem. */
-export const withProblems = (app: HttpApp.Default<Problem.Problem>): HttpApp.Default =>
+export const withProblems = <R>(app: HttpApp.Default<Problem.Problem, R>): HttpApp.Default<never, R> =>
   app.pipe(
     Effect.catchTag("Problem", (problem) => Effect.succeed(toResponse(problem))),
     Effect.catchAllCause((cause) => {

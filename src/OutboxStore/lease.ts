@@ -133,15 +133,17 @@ export const planRepair =
 
 export const acknowledge =
   (sql: SqlClient.SqlClient) =>
-  (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
-    sql<{ endsIncident: boolean }>`
+  (lease: Lease): Effect.Effect<Duration.Duration, LeaseLost | SqlError> =>
+    sql<{ endsIncident: boolean; millis: number }>`
       UPDATE outbox.batch SET ${delivered(sql)}
       WHERE ${held(sql, lease)}
-      RETURNING incident_id IS NOT NULL AS "endsIncident"
+      RETURNING
+        incident_id IS NOT NULL AS "endsIncident",
+        (extract(epoch FROM delivered_at - first_published_at) * 1000)::float8 AS millis
     `.pipe(
       Effect.flatMap(orLost(lease)),
-      Effect.flatMap(({ endsIncident }) => Effect.when(closeIncidents(sql), () => endsIncident)),
-      Effect.asVoid,
+      Effect.tap(({ endsIncident }) => Effect.when(closeIncidents(sql), () => endsIncident)),
+      Effect.map(({ millis }) => Duration.millis(millis)),
       Effect.withSpan("OutboxStore.acknowledge")
     )
 

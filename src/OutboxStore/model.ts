@@ -131,3 +131,28 @@ export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
   batches: Schema.Boolean,
   relayHold: Schema.NullOr(RelayHold)
 }) {}
+
+const Counts = Schema.Record({ key: Schema.String, value: Schema.Number })
+
+/**
+ * What relays measure of the outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Observation extends Schema.Class<Observation>("Observation")({
+  /** Events committed and not yet delivered, or a few more: ids whose transaction was rolled back since the last seal. */
+  backlogEvents: Schema.Number,
+  /** How long the oldest of them has waited; 0 if there is none. */
+  oldestUndeliveredMillis: Schema.Number,
+  /** By their states in `outbox.batch_status`; a state that has none is missing. */
+  undeliveredBatches: Counts,
+  openFailures: Schema.Int,
+  /** Those that were not replayed yet. */
+  openFailureEvents: Schema.Int,
+  /** By class of error; a class that has none is missing. */
+  openIncidents: Counts,
+  relayHeld: Schema.Boolean,
+  /** Bytes on disk, by slot. */
+  slotBytes: Counts
+}) {}

@@ -4,7 +4,10 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type { Batch } from "../Batch.ts"
 import type * as Config from "../Config.ts"
+import * as Metrics from "../Metrics.ts"
 import { atomically } from "../Transaction.ts"
 import { checkCluster } from "./cluster.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
@@ -22,30 +25,32 @@ export const seal =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
   (options?: { readonly flush: boolean }): Effect.Effect<Sealed, SqlError> =>
     Effect.gen(function* () {
-      if (!(yield* lock(sql))) return Sealed.Busy()
+      const position = yield* lock(sql)
+      if (position === null) return Sealed.Busy()
       const progress = yield* readProgress(sql)
       if (progress.isForeign) yield* refuse(sql)
-      const cut = yield* cutBatch(sql, config, progress, options?.flush ?? false)
+      const cut = yield* cutBatch(sql, config, { ...progress, position }, options?.flush ?? false)
       if (cut.token !== null) return Sealed.Batch({ batch: yield* decodeBatch(cut) })
       if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
       return Sealed.Waiting({ dueIn: Duration.millis(Math.max(cut.waitingFor, 0)) })
     }).pipe(
       atomically(sql, SETTINGS),
-      Effect.tap((sealed) => (sealed._tag === "Batch" ? logSealed(sealed.batch) : Effect.void)),
+      Effect.timed,
+      Effect.tap(([took, sealed]) => (sealed._tag === "Batch" ? report(sealed.batch, took) : Effect.void)),
+      Effect.map(([, sealed]) => sealed),
       Effect.withSpan("OutboxStore.seal")
     )
 
-const logSealed = (batch: { readonly id: number; readonly eventCount: number; readonly byteCount: number }) => {
-  const attributes = {
-    "batch.id": batch.id,
-    "batch.event_count": batch.eventCount,
-    "batch.byte_count": batch.byteCount
-  }
-  return Effect.logDebug("Sealed a batch").pipe(
-    Effect.annotateLogs(attributes),
-    Effect.zipRight(Effect.annotateCurrentSpan(attributes))
-  )
-}
+const report = ({ byteCount, eventCount, id }: Batch, took: Duration.Duration) =>
+  Effect.gen(function* () {
+    yield* Metric.incrementBy(Metrics.eventsSealed, eventCount)
+    yield* Metric.update(Metrics.batchEvents, eventCount)
+    yield* Metric.update(Metrics.batchBytes, byteCount)
+    yield* Metric.update(Metrics.sealSeconds, Duration.toSeconds(took))
+    const attributes = { "batch.id": id, "batch.event_count": eventCount, "batch.byte_count": byteCount }
+    yield* Effect.annotateLogs(Effect.logDebug("Sealed a batch"), attributes)
+    yield* Effect.annotateCurrentSpan(attributes)
+  })
 
 /**
  * Hold for this transaction, whatever the database's defaults. At a stricter isolation the snapshot would be older than
@@ -63,12 +68,16 @@ const SETTINGS = `
 
 /**
  * One sealer at a time. An advisory lock, because it assigns no transaction id; a statement of its own, because the
- * snapshot of the next one must be taken after the previous sealer has committed.
+ * snapshot of the next one must be taken after the previous sealer has committed. Where the sequence of events is, if the
+ * lock is ours: read before that snapshot, so that no event it does not hold is taken for sealed.
  */
 const lock = (sql: SqlClient.SqlClient) =>
-  sql<{ locked: boolean }>`
-    SELECT pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked
-  `.pipe(Effect.map(([row]) => row?.locked === true))
+  sql<{ locked: boolean; position: string }>`
+    SELECT
+      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS locked,
+      CASE WHEN is_called THEN last_value ELSE 0 END AS position
+    FROM outbox.event_id_seq
+  `.pipe(Effect.map(([row]) => (row?.locked === true ? row.position : null)))
 
 /** Waits until nobody seals, and keeps it so until the transaction ends. */
 export const awaitSealer = (sql: SqlClient.SqlClient) =>
@@ -81,6 +90,10 @@ interface Progress {
   readonly window: string | null
   readonly cursorTxId: string
   readonly cursorId: string
+}
+
+interface Window extends Progress {
+  readonly position: string
 }
 
 const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlError> =>
@@ -117,7 +130,7 @@ interface Cut {
 const cutBatch = (
   sql: SqlClient.SqlClient,
   { batchBytes, batchEvents, linger }: Config.Outbox,
-  { cursorId, cursorTxId, sealed, window }: Progress,
+  { cursorId, cursorTxId, position, sealed, window }: Window,
   flush: boolean
 ): Effect.Effect<Cut, SqlError> => {
   const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
@@ -194,9 +207,20 @@ const cutBatch = (
         window_snapshot = CASE WHEN total.goes_on THEN ${upper} END,
         cursor_tx_id = CASE WHEN total.goes_on THEN sealed.last_tx_id END,
         cursor_id = CASE WHEN total.goes_on THEN sealed.last_id END,
+        -- When the window that ends here was begun is not known: what came since is not in it.
+        event_position = CASE
+          WHEN total.goes_on OR ${window !== null} THEN least(event_position + total.event_count, ${position}::bigint)
+          ELSE ${position}::bigint
+        END,
         sealed_at = clock_timestamp()
       FROM total LEFT JOIN sealed ON true
       WHERE sealed.id IS NOT NULL OR (${window !== null} AND total.event_count = 0)
+    ),
+    rolled_back AS (
+      -- Ids were given, and nothing is there: not to be taken for events that wait.
+      UPDATE outbox.sealer SET event_position = ${position}::bigint
+      FROM total
+      WHERE total.event_count = 0 AND ${window === null} AND event_position <> ${position}::bigint
     )
     SELECT
       ${batchColumns(sql)},

@@ -3,12 +3,14 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import type { Lease } from "../Batch.ts"
 import type { ClickHouseSink } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
+import * as Metrics from "../Metrics.ts"
 import { LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import { raceFirst } from "../Race.ts"
 import { reasonOf } from "../Reason.ts"
@@ -20,6 +22,8 @@ import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
 
 export interface Options extends Config.Relay, Pick<Config.Outbox, "lease">, Isolation {
   readonly holder: string
+  /** Run whenever it is certain that the worker is not stuck. */
+  readonly alive: Effect.Effect<void>
 }
 
 /**
@@ -32,9 +36,14 @@ export const deliverNext = (
 ): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const leased = yield* store.lease(options.holder)
+    // Not traced: most of the time there is none.
+    const leased = yield* Effect.withTracerEnabled(store.lease(options.holder), false)
     if (Option.isNone(leased)) return false
-    yield* attempt(leased.value, options)
+    yield* Effect.acquireUseRelease(
+      Metric.increment(Metrics.workersBusy),
+      () => attempt(leased.value, options),
+      () => Metric.incrementBy(Metrics.workersBusy, -1)
+    )
     return true
   })
 
@@ -45,7 +54,7 @@ const attempt = (lease: Lease, options: Options) =>
         SinkError: (error) => giveBack(lease, error, options),
         BatchChanged: (error) =>
           giveBack(lease, new SinkError({ errorClass: "unknown", reason: error.message, settled: false }), options),
-        LeaseLost: (error) => Effect.logWarning(error.message)
+        LeaseLost: logLost
       }),
       Effect.tapErrorTag("SqlError", (error) => giveBackIfPossible(lease, error, options)),
       // A relay that is told to stop lets another have the batch at once, if Postgres takes it back in time.
@@ -64,6 +73,9 @@ const attempt = (lease: Lease, options: Options) =>
     )
   )
 
+const logLost = (error: LeaseLost) =>
+  Effect.zipRight(Metric.increment(Metrics.leasesLost), Effect.logWarning(error.message))
+
 /** The traces that the batch's events were published in. */
 const links = ({ batch }: Lease): ReadonlyArray<Tracer.SpanLink> =>
   Arr.dedupe(batch.traceparents).map((traceparent) => {
@@ -77,8 +89,11 @@ const links = ({ batch }: Lease): ReadonlyArray<Tracer.SpanLink> =>
 
 const deliver = (lease: Lease, options: Options) =>
   Effect.gen(function* () {
-    if (lease.expired) yield* Effect.logWarning("Took over a batch whose worker went silent")
-    const refusal = yield* raceFirst(sendAndAcknowledge(lease), keepLease(lease, options.lease))
+    if (lease.expired) {
+      yield* Metric.increment(Metrics.leaseExpiries)
+      yield* Effect.logWarning("Took over a batch whose worker went silent")
+    }
+    const refusal = yield* raceFirst(sendAndAcknowledge(lease), keepLease(lease, options))
     // The lease ends with it: a renewal that has to wait meanwhile would take that for its loss.
     if (Option.isSome(refusal)) yield* isolate(lease, refusal.value, options)
   })
@@ -89,7 +104,13 @@ const sendAndAcknowledge = (lease: Lease) =>
     const store = yield* OutboxStore
     const [duration, refusal] = yield* Effect.timed(send(lease))
     if (Option.isSome(refusal)) return refusal
-    yield* store.acknowledge(lease)
+    const underWay = yield* Metric.trackDurationWith(
+      store.acknowledge(lease),
+      Metrics.acknowledgeSeconds,
+      Duration.toSeconds
+    )
+    yield* Metric.incrementBy(Metrics.eventsDelivered, lease.batch.eventCount)
+    yield* Metric.update(Metrics.publishToDeliveredSeconds, Duration.toSeconds(underWay))
     yield* Effect.logInfo("Delivered a batch").pipe(
       Effect.annotateLogs({
         "batch.byte_count": lease.batch.byteCount,
@@ -110,7 +131,10 @@ const send = (lease: Lease) =>
  * Renews the lease as long as the batch takes. Fails as soon as it can no longer be sure of it: then the insert is
  * broken off before another worker may have begun.
  */
-const keepLease = (lease: Lease, term: Duration.Duration): Effect.Effect<never, LeaseLost, OutboxStore> =>
+const keepLease = (
+  lease: Lease,
+  { alive, lease: term }: Pick<Options, "alive" | "lease">
+): Effect.Effect<never, LeaseLost, OutboxStore> =>
   Effect.flatMap(OutboxStore, (store) =>
     store.renew(lease).pipe(
       Effect.tapErrorTag("SqlError", (error) => Effect.logDebug("A lease could not be renewed", error)),
@@ -123,6 +147,7 @@ const keepLease = (lease: Lease, term: Duration.Duration): Effect.Effect<never, 
         duration: Duration.times(term, 0.5),
         onTimeout: () => new LeaseLost({ batchId: lease.batch.id, leaseId: lease.leaseId })
       }),
+      Effect.zipRight(alive),
       Effect.delay(Duration.times(term, 0.3)),
       Effect.forever
     )
@@ -135,6 +160,7 @@ const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
     const retryAfter = yield* RetryPolicy.delay(options, "in-doubt", lease.attempt)
     const reason = `Postgres failed: ${reasonOf(error)}`
     const inDoubt = new SinkError({ errorClass: "in-doubt", reason, settled: false })
+    yield* Metric.increment(Metrics.retries("in-doubt"))
     yield* Effect.ignore(store.release(lease, { ...options, error: inDoubt, retryAfter }))
   })
 
@@ -142,6 +168,7 @@ const giveBack = (lease: Lease, error: SinkError, options: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const retryAfter = yield* RetryPolicy.delay(options, error.errorClass, lease.attempt)
+    if (error.errorClass !== "data") yield* Metric.increment(Metrics.retries(error.errorClass))
     yield* Effect.logWarning(`A batch was not delivered: ${error.message}`).pipe(
       Effect.annotateLogs({
         "batch.attempt": lease.attempt,
@@ -149,8 +176,6 @@ const giveBack = (lease: Lease, error: SinkError, options: Options) =>
         "retry.after_ms": Math.round(Duration.toMillis(retryAfter))
       })
     )
-    yield* store
-      .release(lease, { ...options, error, retryAfter })
-      .pipe(Effect.catchTag("LeaseLost", (lost) => Effect.logWarning(lost.message)))
+    yield* store.release(lease, { ...options, error, retryAfter }).pipe(Effect.catchTag("LeaseLost", logLost))
     return yield* error
   })

@@ -3,10 +3,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
+import * as Metrics from "../Metrics.ts"
 import { OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
 import { insertBatch, insertRepair } from "./insert.ts"
@@ -24,6 +26,7 @@ export const settleDoubt = (lease: Lease) =>
     const store = yield* OutboxStore
     if (yield* tokenIsRemembered(lease)) {
       yield* insertBatch(lease)
+      yield* Metric.incrementBy(Metrics.eventsRepeated, lease.batch.eventCount)
       if (Option.isSome(lease.repair)) yield* insertRepair(lease, lease.repair.value)
     } else {
       // ClickHouse has forgotten the token and would take a repeat as new. So nothing is repeated blindly.
@@ -36,6 +39,7 @@ export const settleDoubt = (lease: Lease) =>
     )
     const repair = yield* store.planRepair(lease, missing)
     yield* insertRepair(lease, repair)
+    yield* Metric.incrementBy(Metrics.eventsRepaired, missing.length)
   })
 
 /**

@@ -2,10 +2,12 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type { Lease } from "../Batch.ts"
 import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
+import * as Metrics from "../Metrics.ts"
 import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
 
@@ -59,6 +61,7 @@ const isolateWhole = (lease: Lease, error: SinkError, { refusedEventsLimit, wake
     if (refused >= refusedEventsLimit) return yield* condemn(lease, error, true)
     const suspect = Option.filter(Option.fromNullable(error.row), () => !acquitted)
     const children = yield* store.split(lease, { error, suspect })
+    yield* Metric.increment(Metrics.batchesSplit)
     yield* Effect.forEach(children, () => wake, { discard: true })
     yield* Effect.logWarning(
       `ClickHouse refuses a batch of ${eventCount} events, which is cut into batches ${children.join(", ")}`
@@ -69,6 +72,7 @@ const condemn = (lease: Lease, error: SinkError, parked: boolean) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const id = yield* store.fail(lease, { error, parked })
+    yield* Metric.incrementBy(Metrics.eventsRefused, lease.batch.eventCount)
     const what = parked
       ? `${lease.batch.eventCount} events, which are parked because too many of their batch were refused before`
       : "an event"
@@ -82,6 +86,8 @@ const isolateRest = (lease: Lease, missing: Arr.NonEmptyReadonlyArray<EventId>) 
     const store = yield* OutboxStore
     yield* store.republish(lease, missing)
     const { eventCount } = lease.batch
+    yield* Metric.incrementBy(Metrics.eventsRepublished, missing.length)
+    yield* Metric.incrementBy(Metrics.eventsDelivered, eventCount - missing.length)
     yield* Effect.logWarning(
       `ClickHouse has ${eventCount - missing.length} of a batch's ${eventCount} events and refuses the rest, which is published again`
     )

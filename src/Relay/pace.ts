@@ -27,23 +27,29 @@ const tick = (linger: Duration.Duration): Duration.Duration =>
   Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(100) })
 
 /**
- * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay.
+ * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay, `onLook`
+ * each time that the outbox has answered.
  */
 export const sealForever = (
   config: Pick<Config.Outbox, "linger" | "batchEvents"> & RetryPolicy.Bounds,
-  onBatch: Effect.Effect<unknown>
+  onBatch: Effect.Effect<unknown>,
+  onLook: Effect.Effect<unknown>
 ): Effect.Effect<never, never, OutboxStore> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const last = yield* Ref.make(Option.none<Look>())
     return yield* Effect.gen(function* () {
-      const position = yield* store.position
+      // Not traced, nor is a look that has no reason: most of the time there is nothing.
+      const position = yield* Effect.withTracerEnabled(store.position, false)
+      yield* onLook
       const now = yield* Clock.currentTimeMillis
       const previous = yield* Ref.get(last)
       if (Option.exists(previous, (look) => position.batches !== look.position.batches)) yield* onBatch
       if (Option.exists(previous, (look) => !mayBeDue(look, position, now, config.batchEvents))) return
+      const hasReason = !Option.exists(previous, (look) => !seemsDue(look, position, now, config.batchEvents))
       const sealed = yield* store.seal().pipe(
-        Effect.tap((outcome) => (outcome._tag === "Batch" ? onBatch : Effect.void)),
+        Effect.withTracerEnabled(hasReason),
+        Effect.tap((outcome) => (outcome._tag === "Batch" ? Effect.zipRight(onBatch, onLook) : Effect.void)),
         Effect.repeat({ while: (outcome) => outcome._tag === "Batch" })
       )
       yield* Ref.set(
@@ -70,7 +76,9 @@ const persistently =
     )
 
 const mayBeDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
-  now - look.at >= BLIND_MILLIS ||
+  now - look.at >= BLIND_MILLIS || seemsDue(look, position, now, batchEvents)
+
+const seemsDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
   Option.match(look.dueAt, {
     onSome: (dueAt) => now >= dueAt || position.events - look.position.events >= batchEvents,
     onNone: () => look.transactionsInProgress || position.events !== look.position.events

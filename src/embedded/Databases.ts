@@ -112,7 +112,11 @@ export const docker: Effect.Effect<Service, DockerError, Scope.Scope> = Effect.g
 
 const testcontainers = Effect.tryPromise({
   try: () => import("testcontainers"),
-  catch: (cause) => new DockerError({ what: "the npm package testcontainers cannot be loaded", cause })
+  catch: (cause) =>
+    new DockerError({
+      what: "the npm package testcontainers cannot be loaded; run `npm install --save-dev testcontainers`",
+      cause
+    })
 })
 
 /** An engine that is there but stuck counts as none. */

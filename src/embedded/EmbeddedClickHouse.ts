@@ -111,7 +111,10 @@ export const layer = (options?: Options): Layer.Layer<EmbeddedClickHouse, Embedd
 const findLibrary = Effect.try({
   try: () => {
     const { platform, arch } = process
-    const chdb = createRequire(import.meta.url).resolve("chdb")
+    const { resolve } = createRequire(import.meta.url)
+    // The child process needs it, and could say so in its log only.
+    resolve("ffi-rs")
+    const chdb = resolve("chdb")
     const name = `@chdb/lib-${platform}-${arch}${platform === "linux" ? "-gnu" : ""}`
     return join(dirname(createRequire(chdb).resolve(name)), "libchdb.so")
   },
@@ -120,7 +123,7 @@ const findLibrary = Effect.try({
       server: "ClickHouse",
       reason: "Unavailable",
       detail:
-        `the npm package chdb is missing or has no library for ${process.platform}-${process.arch}; run ` +
+        `the npm package chdb or ffi-rs is missing, or there is none for ${process.platform}-${process.arch}; run ` +
         "`npm install --save-dev chdb ffi-rs`, or set DATABASE_URL and CLICKHOUSE_URL to servers of your own",
       log: ""
     })

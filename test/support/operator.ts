@@ -6,11 +6,18 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as BatchFailures from "../../src/BatchFailures.ts"
-import type * as Config from "../../src/Config.ts"
+import * as Config from "../../src/Config.ts"
 import * as Operations from "../../src/Operations.ts"
 import * as Operator from "../../src/Operator.ts"
+import * as Relay from "../../src/Relay.ts"
 
-export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer)
+/** A relay that has not started: what is delivered here the tests deliver. */
+const relay = Layer.effect(
+  Relay.Relay,
+  Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => Relay.make({ ...relay, ...outbox }))
+)
+
+export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, relay)
 
 export const config: Config.Http = { port: 0, host: "127.0.0.1", token: Option.none() }
 

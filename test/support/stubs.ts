@@ -6,9 +6,20 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Batch, Lease } from "../../src/Batch.ts"
 import { ClickHouseSink } from "../../src/ClickHouseSink.ts"
-import { OutboxStore } from "../../src/OutboxStore.ts"
+import { Observation, OutboxStore } from "../../src/OutboxStore.ts"
 
 const unexpected = (what: string) => Effect.dieMessage(`Unexpected: ${what}`)
+
+const nothing = new Observation({
+  backlogEvents: 0,
+  oldestUndeliveredMillis: 0,
+  undeliveredBatches: {},
+  openFailures: 0,
+  openFailureEvents: 0,
+  openIncidents: {},
+  relayHeld: false,
+  slotBytes: {}
+})
 
 export const store = (expected: Partial<typeof OutboxStore.Service>) =>
   Layer.succeed(
@@ -32,6 +43,9 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       abandon: () => unexpected("abandon"),
       housekeep: () => unexpected("housekeep"),
       outstanding: unexpected("outstanding"),
+      // Relays watch the databases, whatever they are tested for.
+      observe: Effect.succeed(nothing),
+      connections: Effect.succeed({ used: 0, idle: 0, waiting: 0 }),
       status: unexpected("status"),
       ...expected
     })
@@ -43,6 +57,7 @@ export const sink = (expected: Partial<typeof ClickHouseSink.Service>) =>
     ClickHouseSink.of({
       insert: () => unexpected("insert"),
       missing: () => unexpected("missing"),
+      check: Effect.void,
       deduplicationWindow: unexpected("deduplicationWindow"),
       isInserting: () => unexpected("isInserting"),
       ...expected

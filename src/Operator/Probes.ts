@@ -1,0 +1,57 @@
+/**
+ * What orchestrators and Prometheus ask for. Without a token, which these do not send: it names no host and quotes no
+ * event. Answered from what the relay knows, so that asking costs next to nothing, however often.
+ */
+import * as Metrics from "@effect/opentelemetry/Metrics"
+import * as Resource from "@effect/opentelemetry/Resource"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { Health } from "../Relay.ts"
+import { version } from "../Version.ts"
+
+export const PATHS = ["/healthz", "/readyz", "/version", "/metrics"] as const
+
+/** @param health none as long as the relay waits to start */
+export const router = (
+  health: Effect.Effect<Option.Option<Health>>
+): Effect.Effect<HttpRouter.HttpRouter, never, Scope.Scope> =>
+  Effect.map(prometheus, (metrics) =>
+    HttpRouter.empty.pipe(
+      HttpRouter.get("/healthz", json(200, { status: "ok" })),
+      HttpRouter.get("/readyz", Effect.flatMap(health, readiness)),
+      HttpRouter.get("/version", json(200, { version })),
+      HttpRouter.get("/metrics", metrics)
+    )
+  )
+
+const json = (status: number, body: object) =>
+  Effect.succeed(HttpServerResponse.text(JSON.stringify(body), { status, contentType: "application/json" }))
+
+const readiness = Option.match({
+  onNone: () => json(503, { status: "starting" }),
+  onSome: (health: Health) =>
+    json(health.ready ? 200 : 503, {
+      status: health.ready ? "ready" : "not ready",
+      checks: Schema.encodeSync(Health)(health)
+    })
+})
+
+/** https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
+const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+/** Effect's metrics through OpenTelemetry's exporter, which is asked here instead of by a server of its own. */
+const prometheus = Effect.gen(function* () {
+  const reader = new PrometheusExporter({ preventServerStart: true })
+  const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
+  yield* Effect.flatMap(Metrics.makeProducer, (producer) => Metrics.registerProducer(producer, () => reader))
+  return Effect.map(
+    Effect.promise(() => reader.collect()),
+    ({ resourceMetrics }) =>
+      HttpServerResponse.text(serializer.serialize(resourceMetrics), { contentType: CONTENT_TYPE })
+  )
+}).pipe(Effect.provide(Resource.layerEmpty))

@@ -1,0 +1,116 @@
+/** Looking at both databases now and then: for metrics, and for whoever asks whether the relay is ready. */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import { ClickHouseSink } from "../ClickHouseSink.ts"
+import * as Metrics from "../Metrics.ts"
+import { type NotMigrated, type Observation, OutboxStore } from "../OutboxStore.ts"
+import type { SinkError } from "../SinkError.ts"
+import type { Pulse, Seen } from "./health.ts"
+
+const INTERVAL = "5 seconds"
+/** Who takes longer does not answer. */
+const PATIENCE = Duration.seconds(5)
+
+/** At once, and then every few seconds. Not traced: its spans would be most of all spans. */
+export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
+  Effect.gen(function* () {
+    const last = yield* Ref.make(Option.none<Seen>())
+    return yield* look(pulse, last).pipe(
+      Effect.catchAllCause((cause) => Effect.logWarning("The databases could not be looked at", cause)),
+      Effect.repeat(Schedule.spaced(INTERVAL)),
+      Effect.withTracerEnabled(false),
+      Effect.zipRight(Effect.never)
+    )
+  })
+
+const look = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const sink = yield* ClickHouseSink
+    const outbox = yield* inTime(store.observe)
+    const table = yield* inTime(sink.check)
+    const seen = {
+      postgres: Option.map(Either.getLeft(outbox), sayPostgres),
+      clickHouse: Option.map(Either.getLeft(table), sayClickHouse),
+      outbox: Either.getRight(outbox)
+    }
+    const before = yield* Ref.getAndSet(last, Option.some(seen))
+    yield* logChange("Postgres", before, ({ postgres }) => postgres, seen, outbox)
+    yield* logChange("ClickHouse", before, ({ clickHouse }) => clickHouse, seen, table)
+    yield* pulse.observed(seen)
+    yield* measure(seen)
+    yield* Metric.set(Metrics.relayReady, (yield* pulse.health).ready ? 1 : 0)
+  })
+
+class NoAnswer extends Data.TaggedError("NoAnswer") {
+  override get message(): string {
+    return `no answer within ${Duration.format(PATIENCE)}`
+  }
+}
+
+const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Either.Either<A, E | NoAnswer>, never, R> =>
+  Effect.either(Effect.timeoutFail(effect, { duration: PATIENCE, onTimeout: () => new NoAnswer() }))
+
+const DOES_NOT_ANSWER = "does not answer"
+
+const sayPostgres = (error: NoAnswer | NotMigrated | SqlError): string =>
+  error._tag === "NotMigrated" ? error.message : DOES_NOT_ANSWER
+
+const sayClickHouse = (error: NoAnswer | SinkError): string =>
+  error._tag === "SinkError" && error.errorClass === "configuration"
+    ? "cannot take events as it is set up: the relay's log says why"
+    : DOES_NOT_ANSWER
+
+/** The log may say more than {@link Seen}: why. */
+const logChange = (
+  database: string,
+  before: Option.Option<Seen>,
+  problemOf: (seen: Seen) => Option.Option<string>,
+  now: Seen,
+  answer: Either.Either<unknown, unknown>
+): Effect.Effect<void> => {
+  const wasWell = Option.match(before, { onNone: () => true, onSome: (seen) => Option.isNone(problemOf(seen)) })
+  const isWell = Option.isNone(problemOf(now))
+  if (wasWell === isWell) return Effect.void
+  return Either.match(answer, {
+    onRight: () => Effect.logInfo(`${database} answers again`),
+    onLeft: (error) => Effect.logWarning(`${database} cannot be used`, error)
+  })
+}
+
+const measure = ({ clickHouse, outbox, postgres }: Seen) =>
+  Effect.gen(function* () {
+    yield* Metric.set(Metrics.postgresUp, Option.isNone(postgres) ? 1 : 0)
+    yield* Metric.set(Metrics.clickHouseUp, Option.isNone(clickHouse) ? 1 : 0)
+    const store = yield* OutboxStore
+    const connections = yield* store.connections
+    yield* Effect.forEach(Metrics.CONNECTION_STATES, (state) =>
+      Metric.set(Metrics.postgresConnections(state), connections[state])
+    )
+    if (Option.isSome(outbox)) yield* measureOutbox(outbox.value)
+  })
+
+const measureOutbox = (outbox: Observation) =>
+  Effect.gen(function* () {
+    yield* Metric.set(Metrics.backlogEvents, outbox.backlogEvents)
+    yield* Metric.set(Metrics.oldestUndeliveredSeconds, outbox.oldestUndeliveredMillis / 1_000)
+    yield* Effect.forEach(Metrics.UNDELIVERED_STATES, (state) =>
+      Metric.set(Metrics.undeliveredBatches(state), outbox.undeliveredBatches[state] ?? 0)
+    )
+    yield* Metric.set(Metrics.openFailures, outbox.openFailures)
+    yield* Metric.set(Metrics.openFailureEvents, outbox.openFailureEvents)
+    yield* Effect.forEach(Metrics.INCIDENT_CLASSES, (errorClass) =>
+      Metric.set(Metrics.openIncidents(errorClass), outbox.openIncidents[errorClass] ?? 0)
+    )
+    yield* Metric.set(Metrics.relayHeld, outbox.relayHeld ? 1 : 0)
+    yield* Effect.forEach(Object.entries(outbox.slotBytes), ([slot, bytes]) =>
+      Metric.set(Metrics.slotBytes(slot), bytes)
+    )
+  })

@@ -1,0 +1,52 @@
+/**
+ * Telemetry over OTLP: Effect's spans, logs and metrics to whatever speaks OpenTelemetry.
+ *
+ * Configured by the standard `OTEL_…` variables. Nothing is sent, nor are its libraries loaded, unless there is an
+ * endpoint to send it to. What cannot be sent is dropped, and a warning says so: telemetry holds up nothing.
+ *
+ * For programs that have no OpenTelemetry of their own. In one that has, as through `@effect/opentelemetry`'s `NodeSdk`,
+ * this project's spans, logs and metrics are in there already.
+ *
+ * @since 0.1.0
+ */
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Config from "./Config.ts"
+
+/**
+ * Sends until the scope closes, and then what is left, for which it takes at most 3 seconds.
+ *
+ * @param serviceName `service.name`, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` says otherwise
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (config: Config.Telemetry, serviceName = "clickhouse-outbox"): Layer.Layer<never> =>
+  config.traces || config.metrics || config.logs
+    ? Layer.unwrapEffect(
+        Effect.map(
+          Effect.promise(() => import("./Telemetry/otlp.ts")),
+          (otlp) => otlp.layer(config, serviceName)
+        )
+      )
+    : Layer.empty
+
+/**
+ * {@link layer} from the environment. Provide it last, so that everything is inside.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Postgres, Relay, Telemetry } from "clickhouse-outbox"
+ *
+ * const main = Relay.layerConfig.pipe(
+ *   Layer.provide(Postgres.layerConfig),
+ *   Layer.provide(Telemetry.layerConfig("my-relay")),
+ *   Layer.launch
+ * )
+ * ```
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (serviceName?: string): Layer.Layer<never, ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.telemetry, (config) => layer(config, serviceName)))
