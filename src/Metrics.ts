@@ -14,6 +14,9 @@ import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import { version } from "./Version.ts"
 
+/** What every name begins with. */
+export const PREFIX = "outbox_"
+
 const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
 const gauge = (name: string, description: string) => Metric.gauge(name, { description })
 const histogram = (name: string, boundaries: ReadonlyArray<number>, description: string) =>
@@ -162,9 +165,13 @@ const HISTOGRAMS = [
   publishToDeliveredSeconds
 ]
 
-/** Makes what is counted known to exporters before the first is counted, so that the first is seen as a change from 0. */
+/**
+ * Makes this process known to exporters before there is something to tell: so that what is counted first is seen as a
+ * change from 0, and a relay that still waits to start as one that is not ready.
+ */
 export const register: Effect.Effect<unknown> = Effect.all([
   Metric.set(buildInfo(version), 1),
+  Metric.set(relayReady, 0),
   Effect.forEach(COUNTERS, (counter) => Metric.value(counter), { discard: true }),
   Effect.forEach(HISTOGRAMS, (histogram) => Metric.value(histogram), { discard: true })
 ])

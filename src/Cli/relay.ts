@@ -13,6 +13,7 @@ import * as ClickHouse from "../ClickHouse.ts"
 import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
 import * as Operations from "../Operations.ts"
+import * as Operator from "../Operator.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
 import { raceFirst } from "../Race.ts"
@@ -70,17 +71,12 @@ const MAX_CONCURRENCY = 4
  * waits for. Whatever becomes of it is logged, and no end to the relay.
  */
 const serve = ({ http, postgres, relay }: Configuration, started: Effect.Effect<typeof Relay.Relay.Service>) => {
-  const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, Layer.effect(Relay.Relay, started)).pipe(
-    Layer.build,
-    namePostgres(postgres),
-    waitForPostgres(relay),
-    Effect.orDie
-  )
+  const services = Effect.flatMap(started, (relay) =>
+    Layer.build(Layer.mergeAll(BatchFailures.layer, Operations.layer, Layer.succeed(Relay.Relay, relay)))
+  ).pipe(namePostgres(postgres), waitForPostgres(relay), Effect.orDie)
   const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
   return Effect.gen(function* () {
     const context = yield* Effect.context<SqlClient.SqlClient>()
-    // Loaded only here: its libraries take longer to load than most commands to run.
-    const Operator = yield* Effect.promise(() => import("../Operator.ts"))
     yield* Operator.makeEarly(http, Effect.provide(services, context), { concurrency })
     return yield* Effect.never
   }).pipe(

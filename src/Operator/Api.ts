@@ -18,6 +18,8 @@ import * as Document from "./OpenApi.ts"
 import * as Problem from "./Problem.ts"
 import * as Wire from "./Wire.ts"
 
+export { Problem } from "./Problem.ts"
+
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
 const Unauthorized = Problem.ofStatus(401, "The server asks for a token, and this is not it.")
 const Forbidden = Problem.ofStatus(403, "The server asks for no token, and the request is not from its own machine.")

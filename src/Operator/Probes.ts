@@ -2,7 +2,7 @@
  * What orchestrators and Prometheus ask for. Without a token, which these do not send: it names no host and quotes no
  * event. Answered from what the relay knows, so that asking costs next to nothing, however often.
  */
-import * as Metrics from "@effect/opentelemetry/Metrics"
+import * as OtelMetrics from "@effect/opentelemetry/Metrics"
 import * as Resource from "@effect/opentelemetry/Resource"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Metrics from "../Metrics.ts"
 import { Health } from "../Relay.ts"
 import { version } from "../Version.ts"
 
@@ -44,14 +45,24 @@ const readiness = Option.match({
 /** https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-/** Effect's metrics through OpenTelemetry's exporter, which is asked here instead of by a server of its own. */
+/**
+ * Through OpenTelemetry's exporter, which is asked here instead of by a server of its own. What else the program measures
+ * is its own affair.
+ */
 const prometheus = Effect.gen(function* () {
   const reader = new PrometheusExporter({ preventServerStart: true })
   const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
-  yield* Effect.flatMap(Metrics.makeProducer, (producer) => Metrics.registerProducer(producer, () => reader))
+  yield* Effect.flatMap(OtelMetrics.makeProducer, (producer) => OtelMetrics.registerProducer(producer, () => reader))
   return Effect.map(
     Effect.promise(() => reader.collect()),
-    ({ resourceMetrics }) =>
-      HttpServerResponse.text(serializer.serialize(resourceMetrics), { contentType: CONTENT_TYPE })
+    ({ resourceMetrics: { resource, scopeMetrics } }) => {
+      const own = scopeMetrics.map(({ metrics, scope }) => ({
+        scope,
+        metrics: metrics.filter(({ descriptor }) => descriptor.name.startsWith(Metrics.PREFIX))
+      }))
+      return HttpServerResponse.text(serializer.serialize({ resource, scopeMetrics: own }), {
+        contentType: CONTENT_TYPE
+      })
+    }
   )
 }).pipe(Effect.provide(Resource.layerEmpty))

@@ -34,11 +34,15 @@ export interface Process {
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Waits for text on standard error. */
   readonly said: (text: string) => Effect.Effect<void>
+  /** Where its operator API listens; waits until it does. */
+  readonly url: Effect.Effect<string>
   readonly ended: Effect.Effect<Ended>
 }
 
 /** A Postgres that is not there: nobody listens on port 1. */
 export const UNREACHABLE = "postgres://ada:hunter2@127.0.0.1:1/app"
+
+const LISTENS = /The operator API listens on (http:[^\s",]+)/
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
@@ -68,16 +72,19 @@ export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
     // A command that ends early closes its input.
     child.stdin.on("error", () => {})
     child.once("close", (code) => Deferred.unsafeDone(ended, Effect.succeed({ code, stdout, stderr })))
+    const said = (found: (seen: string) => boolean) =>
+      until(
+        Effect.sync(() => stderr),
+        found
+      )
     const started: Process = {
       stdin: child.stdin,
       signal: (signal) => kill(child, signal),
-      said: (text) =>
-        Effect.asVoid(
-          until(
-            Effect.sync(() => stderr),
-            (seen) => seen.includes(text)
-          )
-        ),
+      said: (text) => Effect.asVoid(said((seen) => seen.includes(text))),
+      url: Effect.map(
+        said((seen) => LISTENS.test(seen)),
+        (seen) => LISTENS.exec(seen)?.[1] ?? ""
+      ),
       ended: Deferred.await(ended)
     }
     return started

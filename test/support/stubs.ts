@@ -10,7 +10,8 @@ import { Observation, OutboxStore } from "../../src/OutboxStore.ts"
 
 const unexpected = (what: string) => Effect.dieMessage(`Unexpected: ${what}`)
 
-const nothing = new Observation({
+/** Nothing is there, and nothing is wrong. */
+export const observation = new Observation({
   backlogEvents: 0,
   oldestUndeliveredMillis: 0,
   undeliveredBatches: {},
@@ -44,7 +45,7 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       housekeep: () => unexpected("housekeep"),
       outstanding: unexpected("outstanding"),
       // Relays watch the databases, whatever they are tested for.
-      observe: Effect.succeed(nothing),
+      observe: Effect.succeed(observation),
       connections: Effect.succeed({ used: 0, idle: 0, waiting: 0 }),
       status: unexpected("status"),
       ...expected
