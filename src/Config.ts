@@ -252,8 +252,8 @@ export const telemetry = Config.all({
     /^[1-9]\d{0,8}$/.test(text) ? Option.some(Duration.millis(Number(text))) : Option.none()
   ).pipe(Config.map(Option.getOrElse(() => Duration.minutes(1)))),
   protocol: optional("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf, which is all there is", oneOf("http/protobuf"))
-})
-export type Telemetry = Pick<Config.Config.Success<typeof telemetry>, "traces" | "metrics" | "logs" | "metricsInterval">
+}).pipe(Config.map(({ protocol: _, ...telemetry }) => telemetry))
+export type Telemetry = Config.Config.Success<typeof telemetry>
 
 /**
  * The variables that are wrong or missing, one a line.

@@ -2,7 +2,6 @@
  * What orchestrators and Prometheus ask for. Without a token, which these do not send: it names no host and quotes no
  * event. Answered from what the relay knows, so that asking costs next to nothing, however often.
  */
-import * as OtelMetrics from "@effect/opentelemetry/Metrics"
 import * as Resource from "@effect/opentelemetry/Resource"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -13,6 +12,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Metrics from "../Metrics.ts"
 import { Health } from "../Relay.ts"
+import { register } from "../Telemetry/producer.ts"
 import { version } from "../Version.ts"
 
 export const PATHS = ["/healthz", "/readyz", "/version", "/metrics"] as const
@@ -52,7 +52,7 @@ const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 const prometheus = Effect.gen(function* () {
   const reader = new PrometheusExporter({ preventServerStart: true })
   const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
-  yield* Effect.flatMap(OtelMetrics.makeProducer, (producer) => OtelMetrics.registerProducer(producer, () => reader))
+  yield* register(() => reader)
   return Effect.map(
     Effect.promise(() => reader.collect()),
     ({ resourceMetrics: { resource, scopeMetrics } }) => {

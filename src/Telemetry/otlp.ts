@@ -1,7 +1,6 @@
 /** OpenTelemetry's SDK behind Effect's tracer, logger and metrics. Loaded only where something is sent. */
 import { hostname } from "node:os"
 import * as OtelLogger from "@effect/opentelemetry/Logger"
-import * as OtelMetrics from "@effect/opentelemetry/Metrics"
 import * as NodeSdk from "@effect/opentelemetry/NodeSdk"
 import * as Resource from "@effect/opentelemetry/Resource"
 import * as OtelTracer from "@effect/opentelemetry/Tracer"
@@ -29,6 +28,7 @@ import * as Tracer from "effect/Tracer"
 import type * as Config from "../Config.ts"
 import * as Logging from "../Logging.ts"
 import { version } from "../Version.ts"
+import { register } from "./producer.ts"
 
 const SHUTDOWN = { shutdownTimeout: "3 seconds" } as const
 
@@ -56,15 +56,16 @@ const traces = OtelTracer.layer.pipe(
 )
 
 const metrics = (interval: Duration.Duration) =>
-  OtelMetrics.layer(
-    () =>
-      new PeriodicExportingMetricReader({
-        exporter: new OTLPMetricExporter(),
-        exportIntervalMillis: Duration.toMillis(interval),
-        // Has to be shorter than the interval.
-        exportTimeoutMillis: Math.min(Duration.toMillis(interval), 30_000)
-      }),
-    SHUTDOWN
+  Layer.scopedDiscard(
+    register(
+      () =>
+        new PeriodicExportingMetricReader({
+          exporter: new OTLPMetricExporter(),
+          exportIntervalMillis: Duration.toMillis(interval),
+          // Has to be shorter than the interval.
+          exportTimeoutMillis: Math.min(Duration.toMillis(interval), 30_000)
+        })
+    )
   )
 
 /** Of https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber */
