@@ -36,12 +36,21 @@ export class SinkError extends Schema.TaggedError<SinkError>()("SinkError", {
   /** Of bad data: the row of the insert that ClickHouse named, from 1. */
   row: Schema.optionalWith(Schema.Int, { exact: true })
 }) {
-  /** For logs and traces: of an event that is refused ClickHouse quotes the content, which has no place there. */
+  /** For logs and traces. The reason, unless it may quote an event: that has no place there. */
   override get message(): string {
     if (this.row !== undefined) return `ClickHouse refuses the data of row ${this.row}, code ${this.code}`
-    return this.code === undefined ? this.reason : `ClickHouse refused. ${this.reason}`
+    if (this.code === undefined) return this.reason
+    return mayQuoteEvents(this.errorClass)
+      ? `ClickHouse refused with code ${this.code}. "clickhouse-outbox status" says why`
+      : `ClickHouse refused. ${this.reason}`
   }
 }
+
+/**
+ * Whether what ClickHouse says may quote what it was sent: of errors whose nature is known and is not the data, it speaks
+ * of servers, tables and limits.
+ */
+export const mayQuoteEvents = (errorClass: string): boolean => errorClass === "data" || errorClass === "unknown"
 
 interface Meaning {
   readonly errorClass: ErrorClass

@@ -246,7 +246,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       yield* other.executeRaw(`SELECT FROM outbox.batch_failure WHERE id = ${failureId} FOR UPDATE`, [])
       const { store, url } = yield* Effect.provide(
         Effect.all({ store: OutboxStore, url: start() }),
-        yield* another({ DATABASE_MAX_CONNECTIONS: "3" })
+        yield* another({ DATABASE_MAX_CONNECTIONS: "3", OUTBOX_WORKERS: "1" })
       )
       const presses = yield* Effect.all(
         Array.from({ length: 20 }, () => ask(url, `POST /api/failures/${failureId}/replay`)),

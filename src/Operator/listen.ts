@@ -11,6 +11,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
@@ -79,10 +80,15 @@ const serve = (
     yield* HttpServer.serveEffect(guard(open, app)).pipe(
       HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => PROBES.has(url))
     )
+    const built = yield* Deferred.await(available).pipe(
+      Effect.flatMap((services) => Effect.provide(buildApi(config, options), services)),
+      Effect.flatMap((built) => Ref.set(api, built)),
+      Effect.forkScoped
+    )
+    // Who reads where it listens finds the API there, unless that waits for Postgres.
+    yield* Effect.timeoutOption(Fiber.join(built), "500 millis")
     yield* announce(open, url)
-    const services = yield* Deferred.await(available)
-    yield* Effect.flatMap(Effect.provide(buildApi(config, options), services), (built) => Ref.set(api, built))
-    return yield* Effect.never
+    return yield* Effect.zipRight(Fiber.join(built), Effect.never)
   }).pipe(Effect.provide(Layer.merge(Server.layer(config), NodeHttpServer.layerContext)), Effect.scoped)
 
 const PROBES: ReadonlySet<string> = new Set(Probes.PATHS)
@@ -102,7 +108,12 @@ const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
 
 /** Apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's. */
 const buildApi = ({ token }: Config.Http, { concurrency = 1 }: Options) =>
-  Layer.mergeAll(HttpApiSwagger.layer(), HttpApiBuilder.middlewareOpenApi()).pipe(
+  Layer.mergeAll(
+    HttpApiSwagger.layer(),
+    HttpApiBuilder.middlewareOpenApi(),
+    // HttpApi would make responses of problems too, but without their headers.
+    HttpApiBuilder.middleware((app: HttpApp.Default) => withProblems(app))
+  ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
     Layer.provide(Http.layer(concurrency)),
     Layer.provide(Authorization.layer(token)),

@@ -5,7 +5,7 @@ import type { Fragment } from "@effect/sql/Statement"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
-import type { SinkError } from "../SinkError.ts"
+import { mayQuoteEvents, type SinkError } from "../SinkError.ts"
 import { failedBecause, held, interval, orLost } from "./held.ts"
 import { millis } from "./manifest.ts"
 import type { LeaseLost } from "./model.ts"
@@ -172,7 +172,9 @@ interface Opened {
 
 const logOpened = ({ beganAt, errorClass, incidentId, message }: Opened) =>
   Effect.logWarning(
-    `Incident ${incidentId}: batches have not got through since ${new Date(beganAt).toISOString()}. ${message}`
+    `Incident ${incidentId}: batches have not got through since ${new Date(beganAt).toISOString()}. ${
+      mayQuoteEvents(errorClass) ? '"clickhouse-outbox incidents" says why' : message
+    }`
   ).pipe(Effect.annotateLogs({ "incident.id": incidentId, "error.class": errorClass }))
 
 interface Closed {

@@ -2,7 +2,8 @@
  * A Postgres and a ClickHouse to work with on this machine, from the first of these places that has both:
  *
  * 1. the environment: `DATABASE_URL` and `CLICKHOUSE_URL`, if both are set;
- * 2. Docker, if its engine answers: a container each, through `testcontainers`;
+ * 2. Docker, if its engine answers: a container each, through `testcontainers`, of the images that
+ *    `TEST_POSTGRES_IMAGE` and `TEST_CLICKHOUSE_IMAGE` name; where one of them is set, it is Docker or nothing;
  * 3. the npm packages, as servers in child processes: `EmbeddedPostgres` and `EmbeddedClickHouse`.
  *
  * What is started here is empty, is stopped when the scope closes, and leaves nothing behind. What comes from the
@@ -70,45 +71,53 @@ export const environment: Config.Config<Service> = Config.all({
   clickhouseUrl: Config.redacted("CLICKHOUSE_URL")
 })
 
+const images = Config.all({
+  postgres: Config.option(Config.nonEmptyString("TEST_POSTGRES_IMAGE")),
+  clickhouse: Config.option(Config.nonEmptyString("TEST_CLICKHOUSE_IMAGE"))
+})
+
 /**
  * A container each. Docker removes them also when this process is killed.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const docker: Effect.Effect<Service, DockerError, Scope.Scope> = Effect.gen(function* () {
-  const { GenericContainer, Wait } = yield* testcontainers
-  const [postgres, clickhouse] = yield* Effect.all(
-    [
-      start(
-        new GenericContainer("postgres:18")
-          .withEnvironment({ POSTGRES_PASSWORD: "postgres" })
-          .withCommand(["postgres", "-c", "max_connections=200"])
-          .withExposedPorts(5432)
-          // The first time it is ready only to run its own set-up.
-          .withWaitStrategy(
-            Wait.forAll([Wait.forLogMessage(/ready to accept connections/, 2), Wait.forListeningPorts()])
-          )
+export const docker: Effect.Effect<Service, ConfigError.ConfigError | DockerError, Scope.Scope> = Effect.gen(
+  function* () {
+    const image = yield* images
+    const { GenericContainer, Wait } = yield* testcontainers
+    const [postgres, clickhouse] = yield* Effect.all(
+      [
+        start(
+          new GenericContainer(Option.getOrElse(image.postgres, () => "postgres:18"))
+            .withEnvironment({ POSTGRES_PASSWORD: "postgres" })
+            .withCommand(["postgres", "-c", "max_connections=200"])
+            .withExposedPorts(5432)
+            // The first time it is ready only to run its own set-up.
+            .withWaitStrategy(
+              Wait.forAll([Wait.forLogMessage(/ready to accept connections/, 2), Wait.forListeningPorts()])
+            )
+        ),
+        start(
+          new GenericContainer(Option.getOrElse(image.clickhouse, () => "clickhouse/clickhouse-server:26.7"))
+            // Otherwise user `default`, having no password, may not come from outside the container.
+            .withEnvironment({ CLICKHOUSE_SKIP_USER_SETUP: "1" })
+            .withUlimits({ nofile: { soft: 262_144, hard: 262_144 } })
+            .withExposedPorts(8123)
+            .withWaitStrategy(Wait.forHttp("/ping", 8123))
+        )
+      ],
+      { concurrency: "unbounded" }
+    )
+    return {
+      provider: "docker",
+      postgresUrl: Redacted.make(
+        `postgres://postgres:postgres@${postgres.getHost()}:${postgres.getMappedPort(5432)}/postgres`
       ),
-      start(
-        new GenericContainer("clickhouse/clickhouse-server:26.7")
-          // Otherwise user `default`, having no password, may not come from outside the container.
-          .withEnvironment({ CLICKHOUSE_SKIP_USER_SETUP: "1" })
-          .withUlimits({ nofile: { soft: 262_144, hard: 262_144 } })
-          .withExposedPorts(8123)
-          .withWaitStrategy(Wait.forHttp("/ping", 8123))
-      )
-    ],
-    { concurrency: "unbounded" }
-  )
-  return {
-    provider: "docker",
-    postgresUrl: Redacted.make(
-      `postgres://postgres:postgres@${postgres.getHost()}:${postgres.getMappedPort(5432)}/postgres`
-    ),
-    clickhouseUrl: Redacted.make(`http://${clickhouse.getHost()}:${clickhouse.getMappedPort(8123)}`)
+      clickhouseUrl: Redacted.make(`http://${clickhouse.getHost()}:${clickhouse.getMappedPort(8123)}`)
+    }
   }
-})
+)
 
 const testcontainers = Effect.tryPromise({
   try: () => import("testcontainers"),
@@ -156,24 +165,25 @@ export const embedded: Effect.Effect<Service, EmbeddedServerError, Scope.Scope> 
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<Service, ConfigError.ConfigError | EmbeddedServerError, Scope.Scope> = Effect.gen(
-  function* () {
+export const make: Effect.Effect<Service, ConfigError.ConfigError | DockerError | EmbeddedServerError, Scope.Scope> =
+  Effect.gen(function* () {
     const given = yield* Config.option(environment)
     if (Option.isSome(given)) return given.value
+    const { clickhouse, postgres } = yield* images
+    if (Option.isSome(postgres) || Option.isSome(clickhouse)) return yield* docker
     if (!(yield* dockerAnswers)) return yield* embedded
     return yield* docker.pipe(
-      Effect.catchAll((error) =>
+      Effect.catchTag("DockerError", (error) =>
         Effect.zipRight(Effect.logWarning(`Docker is passed over: ${error.message}`), embedded)
       )
     )
-  }
-)
+  })
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Databases, ConfigError.ConfigError | EmbeddedServerError> = Layer.scoped(
+export const layer: Layer.Layer<Databases, ConfigError.ConfigError | DockerError | EmbeddedServerError> = Layer.scoped(
   Databases,
   make
 )
