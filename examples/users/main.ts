@@ -7,7 +7,7 @@
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { Relay } from "clickhouse-outbox"
+import { Relay, Telemetry } from "clickhouse-outbox"
 import { Config, Layer } from "effect"
 import { DatabasesLive } from "./Databases.ts"
 import { HttpLive } from "./Http.ts"
@@ -18,6 +18,7 @@ const ServerLive = NodeHttpServer.layerConfig(createServer, {
 
 Layer.merge(Layer.provide(HttpLive, ServerLive), Relay.layerConfig).pipe(
   Layer.provide(DatabasesLive),
+  Layer.provide(Telemetry.layerConfig("users")),
   Layer.launch,
   NodeRuntime.runMain
 )

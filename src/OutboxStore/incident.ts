@@ -173,7 +173,7 @@ interface Opened {
 const logOpened = ({ beganAt, errorClass, incidentId, message }: Opened) =>
   Effect.logWarning(
     `Incident ${incidentId}: batches have not got through since ${new Date(beganAt).toISOString()}. ${
-      mayQuoteEvents(errorClass) ? '"clickhouse-outbox incidents" says why' : message
+      mayQuoteEvents(errorClass) ? '"clickhouse-outbox incidents list" says why' : message
     }`
   ).pipe(Effect.annotateLogs({ "incident.id": incidentId, "error.class": errorClass }))
 
