@@ -203,32 +203,51 @@ export type Log = Config.Config.Success<typeof log>
 const given = (name: string): Config.Config<Option.Option<string>> =>
   Config.option(Config.string(name)).pipe(Config.map(Option.filter((text) => text !== "")))
 
-const optional = <A>(name: string, must: string, read: (text: string) => Option.Option<A>) =>
+const optional = <A>(
+  name: string,
+  must: string,
+  read: (text: string) => Option.Option<A>
+): Config.Config<Option.Option<A>> =>
   given(name).pipe(
     Config.mapOrFail(
       Option.match({
         onNone: () => Either.right(Option.none<A>()),
         onSome: (text) =>
           Option.match(read(text), {
-            onNone: () => Either.left(ConfigError.InvalidData([name], `must be ${must}, not "${text}"`)),
+            onNone: () => Either.left(ConfigError.InvalidData([name], `must be ${must}`)),
             onSome: (value) => Either.right(Option.some(value))
           })
       })
     )
   )
 
+/** As OpenTelemetry has it, in whatever case. */
 const oneOf =
   <Literal extends string>(...literals: ReadonlyArray<Literal>) =>
   (text: string): Option.Option<Literal> =>
-    Arr.findFirst(literals, (literal) => literal === text)
+    Arr.findFirst(literals, (literal) => literal === text.toLowerCase())
+
+const protocol = (name: string) => optional(name, "http/protobuf, which is all there is", oneOf("http/protobuf"))
+
+/** It may carry a key, so it is not repeated. */
+const endpoint = (name: string): Config.Config<Option.Option<string>> =>
+  given(name).pipe(
+    Config.mapOrFail((url) =>
+      Option.exists(url, (url) => !/^https?:\/\/./i.test(url) || !URL.canParse(url))
+        ? Either.left(ConfigError.InvalidData([name], "must be a URL that starts with http:// or https://"))
+        : Either.right(url)
+    )
+  )
 
 /** Sent where there is an endpoint to send it to, unless told otherwise. */
 const signal = (name: "TRACES" | "METRICS" | "LOGS"): Config.Config<boolean> =>
   Config.all({
     disabled: optional("OTEL_SDK_DISABLED", "true or false", oneOf("true", "false")),
     exporter: optional(`OTEL_${name}_EXPORTER`, "otlp or none", oneOf("otlp", "none")),
-    endpoint: given("OTEL_EXPORTER_OTLP_ENDPOINT"),
-    ownEndpoint: given(`OTEL_EXPORTER_OTLP_${name}_ENDPOINT`)
+    endpoint: endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ownEndpoint: endpoint(`OTEL_EXPORTER_OTLP_${name}_ENDPOINT`),
+    protocol: protocol("OTEL_EXPORTER_OTLP_PROTOCOL"),
+    ownProtocol: protocol(`OTEL_EXPORTER_OTLP_${name}_PROTOCOL`)
   }).pipe(
     Config.map(({ disabled, endpoint, exporter, ownEndpoint }) => {
       if (Option.contains(disabled, "true") || Option.contains(exporter, "none")) return false
@@ -250,9 +269,8 @@ export const telemetry = Config.all({
   /** Time between two exports of metrics. */
   metricsInterval: optional("OTEL_METRIC_EXPORT_INTERVAL", "a number of milliseconds from 1", (text) =>
     /^[1-9]\d{0,8}$/.test(text) ? Option.some(Duration.millis(Number(text))) : Option.none()
-  ).pipe(Config.map(Option.getOrElse(() => Duration.minutes(1)))),
-  protocol: optional("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf, which is all there is", oneOf("http/protobuf"))
-}).pipe(Config.map(({ protocol: _, ...telemetry }) => telemetry))
+  ).pipe(Config.map(Option.getOrElse(() => Duration.minutes(1))))
+})
 export type Telemetry = Config.Config.Success<typeof telemetry>
 
 /**

@@ -28,7 +28,7 @@ import { reasonOf } from "./Reason.ts"
 export const layer = (config: Config.Log): Layer.Layer<never> => {
   const format = Option.getOrElse(config.format, () => (process.stderr.isTTY ? "pretty" : "json"))
   return Layer.merge(
-    Logger.replace(Logger.defaultLogger, prepared(format === "pretty" ? pretty : json)),
+    Logger.replace(Logger.defaultLogger, withTraceIds(textual(format === "pretty" ? pretty : json))),
     Logger.minimumLogLevel(config.level)
   )
 }
@@ -59,10 +59,14 @@ const toText = (message: unknown): string =>
     .map((part) => (part instanceof Error ? reasonOf(part) : Inspectable.toStringUnknown(part, 0)))
     .join(": ")
 
-/** Shared with what is sent over OTLP. */
-export const prepared = Logger.mapInputOptions<unknown, unknown>((options) => ({
+/** Messages as text. Shared with what is sent over OTLP, where a record knows its span by itself. */
+export const textual = Logger.mapInputOptions<unknown, unknown>((options) => ({
   ...options,
-  message: toText(options.message),
+  message: toText(options.message)
+}))
+
+const withTraceIds = Logger.mapInputOptions<unknown, unknown>((options) => ({
+  ...options,
   annotations: HashMap.union(options.annotations, traceIds(options.context))
 }))
 

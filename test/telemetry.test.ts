@@ -452,7 +452,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
   }
 })
 
-const COMPLAINT = "Telemetry is not sent"
+const COMPLAINT = "Telemetry: "
 
 const complaintsIn = (stderr: string) =>
   logOf(stderr)
@@ -708,7 +708,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay with a wrong 
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* Cli.run(["relay"], { variables: { OTEL_TRACES_EXPORTER: "zipkin" } })
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
-      expect(stderr).toMatch(/^OTEL_TRACES_EXPORTER: must be otlp or none, not "zipkin"\n$/)
+      expect(stderr).toMatch(/^OTEL_TRACES_EXPORTER: must be otlp or none\n$/)
     })
   )
 })

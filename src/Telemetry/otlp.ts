@@ -24,6 +24,7 @@ import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
+import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import type * as Config from "../Config.ts"
 import * as Logging from "../Logging.ts"
@@ -87,7 +88,7 @@ const SEVERITIES: Readonly<Record<LogLevel.LogLevel["_tag"], SeverityNumber>> = 
 const logs = Logger.addEffect(
   Effect.map(OtelLogger.OtelLoggerProvider, (provider) => {
     const logger = provider.getLogger("clickhouse-outbox", version)
-    return Logging.prepared(
+    return Logging.textual(
       Logger.make(({ annotations, cause, context, date, logLevel, message }) =>
         logger.emit({
           body: String(message),
@@ -140,7 +141,7 @@ const complaints = Layer.effectDiscard(
       const now = Date.now()
       if (now - (said.get(message) ?? 0) < REPEAT_MILLIS) return
       said.set(message, now)
-      Runtime.runFork(runtime)(Effect.logWarning(`Telemetry is not sent: ${message}`))
+      Runtime.runFork(runtime)(Effect.logWarning(`Telemetry: ${message}`))
     }
     const ignore = () => {}
     diag.setLogger(
@@ -151,7 +152,9 @@ const complaints = Layer.effectDiscard(
 )
 
 /** The SDK writes errors as JSON, with their stacks. */
+const SdkError = Schema.parseJson(Schema.Struct({ message: Schema.String }))
+
 const firstLine = (text: string): string => {
-  const [, message] = /"message":"((?:[^"\\]|\\.)*)"/.exec(text) ?? []
-  return (message ?? text).split("\n", 1).join()
+  const { message } = Option.getOrElse(Schema.decodeOption(SdkError)(text), () => ({ message: text }))
+  return message.split("\n", 1).join()
 }
