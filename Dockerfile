@@ -48,6 +48,6 @@ FROM runtime AS relay
 ENV OUTBOX_HTTP_HOST=0.0.0.0
 EXPOSE 8686
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.OUTBOX_HTTP_PORT || 8686}/healthz`, { signal: AbortSignal.timeout(4000) }).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "process.env.OUTBOX_HTTP_PORT === 'off' || fetch(`http://127.0.0.1:${process.env.OUTBOX_HTTP_PORT || 8686}/healthz`, { signal: AbortSignal.timeout(4000) }).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "/app/dist/main.js"]
 CMD ["relay"]

@@ -15,6 +15,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
+export { type Telemetry, telemetry } from "./Config/telemetry.ts"
+
 /**
  * A number of bytes.
  *
@@ -198,80 +200,6 @@ export const log = Config.all({
   format: Config.option(Config.literal("json", "pretty")("LOG_FORMAT"))
 })
 export type Log = Config.Config.Success<typeof log>
-
-/** As OpenTelemetry has it, an empty variable is one that is not set. */
-const given = (name: string): Config.Config<Option.Option<string>> =>
-  Config.option(Config.string(name)).pipe(Config.map(Option.filter((text) => text !== "")))
-
-const optional = <A>(
-  name: string,
-  must: string,
-  read: (text: string) => Option.Option<A>
-): Config.Config<Option.Option<A>> =>
-  given(name).pipe(
-    Config.mapOrFail(
-      Option.match({
-        onNone: () => Either.right(Option.none<A>()),
-        onSome: (text) =>
-          Option.match(read(text), {
-            onNone: () => Either.left(ConfigError.InvalidData([name], `must be ${must}`)),
-            onSome: (value) => Either.right(Option.some(value))
-          })
-      })
-    )
-  )
-
-/** As OpenTelemetry has it, in whatever case. */
-const oneOf =
-  <Literal extends string>(...literals: ReadonlyArray<Literal>) =>
-  (text: string): Option.Option<Literal> =>
-    Arr.findFirst(literals, (literal) => literal === text.toLowerCase())
-
-const protocol = (name: string) => optional(name, "http/protobuf, which is all there is", oneOf("http/protobuf"))
-
-/** It may carry a key, so it is not repeated. */
-const endpoint = (name: string): Config.Config<Option.Option<string>> =>
-  given(name).pipe(
-    Config.mapOrFail((url) =>
-      Option.exists(url, (url) => !/^https?:\/\/./i.test(url) || !URL.canParse(url))
-        ? Either.left(ConfigError.InvalidData([name], "must be a URL that starts with http:// or https://"))
-        : Either.right(url)
-    )
-  )
-
-/** Sent where there is an endpoint to send it to, unless told otherwise. */
-const signal = (name: "TRACES" | "METRICS" | "LOGS"): Config.Config<boolean> =>
-  Config.all({
-    disabled: optional("OTEL_SDK_DISABLED", "true or false", oneOf("true", "false")),
-    exporter: optional(`OTEL_${name}_EXPORTER`, "otlp or none", oneOf("otlp", "none")),
-    endpoint: endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
-    ownEndpoint: endpoint(`OTEL_EXPORTER_OTLP_${name}_ENDPOINT`),
-    protocol: protocol("OTEL_EXPORTER_OTLP_PROTOCOL"),
-    ownProtocol: protocol(`OTEL_EXPORTER_OTLP_${name}_PROTOCOL`)
-  }).pipe(
-    Config.map(({ disabled, endpoint, exporter, ownEndpoint }) => {
-      if (Option.contains(disabled, "true") || Option.contains(exporter, "none")) return false
-      return Option.isSome(exporter) || Option.isSome(endpoint) || Option.isSome(ownEndpoint)
-    })
-  )
-
-/**
- * What is sent over OTLP. Where to, how, and how much of it, OpenTelemetry's own libraries read from the environment:
- * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
- *
- * @since 0.1.0
- * @category config
- */
-export const telemetry = Config.all({
-  traces: signal("TRACES"),
-  metrics: signal("METRICS"),
-  logs: signal("LOGS"),
-  /** Time between two exports of metrics. */
-  metricsInterval: optional("OTEL_METRIC_EXPORT_INTERVAL", "a number of milliseconds from 1", (text) =>
-    /^[1-9]\d{0,8}$/.test(text) ? Option.some(Duration.millis(Number(text))) : Option.none()
-  ).pipe(Config.map(Option.getOrElse(() => Duration.minutes(1))))
-})
-export type Telemetry = Config.Config.Success<typeof telemetry>
 
 /**
  * The variables that are wrong or missing, one a line.

@@ -18,6 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type { ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
 import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
@@ -51,29 +52,32 @@ export class EventPublisher extends Context.Tag("clickhouse-outbox/EventPublishe
 export const make = (options: {
   readonly environment: string
 }): Effect.Effect<typeof EventPublisher.Service, never, SqlClient.SqlClient> =>
-  Effect.map(SqlClient.SqlClient, (client) => {
+  Effect.map(Effect.zipRight(Metrics.registerPublisher, SqlClient.SqlClient), (client) => {
     const sql = client.withoutTransforms()
 
-    const publishAll = (events: Iterable<Event>) =>
+    /** The span's context travels with the events. It begins only here: what is wrong with an event quotes it. */
+    const write = (rows: Arr.NonEmptyReadonlyArray<EventRow>) =>
       Effect.gen(function* () {
-        const rows = yield* decideRows(Arr.fromIterable(events), options.environment)
-        const traceparent = yield* currentTraceparent
-        if (Arr.isNonEmptyReadonlyArray(rows)) {
-          yield* insert(sql, rows, traceparent)
-          yield* Metric.incrementBy(Metrics.eventsPublished, rows.length)
-          yield* Effect.annotateCurrentSpan("event.count", rows.length)
-        }
-        return rows.map((row) => row.eventId)
+        yield* insert(sql, rows, yield* currentTraceparent)
+        yield* Metric.incrementBy(Metrics.eventsPublished, rows.length)
+        yield* Effect.annotateCurrentSpan("event.count", rows.length)
       })
+
+    const publishAll =
+      (events: Iterable<Event>) =>
+      (span: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, ParentSpan>>) =>
+        Effect.gen(function* () {
+          const rows = yield* decideRows(Arr.fromIterable(events), options.environment)
+          if (Arr.isNonEmptyReadonlyArray(rows)) yield* span(write(rows))
+          return rows.map((row) => row.eventId)
+        })
 
     return {
       publish: (event) =>
-        publishAll([event]).pipe(
-          Effect.flatMap((ids) => Effect.orDie(Arr.head(ids))),
+        publishAll([event])(
           Effect.withSpan("EventPublisher.publish", { kind: "producer", attributes: { "event.type": event.eventType } })
-        ),
-      publishAll: (events) =>
-        publishAll(events).pipe(Effect.withSpan("EventPublisher.publishAll", { kind: "producer" }))
+        ).pipe(Effect.flatMap((ids) => Effect.orDie(Arr.head(ids)))),
+      publishAll: (events) => publishAll(events)(Effect.withSpan("EventPublisher.publishAll", { kind: "producer" }))
     }
   })
 

@@ -81,7 +81,7 @@ export const copySeconds = histogram(
 export const insertSeconds = histogram(
   "outbox_insert_seconds",
   SECONDS,
-  "Time of an insert's whole request, the copy included, until ClickHouse had answered"
+  "Time of an insert's whole request, the copy included, until ClickHouse had answered or it failed otherwise"
 )
 export const acknowledgeSeconds = histogram("outbox_acknowledge_seconds", SECONDS, "Time to acknowledge a batch")
 export const publishToDeliveredSeconds = histogram(
@@ -92,7 +92,7 @@ export const publishToDeliveredSeconds = histogram(
 
 export const backlogEvents = gauge(
   "outbox_backlog_events",
-  "Events committed and not yet delivered: those of undelivered batches, and at most so many not in a batch yet"
+  "Events committed and not yet delivered, by the sequence of their ids"
 )
 export const oldestUndeliveredSeconds = gauge(
   "outbox_oldest_undelivered_seconds",
@@ -142,7 +142,6 @@ export const CONNECTION_STATES = ["used", "idle", "waiting"] as const
 export type ConnectionState = (typeof CONNECTION_STATES)[number]
 
 const COUNTERS = [
-  eventsPublished,
   eventsSealed,
   eventsDelivered,
   eventsRepeated,
@@ -165,13 +164,15 @@ const HISTOGRAMS = [
   publishToDeliveredSeconds
 ]
 
-/**
- * Makes this process known to exporters before there is something to tell: so that what is counted first is seen as a
- * change from 0, and a relay that still waits to start as one that is not ready.
- */
-export const register: Effect.Effect<unknown> = Effect.all([
+/** Makes a program that publishes known to exporters before it has, so that the first event is a change from 0. */
+export const registerPublisher: Effect.Effect<unknown> = Effect.all([
   Metric.set(buildInfo(version), 1),
-  Metric.set(relayReady, 0),
+  Metric.value(eventsPublished)
+])
+
+/** Makes a relay known, likewise. */
+export const registerRelay: Effect.Effect<unknown> = Effect.all([
+  Metric.set(buildInfo(version), 1),
   Effect.forEach(COUNTERS, (counter) => Metric.value(counter), { discard: true }),
   Effect.forEach(HISTOGRAMS, (histogram) => Metric.value(histogram), { discard: true })
 ])

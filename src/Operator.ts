@@ -22,6 +22,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchFailures } from "./BatchFailures.ts"
@@ -85,13 +86,13 @@ export const makeEarly = (
   Effect.gen(function* () {
     const { port } = config
     if (port === "off") return { url: Effect.succeedNone }
-    yield* Metrics.register
+    yield* Effect.zipRight(Metrics.registerRelay, Metric.set(Metrics.relayReady, 0))
     const url = yield* Deferred.make<string>()
     const available = yield* Deferred.make<Context.Context<Services>>()
     yield* Effect.forkScoped(Effect.intoDeferred(services, available))
     // Its libraries take longer to load than the rest of this package: programs that serve nothing are spared them.
     const { listen } = yield* Effect.promise(() => import("./Operator/listen.ts"))
-    yield* listen({ ...config, port }, available, options, url).pipe(
+    yield* listen({ ...config, ...options, port, available, url }).pipe(
       Effect.onError((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
       ),

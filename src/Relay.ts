@@ -72,12 +72,11 @@ export const make = (config: Config.Relay & Config.Outbox): Effect.Effect<typeof
     const context = yield* Effect.context<Services>()
     const pulse = yield* makePulse(config)
     const work = <A>(seal: Seal<A>) =>
-      Metrics.register.pipe(Effect.zipRight(sealAndDeliver(config, pulse, seal)), Effect.provide(context))
+      Metrics.registerRelay.pipe(Effect.zipRight(sealAndDeliver(config, pulse, seal)), Effect.provide(context))
     return {
       run: work((onBatch) =>
-        sealForever(config, onBatch, pulse.looked).pipe(
-          (sealing) => raceFirst(sealing, keepHouse(config)),
-          (sealing) => raceFirst(sealing, watch(pulse))
+        [sealForever(config, onBatch, pulse.looked), keepHouse(config), watch(pulse)].reduce((one, other) =>
+          raceFirst(one, other)
         )
       ),
       drain: work((onBatch) => sealUntilEmpty(config, onBatch)),
@@ -94,6 +93,7 @@ const sealAndDeliver = <A>(
   seal: Seal<A>
 ): Effect.Effect<A, never, Services> =>
   Effect.gen(function* () {
+    yield* pulse.started(config.workers)
     yield* Metric.set(Metrics.workers, config.workers)
     const wake = yield* Queue.dropping<void>(config.workers)
     const sealing = seal(Queue.offer(wake, undefined))
@@ -141,6 +141,7 @@ const worker = (
       ...config,
       holder: `${hostname()}/${process.pid}/${index}`,
       alive: pulse.alive(index),
+      progressed: pulse.progressed,
       wake: Queue.offer(wake, undefined)
     }
     // Grows while one attempt after the other fails, whichever batches they were of: a server that is down is not
@@ -148,19 +149,19 @@ const worker = (
     const pause = yield* Schedule.driver(RetryPolicy.schedules(config).transient)
     // A batch that was begun is finished; only waiting ends at once.
     const wait = <B, E>(effect: Effect.Effect<B, E>) => Effect.raceFirst(Effect.ignore(effect), Deferred.await(stop))
-    const step = options.alive.pipe(
-      Effect.zipRight(deliverNext(options)),
+    const step = deliverNext(options).pipe(
       Effect.matchEffect({
         onFailure: (error) =>
           Effect.zipRight(
-            error._tag === "SqlError" ? Effect.logWarning("A worker cannot use the outbox", error) : Effect.void,
+            error._tag === "SqlError" ? Effect.logWarning("A worker cannot use the outbox", error) : options.alive,
             wait(pause.next(undefined))
           ),
         onSuccess: (delivered) =>
-          Effect.zipRight(
+          Effect.all([
+            options.alive,
             pause.reset,
-            delivered ? pulse.progressed : wait(Effect.timeoutOption(Queue.take(wake), IDLE))
-          )
+            delivered ? options.progressed : wait(Effect.timeoutOption(Queue.take(wake), IDLE))
+          ])
       })
     )
     return yield* Effect.repeat(step, { until: () => Deferred.isDone(stop) })

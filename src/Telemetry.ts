@@ -15,21 +15,25 @@ import * as Layer from "effect/Layer"
 import * as Config from "./Config.ts"
 
 /**
- * Sends until the scope closes, and then what is left, for which it takes at most 3 seconds.
+ * Sends until the scope closes, and then what is left, for which it takes at most 3 seconds. A process that then ends by
+ * itself may live on for the exporter's time-out, if nobody takes what it sends.
  *
  * @param serviceName `service.name`, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` says otherwise
  * @since 0.1.0
  * @category layers
  */
 export const layer = (config: Config.Telemetry, serviceName = "clickhouse-outbox"): Layer.Layer<never> =>
-  config.traces || config.metrics || config.logs
-    ? Layer.unwrapEffect(
-        Effect.map(
-          Effect.promise(() => import("./Telemetry/otlp.ts")),
-          (otlp) => otlp.layer(config, serviceName)
+  Layer.merge(
+    config.traces || config.metrics || config.logs
+      ? Layer.unwrapEffect(
+          Effect.map(
+            Effect.promise(() => import("./Telemetry/otlp.ts")),
+            (otlp) => otlp.layer(config, serviceName)
+          )
         )
-      )
-    : Layer.empty
+      : Layer.empty,
+    Layer.effectDiscard(Effect.forEach(config.ignored, (what) => Effect.logWarning(`Telemetry: ${what}`)))
+  )
 
 /**
  * {@link layer} from the environment. Provide it last, so that everything is inside.

@@ -128,7 +128,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (
           concurrency: 2
         })
         expect(people.stdout).toMatch(
-          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}take batches\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
+          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}not held\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
         )
         expect(JSON.parse(programs.stdout)).toEqual({
           backlog: 1,

@@ -205,6 +205,10 @@ describe("The image", () => {
     expect(await health(relayHealth, { OUTBOX_HTTP_PORT: "1" })).toBe(1)
   })
 
+  it("is healthy while the relay is told to serve nothing, which nobody can ask", async () => {
+    expect(await health(relayHealth, { OUTBOX_HTTP_PORT: "off" })).toBe(0)
+  })
+
   it("of the example is healthy while the service answers", async () => {
     expect(await answering("/users", 200, (port) => health(exampleHealth, { PORT: port }))).toBe(0)
     expect(await health(exampleHealth, { PORT: "1" })).toBe(1)

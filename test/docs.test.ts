@@ -228,6 +228,37 @@ layer(Environment.layer(), { excludeTestServices: true })("After ClickHouse lost
   )
 })
 
+layer(Environment.layer(), { excludeTestServices: true })("The statements in docs/faq.md", (it) => {
+  it.effect("delete all that the outbox has of a person but what waits, which is then delivered", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const statements = BLOCKS.find(
+        ({ page, text }) => page === "docs/faq.md" && text.includes("DELETE FROM outbox.event")
+      )?.text
+      const of = (userId: number, more: Event.JsonObject = {}) =>
+        Event.make({ eventType: "seen", eventContext: { userId, ...more } })
+      const [again] = yield* EventPublisher.publishAll([of(42), of(42), of(42, { n: 1e30 }), of(7)])
+      if (again === undefined) return yield* Effect.dieMessage("nothing was published")
+      yield* drain
+      expect(yield* cli(["failures", "discard", "1", "--reason", "a test"])).toMatchObject({ code: 0 })
+      yield* EventPublisher.publish(Event.make({ eventType: "seen", eventContext: { userId: 42 }, eventId: again }))
+
+      const left = Effect.zip(
+        sql`SELECT event_id = ${again} AS again, event_context FROM outbox.event ORDER BY id`,
+        sql`SELECT event_context FROM outbox.batch_failure_event`
+      )
+      yield* sql.unsafe(statements ?? "")
+      const first = { again: true, event_context: { userId: 42 } }
+      const other = { again: false, event_context: { userId: 7 } }
+      expect(yield* left).toEqual([[first, other, first], []])
+      yield* drain
+      expect(yield* counts).toEqual({ rows: 4, events: 3 })
+      yield* sql.unsafe(statements ?? "")
+      expect(yield* left).toEqual([[other], []])
+    })
+  )
+})
+
 layer(Environment.layer(), { excludeTestServices: true })("With the grants in docs/operations.md", (it) => {
   it.scoped("applications publish, relays deliver and isolate, readers look, and nobody changes an event", () =>
     Effect.gen(function* () {

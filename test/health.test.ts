@@ -1,4 +1,5 @@
 /** Whether a relay does its work, as those are told who restart it or send it traffic. */
+import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it, layer } from "@effect/vitest"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,9 +10,10 @@ import * as TestClock from "effect/TestClock"
 import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
-import { NotMigrated, Observation } from "../src/OutboxStore.ts"
-import { makePulse, type Seen } from "../src/Relay/health.ts"
+import { NotMigrated, Observation, Sealed } from "../src/OutboxStore.ts"
+import * as Health from "../src/Relay/health.ts"
 import { watch } from "../src/Relay/watch.ts"
+import * as Relay from "../src/Relay.ts"
 import { SinkError } from "../src/SinkError.ts"
 import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
@@ -20,23 +22,28 @@ import * as Proxy from "./support/proxy.ts"
 import * as Stubs from "./support/stubs.ts"
 import { until } from "./support/wait.ts"
 
-const outboxWith = (undeliveredBatches: Readonly<Record<string, number>>, relayHeld = false): Seen => ({
+const outboxWith = (outbox: Partial<typeof Stubs.observation>): Health.Seen => ({
   postgres: Option.none(),
   clickHouse: Option.none(),
-  outbox: Option.some(new Observation({ ...Stubs.observation, undeliveredBatches, relayHeld }))
+  outbox: Option.some(new Observation({ ...Stubs.observation, ...outbox }))
 })
+
+const makePulse = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) =>
+  Health.makePulse({ ...relay, ...outbox })
+)
+
+const waiting = (undeliveredBatches: Readonly<Record<string, number>>) => outboxWith({ undeliveredBatches })
 
 /** A relay of one worker whose fibers do what they are told to, once a second. */
 const beating = (beats: {
   readonly looks: boolean
   readonly works: boolean
   readonly delivers: boolean
-  readonly sees: Seen
+  readonly sees: Health.Seen
 }) =>
   Effect.gen(function* () {
-    const config = yield* Effect.all([Config.relay, Config.outbox])
-    const pulse = yield* makePulse({ ...config[0], ...config[1] })
-    yield* pulse.alive(0)
+    const pulse = yield* makePulse
+    yield* pulse.started(1)
     const beat = Effect.gen(function* () {
       if (beats.looks) yield* pulse.looked
       if (beats.works) yield* pulse.alive(0)
@@ -48,77 +55,119 @@ const beating = (beats: {
   })
 
 const HEALTHY = { looks: true, works: true, delivers: true, sees: outboxWith({}) }
+const IDLE = { ...HEALTHY, delivers: false }
 
 describe("A relay is", () => {
   it.scoped("not ready before it has started", () =>
     Effect.gen(function* () {
-      const config = yield* Effect.all([Config.relay, Config.outbox])
-      const { health } = yield* makePulse({ ...config[0], ...config[1] })
+      const { health } = yield* makePulse
       const { ready, relay } = yield* health
       expect({ ready, relay }).toMatchObject({ ready: false, relay: { ok: false, reason: "has not started" } })
     })
   )
 
-  it.scoped("ready while its fibers work and batches get through", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, sees: outboxWith({ sealed: 3, retrying: 1 }) })
-      expect((yield* later("2 hours")).ready).toBe(true)
-    })
-  )
+  const ready: ReadonlyArray<readonly [name: string, beats: typeof HEALTHY]> = [
+    ["while its fibers work and batches get through", { ...HEALTHY, sees: waiting({ sealed: 3, retrying: 1 }) }],
+    ["while there is nothing to do, however long", IDLE],
+    ["while others have all the batches", { ...IDLE, sees: waiting({ leased: 5 }) }],
+    ["while all that waits is held, which has an incident of its own", { ...IDLE, sees: waiting({ held: 1 }) }],
+    [
+      "while an operator holds it, as it does what it was told",
+      { ...IDLE, sees: outboxWith({ relayHeld: true, undeliveredBatches: { sealed: 5 }, oldestUnsealedMillis: 1e6 }) }
+    ]
+  ]
+  for (const [name, beats] of ready) {
+    it.scoped(`ready ${name}`, () =>
+      Effect.gen(function* () {
+        const later = yield* beating(beats)
+        expect((yield* later("2 minutes")).ready).toBe(true)
+      })
+    )
+  }
 
-  it.scoped("ready while there is nothing to do, however long", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, delivers: false })
-      expect((yield* later("2 hours")).ready).toBe(true)
-    })
-  )
-
-  it.scoped("not ready once nobody looks for new events, though deliveries go on", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, looks: false })
-      expect((yield* later("20 seconds")).ready).toBe(true)
-      expect((yield* later("20 seconds")).relay.reason).toContain("has not looked for new events")
-    })
-  )
-
-  it.scoped("not ready once a worker is stuck, though the lease of its batch has long run out", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, works: false })
-      expect((yield* later("1 minute")).ready).toBe(true)
-      expect((yield* later("1 minute")).relay.reason).toContain("worker 0 has been silent")
-    })
-  )
-
-  it.scoped("not ready once nothing gets through, though all of its fibers are busy trying", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, delivers: false, sees: outboxWith({ retrying: 1 }) })
-      expect((yield* later("1 minute")).ready).toBe(true)
-      expect((yield* later("1 minute")).relay.reason).toContain("nothing gets through")
-    })
-  )
-
-  it.scoped("ready while others have all the batches", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, delivers: false, sees: outboxWith({ leased: 5 }) })
-      expect((yield* later("2 hours")).ready).toBe(true)
-    })
-  )
-
-  it.scoped("ready while an operator holds it, as it does what it was told", () =>
-    Effect.gen(function* () {
-      const later = yield* beating({ ...HEALTHY, delivers: false, sees: outboxWith({ sealed: 5 }, true) })
-      expect((yield* later("2 hours")).ready).toBe(true)
-    })
-  )
+  const notReady: ReadonlyArray<
+    readonly [name: string, beats: typeof HEALTHY, patience: Duration.DurationInput, reason: string]
+  > = [
+    ["once nobody can look for new events", { ...HEALTHY, looks: false }, "20 seconds", "could not look for new"],
+    [
+      "once a worker is stuck, or cannot use the outbox",
+      { ...HEALTHY, works: false },
+      "1 minute",
+      "worker 0 could not"
+    ],
+    [
+      "once no batch gets through, though all of its fibers are busy trying",
+      { ...IDLE, sees: waiting({ retrying: 1 }) },
+      "1 minute",
+      "nothing gets through"
+    ],
+    [
+      "once events are not even sealed, though it looks and finds another sealing",
+      { ...IDLE, sees: outboxWith({ oldestUnsealedMillis: 100_000 }) },
+      "1 minute",
+      "nothing gets through"
+    ]
+  ]
+  for (const [name, beats, patience, reason] of notReady) {
+    it.scoped(`not ready ${name}`, () =>
+      Effect.gen(function* () {
+        const later = yield* beating(beats)
+        expect((yield* later(patience)).ready).toBe(true)
+        expect((yield* later(patience)).relay.reason).toContain(reason)
+      })
+    )
+  }
 
   it.scoped("not ready once nobody knows how the databases are", () =>
     Effect.gen(function* () {
-      const config = yield* Effect.all([Config.relay, Config.outbox])
-      const pulse = yield* makePulse({ ...config[0], ...config[1] })
+      const pulse = yield* makePulse
       yield* pulse.observed(outboxWith({}))
       expect((yield* pulse.health).postgres).toMatchObject({ ok: true })
       yield* TestClock.adjust("1 minute")
       expect(yield* pulse.health).toMatchObject({ postgres: { ok: false }, clickhouse: { ok: false } })
+    })
+  )
+
+  const readOnly = new SqlError({ message: "Failed to execute statement", cause: new Error("read-only transaction") })
+
+  /** A relay on a store that answers like this, after so much time. */
+  const running = (store: Parameters<typeof Stubs.store>[0], time: Duration.DurationInput) =>
+    Effect.gen(function* () {
+      const [relay, outbox] = yield* Effect.all([Config.relay, Config.outbox])
+      const { health, run } = yield* Relay.make({ ...relay, ...outbox })
+      yield* Effect.forkScoped(run)
+      yield* TestClock.adjust(time)
+      return yield* health
+    }).pipe(
+      Effect.provide(Stubs.sink({})),
+      Effect.provide(
+        Stubs.store({
+          position: Effect.succeed({ events: 1, batches: 1 }),
+          seal: () => Effect.succeed(Sealed.Nothing({ transactionsInProgress: false })),
+          lease: () => Effect.succeedNone,
+          housekeep: () => Effect.void,
+          ...store
+        })
+      )
+    )
+
+  it.scoped("ready as a whole, where nothing is wrong", () =>
+    Effect.gen(function* () {
+      expect((yield* running({}, "2 minutes")).ready).toBe(true)
+    })
+  )
+
+  it.scoped("not ready on a Postgres that answers and refuses to write: where sealing fails", () =>
+    Effect.gen(function* () {
+      const { relay } = yield* running({ seal: () => readOnly }, "2 minutes")
+      expect(relay.reason).toContain("could not look for new events")
+    })
+  )
+
+  it.scoped("not ready on a Postgres that answers and refuses to write: where leasing fails", () =>
+    Effect.gen(function* () {
+      const { relay } = yield* running({ lease: () => readOnly }, "2 minutes")
+      expect(relay.reason).toContain("worker 0 could not use the outbox")
     })
   )
 })
@@ -127,9 +176,22 @@ describe("The databases", () => {
   const refusedBy = (errorClass: SinkError["errorClass"]) =>
     new SinkError({ errorClass, reason: "ada@db.internal has a wrong password", settled: true })
 
+  const denied = new SqlError({
+    message: "Failed to execute statement",
+    cause: Object.assign(new Error("permission denied for table batch"), { code: "42501" })
+  })
+
   const cases = [
     ["Postgres was not migrated", { observe: new NotMigrated() }, {}, /^The database has no outbox.*migrate/, /^$/],
     ["Postgres does not answer", { observe: Effect.never }, {}, /^does not answer$/, /^$/],
+    [
+      "Postgres has no connection to spare",
+      { observe: Effect.uninterruptible(Effect.never) },
+      {},
+      /^does not answer$/,
+      /^$/
+    ],
+    ["Postgres refuses", { observe: denied }, {}, /^refuses what the relay asks/, /^$/],
     ["ClickHouse does not answer", {}, { check: Effect.never }, /^$/, /^does not answer$/],
     ["ClickHouse is not reached", {}, { check: refusedBy("transient") }, /^$/, /^does not answer$/],
     ["ClickHouse is set up wrong", {}, { check: refusedBy("configuration") }, /^$/, /log says why$/]
@@ -138,10 +200,9 @@ describe("The databases", () => {
   for (const [name, store, sink, postgres, clickhouse] of cases) {
     it.scoped(`are told apart, and no more is said than needed: ${name}`, () =>
       Effect.gen(function* () {
-        const config = yield* Effect.all([Config.relay, Config.outbox])
-        const pulse = yield* makePulse({ ...config[0], ...config[1] })
+        const pulse = yield* makePulse
         yield* watch(pulse).pipe(Effect.provide(Layer.merge(Stubs.store(store), Stubs.sink(sink))), Effect.forkScoped)
-        yield* TestClock.adjust("7 seconds")
+        yield* TestClock.adjust("12 seconds")
         const health = yield* pulse.health
         expect(health.postgres.reason ?? "").toMatch(postgres)
         expect(health.clickhouse.reason ?? "").toMatch(clickhouse)
@@ -153,8 +214,7 @@ describe("The databases", () => {
   it.scoped("are asked every few seconds, however often somebody wants to know", () =>
     Effect.gen(function* () {
       const asked = yield* Ref.make(0)
-      const config = yield* Effect.all([Config.relay, Config.outbox])
-      const pulse = yield* makePulse({ ...config[0], ...config[1] })
+      const pulse = yield* makePulse
       const store = Stubs.store({
         observe: Effect.as(
           Ref.update(asked, (n) => n + 1),

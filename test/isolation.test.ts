@@ -586,6 +586,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
             ...config,
             holder: "a relay that was paused",
             alive: Effect.void,
+            progressed: Effect.void,
             wake: Effect.void
           })
           expect(yield* Effect.provideService(attempt, OutboxStore, { ...store, read })).toBe(true)

@@ -171,7 +171,10 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
       const { files, tarballBytes } = yield* NpmProject.NpmProject
       const built = /^dist\/.+\.(js|d\.ts)$/
       expect(files.filter((file) => !built.test(file) && !file.startsWith("migrations/"))).toEqual([
-        ...["CHANGELOG.md", "LICENSE", "README.md", "package.json"]
+        ...["CHANGELOG.md", "LICENSE", "README.md"],
+        "deploy/grafana/clickhouse-outbox.json",
+        ...["deploy/prometheus/alerts.test.yml", "deploy/prometheus/alerts.yml"],
+        "package.json"
       ])
       expect(files).toEqual(
         expect.arrayContaining(["migrations/clickhouse/0001_event_log.sql", "migrations/postgres/0001_outbox.sql"])

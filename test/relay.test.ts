@@ -34,6 +34,7 @@ const config = {
   failureRetention: Duration.days(90),
   holder: "a test",
   alive: Effect.void,
+  progressed: Effect.void,
   wake: Effect.void
 }
 

@@ -667,12 +667,13 @@ layer(Environment.layer(), { excludeTestServices: true })("Without an endpoint",
 })
 
 describe("A wrong setting of telemetry", () => {
+  const SENT = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" }
+
   const wrong: ReadonlyArray<readonly [name: string, value: string, must: string]> = [
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "must be a URL that starts with http"],
+    ["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "must be a URL that starts with http"],
     ["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "must be http/protobuf"],
-    ["OTEL_TRACES_EXPORTER", "zipkin", "must be otlp or none"],
-    ["OTEL_METRICS_EXPORTER", "prometheus", "must be otlp or none"],
-    ["OTEL_LOGS_EXPORTER", "console", "must be otlp or none"],
-    ["OTEL_SDK_DISABLED", "perhaps", "must be true or false"],
+    ["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "must be http/protobuf"],
     ["OTEL_METRIC_EXPORT_INTERVAL", "soon", "must be a number of milliseconds"],
     ["OTEL_METRIC_EXPORT_INTERVAL", "0", "must be a number of milliseconds"]
   ]
@@ -683,11 +684,32 @@ describe("A wrong setting of telemetry", () => {
   for (const [name, value, must] of wrong) {
     it.effect(`is told by its name: ${name}=${value}`, () =>
       Effect.gen(function* () {
-        const error = yield* Effect.flip(read({ [name]: value }))
+        const error = yield* Effect.flip(read({ ...SENT, [name]: value }))
         expect(Config.explain(error)).toMatch(new RegExp(`^${name}: ${must}`))
       })
     )
   }
+
+  const NOTHING = { traces: false, metrics: false, logs: false, ignored: [] }
+
+  it.effect("is none where nothing is sent, as such variables are set for other programs too", () =>
+    Effect.gen(function* () {
+      const foreign = { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc", OTEL_TRACES_SAMPLER: "nonsense" }
+      expect(yield* read(foreign)).toMatchObject(NOTHING)
+      expect(yield* read({ ...SENT, ...foreign, OTEL_SDK_DISABLED: "TRUE" })).toMatchObject(NOTHING)
+    })
+  )
+
+  it.effect("is not followed and told in the log where an exporter is not there: that signal is not sent", () =>
+    Effect.gen(function* () {
+      expect(yield* read({ ...SENT, OTEL_METRICS_EXPORTER: "prometheus" })).toMatchObject({
+        traces: true,
+        metrics: false,
+        logs: true,
+        ignored: ["OTEL_METRICS_EXPORTER is prometheus, and only otlp is there"]
+      })
+    })
+  )
 
   it.effect("is none where the variable is empty, as OpenTelemetry has it", () =>
     Effect.gen(function* () {
@@ -706,9 +728,11 @@ describe("A wrong setting of telemetry", () => {
 layer(Environment.layer(), { excludeTestServices: true })("A relay with a wrong setting of telemetry", (it) => {
   it.effect("does not start, and says which", () =>
     Effect.gen(function* () {
-      const { code, stderr, stdout } = yield* Cli.run(["relay"], { variables: { OTEL_TRACES_EXPORTER: "zipkin" } })
+      const { code, stderr, stdout } = yield* Cli.run(["relay"], {
+        variables: { OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" }
+      })
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
-      expect(stderr).toMatch(/^OTEL_TRACES_EXPORTER: must be otlp or none\n$/)
+      expect(stderr).toMatch(/^OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL that starts with http:\/\/ or https:\/\/\n$/)
     })
   )
 })

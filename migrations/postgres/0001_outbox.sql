@@ -113,8 +113,9 @@ CREATE TABLE outbox.sealer (
   cursor_tx_id xid8,
   cursor_id bigint,
   sealed_at timestamptz NOT NULL,
-  -- Where event_id_seq was when everything before had been sealed, or the same minus what a window still holds: how far
-  -- the sequence has moved on since is how many events are not in a batch yet, or a few more, without counting them.
+  -- Where event_id_seq was when everything that was committed had been sealed, or the same minus what a window still
+  -- holds: how far the sequence has moved on since tells how many events are not in a batch, without counting them. It
+  -- counts those of open transactions, but not of those that were open then.
   event_position bigint NOT NULL DEFAULT 0,
   CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
 ) WITH (fillfactor = 10);
@@ -185,24 +186,28 @@ CREATE TABLE outbox.batch (
 ) WITH (fillfactor = 50);
 
 CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
--- How long the oldest has waited, and how many events there are, without a look at the table.
-CREATE INDEX batch_undelivered ON outbox.batch (first_published_at) INCLUDE (event_count) WHERE state = 'pending';
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) WHERE state = 'delivered';
 CREATE INDEX batch_origin ON outbox.batch (origin_id) WHERE origin_id IS NOT NULL;
 -- Whether one of an incident's batches is pending is one look, however many were delivered.
 CREATE INDEX batch_incident ON outbox.batch (incident_id, state, id) WHERE incident_id IS NOT NULL;
 
 -- A batch's state as people speak of it.
+CREATE FUNCTION outbox.batch_state(batch outbox.batch) RETURNS text
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT CASE
+    WHEN batch.state <> 'pending' THEN batch.state
+    WHEN batch.lease_id IS NOT NULL AND batch.available_at > clock_timestamp() THEN 'leased'
+    WHEN batch.error_class IN ('configuration', 'unknown') THEN 'held'
+    WHEN batch.error_class IS NOT NULL THEN 'retrying'
+    ELSE 'sealed'
+  END;
+END;
+
 CREATE VIEW outbox.batch_status AS
 SELECT
   id,
-  CASE
-    WHEN state <> 'pending' THEN state
-    WHEN lease_id IS NOT NULL AND available_at > clock_timestamp() THEN 'leased'
-    WHEN error_class IN ('configuration', 'unknown') THEN 'held'
-    WHEN error_class IS NOT NULL THEN 'retrying'
-    ELSE 'sealed'
-  END AS state,
+  outbox.batch_state(batch) AS state,
   event_count, byte_count, sealed_at, delivered_at, available_at, lease_holder, attempts,
   error_class, error_code, error_message, first_error_at, incident_id, parent_id, origin_id, token
 FROM outbox.batch;

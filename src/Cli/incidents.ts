@@ -44,6 +44,6 @@ const forPeople = (incidents: ReadonlyArray<Incident>, limit: number): Effect.Ef
       incident.closedAt === null ? "" : time(incident.closedAt),
       summary(incident.message)
     ])
-    const titles = ["ID", "STATE", "CLASS", "BATCHES", "ATTEMPTS", "BEGAN", "CLOSED", "MESSAGE"]
+    const titles = ["ID", "STATE", "CLASS", "BATCH IDS", "ATTEMPTS", "BEGAN", "CLOSED", "MESSAGE"]
     return [table([titles, ...rows]), ...more(incidents, limit)].join("\n")
   })

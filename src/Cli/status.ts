@@ -29,7 +29,7 @@ const forPeople = (status: OutboxStatus): string => {
     ["batches", states.join(", ")],
     ["failures", `${openFailures.failures} open, with ${count(openFailures.events, "event")}`],
     ["incidents", `${status.openIncidents} open`],
-    ["relays", relayHold === null ? "take batches" : formatHold(relayHold)],
+    ["relays", relayHold === null ? "not held" : formatHold(relayHold)],
     ["last delivery", lastDeliveredAt?.toISOString() ?? "never"],
     ["last error", lastError === null ? "none" : formatError(lastError)]
   ])

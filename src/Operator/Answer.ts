@@ -7,7 +7,6 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as ParseResult from "effect/ParseResult"
-import * as Predicate from "effect/Predicate"
 import {
   type CorrectionInvalid,
   type EventReplayed,
@@ -19,6 +18,7 @@ import {
 } from "../BatchFailures/model.ts"
 import { fromRawMembers } from "../EventLines/rawMembers.ts"
 import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
+import { isUnavailable } from "../Unavailable.ts"
 import * as Problem from "./Problem.ts"
 
 /** Members that are JSON already, after those of `rest`. */
@@ -85,21 +85,6 @@ const unavailable = Problem.fail(
   "postgres-unavailable",
   "The outbox's Postgres does not answer; the server's log says why. Trying again is safe: nothing is published twice"
 )
-
-/** Not EPIPE and its like. */
-const SQLSTATE = /^[0-9FHPX][0-9A-Z]{4}$/
-/** Connections, shortage of something, shutdowns, and transactions that were in each other's way. */
-const PASSES = /^(?:08|40|53|55P03|57)/
-
-/** Whether it may pass by itself: nobody answers, or one who is starting, stopping, full or busy. */
-const isUnavailable = (error: unknown): boolean => {
-  if (!Predicate.hasProperty(error, "cause")) return true
-  const { cause } = error
-  if (Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && SQLSTATE.test(cause.code)) {
-    return PASSES.test(cause.code)
-  }
-  return isUnavailable(cause)
-}
 
 export const toIssues = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>): ReadonlyArray<Problem.Issue> =>
   issues.map(({ message, path }) => new Problem.Issue({ field: path.map(String).join("."), reason: message }))

@@ -18,6 +18,8 @@ import * as Document from "./OpenApi.ts"
 import * as Problem from "./Problem.ts"
 import * as Wire from "./Wire.ts"
 
+export { FailureId } from "../Batch.ts"
+export { EventId } from "../Event.ts"
 export { Problem } from "./Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")

@@ -30,20 +30,20 @@ import * as Server from "./Server.ts"
 
 type Available = Deferred.Deferred<Context.Context<Services>>
 
-type Listening = Config.Http & { readonly port: number }
+interface Listening extends Config.Http, Options {
+  readonly port: number
+  readonly available: Available
+  /** Told where it listens. */
+  readonly url: Deferred.Deferred<string>
+}
 
 const RETRY = "5 seconds"
 
 /** Another relay on this host may have the port. If it ends, this one takes over. */
-export const listen = (
-  config: Listening,
-  available: Available,
-  options: Options,
-  url: Deferred.Deferred<string>
-): Effect.Effect<never, ServeError> =>
+export const listen = (config: Listening): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
     const host = yield* safeHost(config)
-    const attempt = serve({ ...config, host }, available, options, url)
+    const attempt = serve({ ...config, host })
     return yield* attempt.pipe(
       Effect.tapError(({ cause }) =>
         Effect.logWarning(
@@ -66,22 +66,18 @@ const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
         LOOPBACK
       )
 
-const serve = (
-  config: Listening,
-  available: Available,
-  options: Options,
-  url: Deferred.Deferred<string>
-): Effect.Effect<never, ServeError> =>
+const serve = (config: Listening): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
+    const { available, url } = config
     const open = Option.isNone(config.token)
     const api = yield* Ref.make<App>(starting)
     const probes = yield* Probes.router(health(available))
     const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
     yield* HttpServer.serveEffect(guard(open, app)).pipe(
-      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => PROBES.has(url))
+      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => PROBES.has(url.replace(/\?.*/s, "")))
     )
     const built = yield* Deferred.await(available).pipe(
-      Effect.flatMap((services) => Effect.provide(buildApi(config, options), services)),
+      Effect.flatMap((services) => Effect.provide(buildApi(config), services)),
       Effect.flatMap((built) => Ref.set(api, built)),
       Effect.forkScoped
     )
@@ -107,7 +103,7 @@ const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
   )
 
 /** Apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's. */
-const buildApi = ({ token }: Config.Http, { concurrency = 1 }: Options) =>
+const buildApi = ({ concurrency = 1, token }: Listening) =>
   Layer.mergeAll(
     HttpApiSwagger.layer(),
     HttpApiBuilder.middlewareOpenApi(),

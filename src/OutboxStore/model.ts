@@ -141,10 +141,16 @@ const Counts = Schema.Record({ key: Schema.String, value: Schema.Number })
  * @category models
  */
 export class Observation extends Schema.Class<Observation>("Observation")({
-  /** Events committed and not yet delivered, or a few more: ids whose transaction was rolled back since the last seal. */
+  /**
+   * Events committed and not yet delivered, by the sequence of their ids. Ids of transactions that are open or were rolled
+   * back count too, until the sealer has looked when none was open, or has sealed; events of transactions that were open
+   * when the last batch was sealed are missing until they are.
+   */
   backlogEvents: Schema.Number,
   /** How long the oldest of them has waited; 0 if there is none. */
   oldestUndeliveredMillis: Schema.Number,
+  /** Of those that are not in a batch. */
+  oldestUnsealedMillis: Schema.Number,
   /** By their states in `outbox.batch_status`; a state that has none is missing. */
   undeliveredBatches: Counts,
   openFailures: Schema.Int,

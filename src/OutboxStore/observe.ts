@@ -1,4 +1,4 @@
-/** What relays measure of the outbox every few seconds. Costs the same however many events wait: none is counted. */
+/** What relays measure of the outbox every few seconds. No event is counted; the cost grows with undelivered batches. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
@@ -49,21 +49,25 @@ const readOutbox = (sql: SqlClient.SqlClient, { cursorId, cursorTxId, sealedSnap
     ORDER BY tx_id, id
     LIMIT 1
   `
+  const waited = (since: string) =>
+    sql.literal(`coalesce(extract(epoch FROM clock_timestamp() - ${since}) * 1000, 0)::float8`)
   return sql`
     WITH unsealed AS (
       SELECT min(published_at) AS oldest
       FROM ((${first("window_late_events")}) UNION ALL (${first("window_new_events")})) AS first
     ),
-    undelivered AS (
-      SELECT coalesce(sum(event_count), 0) AS events, min(first_published_at) AS oldest
+    states AS (
+      SELECT
+        outbox.batch_state(batch) AS state,
+        count(*) AS batches,
+        sum(event_count) AS events,
+        min(first_published_at) AS oldest
       FROM outbox.batch
       WHERE state = 'pending'
+      GROUP BY 1
     ),
-    states AS (
-      SELECT state, count(*) AS batches
-      FROM outbox.batch_status
-      WHERE id IN (SELECT id FROM outbox.batch WHERE state = 'pending')
-      GROUP BY state
+    undelivered AS (
+      SELECT coalesce(sum(events), 0) AS events, min(oldest) AS oldest FROM states
     ),
     failures AS (
       SELECT
@@ -79,9 +83,8 @@ const readOutbox = (sql: SqlClient.SqlClient, { cursorId, cursorTxId, sealedSnap
     )
     SELECT
       (${unsealed}::bigint + undelivered.events)::float8 AS "backlogEvents",
-      coalesce(
-        extract(epoch FROM clock_timestamp() - least(unsealed.oldest, undelivered.oldest)) * 1000, 0
-      )::float8 AS "oldestUndeliveredMillis",
+      ${waited("least(unsealed.oldest, undelivered.oldest)")} AS "oldestUndeliveredMillis",
+      ${waited("unsealed.oldest")} AS "oldestUnsealedMillis",
       (SELECT coalesce(jsonb_object_agg(state, batches), '{}') FROM states) AS "undeliveredBatches",
       failures.open AS "openFailures",
       (failures.events - failures.replayed)::float8 AS "openFailureEvents",

@@ -68,8 +68,8 @@ const SETTINGS = `
 
 /**
  * One sealer at a time. An advisory lock, because it assigns no transaction id; a statement of its own, because the
- * snapshot of the next one must be taken after the previous sealer has committed. Where the sequence of events is, if the
- * lock is ours: read before that snapshot, so that no event it does not hold is taken for sealed.
+ * snapshot of the next one must be taken after the previous sealer has committed. Returns where the sequence of events is,
+ * if the lock is ours: read before that snapshot, so that nothing committed later is taken for sealed.
  */
 const lock = (sql: SqlClient.SqlClient) =>
   sql<{ locked: boolean; position: string }>`
@@ -217,10 +217,20 @@ const cutBatch = (
       WHERE sealed.id IS NOT NULL OR (${window !== null} AND total.event_count = 0)
     ),
     rolled_back AS (
-      -- Ids were given, and nothing is there: not to be taken for events that wait.
+      -- Ids were given, nothing is there, and nobody who publishes is still at it, who would hold a lock: not to be taken
+      -- for events that wait.
       UPDATE outbox.sealer SET event_position = ${position}::bigint
       FROM total
-      WHERE total.event_count = 0 AND ${window === null} AND event_position <> ${position}::bigint
+      WHERE total.event_count = 0
+        AND ${window === null}
+        AND event_position <> ${position}::bigint
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_locks
+          WHERE relation = 'outbox.event'::regclass
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND mode = 'RowExclusiveLock'
+        )
     )
     SELECT
       ${batchColumns(sql)},

@@ -19,11 +19,14 @@ import { SinkError } from "../SinkError.ts"
 import { settleDoubt, whatIsRefused } from "./doubt.ts"
 import { insertBatch } from "./insert.ts"
 import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
+import { timed } from "./timing.ts"
 
 export interface Options extends Config.Relay, Pick<Config.Outbox, "lease">, Isolation {
   readonly holder: string
-  /** Run whenever it is certain that the worker is not stuck. */
+  /** Run whenever the worker could use the outbox. */
   readonly alive: Effect.Effect<void>
+  /** Run while a first attempt goes on. */
+  readonly progressed: Effect.Effect<void>
 }
 
 /**
@@ -104,11 +107,7 @@ const sendAndAcknowledge = (lease: Lease) =>
     const store = yield* OutboxStore
     const [duration, refusal] = yield* Effect.timed(send(lease))
     if (Option.isSome(refusal)) return refusal
-    const underWay = yield* Metric.trackDurationWith(
-      store.acknowledge(lease),
-      Metrics.acknowledgeSeconds,
-      Duration.toSeconds
-    )
+    const underWay = yield* timed(Metrics.acknowledgeSeconds)(store.acknowledge(lease))
     yield* Metric.incrementBy(Metrics.eventsDelivered, lease.batch.eventCount)
     yield* Metric.update(Metrics.publishToDeliveredSeconds, Duration.toSeconds(underWay))
     yield* Effect.logInfo("Delivered a batch").pipe(
@@ -133,7 +132,7 @@ const send = (lease: Lease) =>
  */
 const keepLease = (
   lease: Lease,
-  { alive, lease: term }: Pick<Options, "alive" | "lease">
+  { alive, lease: term, progressed }: Pick<Options, "alive" | "lease" | "progressed">
 ): Effect.Effect<never, LeaseLost, OutboxStore> =>
   Effect.flatMap(OutboxStore, (store) =>
     store.renew(lease).pipe(
@@ -147,7 +146,7 @@ const keepLease = (
         duration: Duration.times(term, 0.5),
         onTimeout: () => new LeaseLost({ batchId: lease.batch.id, leaseId: lease.leaseId })
       }),
-      Effect.zipRight(alive),
+      Effect.zipRight(lease.attempt === 1 ? Effect.zipRight(alive, progressed) : alive),
       Effect.delay(Duration.times(term, 0.3)),
       Effect.forever
     )

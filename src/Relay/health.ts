@@ -43,11 +43,13 @@ export class Health extends Schema.Class<Health>("Health")({
 
 /** What the relay's fibers tell of themselves. */
 export interface Pulse {
-  /** The outbox was looked at, and answered. */
+  /** The relay has begun to run, with so many workers. */
+  readonly started: (workers: number) => Effect.Effect<void>
+  /** The outbox was looked at for something to seal, and what there was to do is done. */
   readonly looked: Effect.Effect<void>
-  /** A worker has begun something, or goes on with it. */
+  /** A worker could use the outbox. */
   readonly alive: (worker: number) => Effect.Effect<void>
-  /** A batch was dealt with. */
+  /** A batch was dealt with, or a first attempt goes on. */
   readonly progressed: Effect.Effect<void>
   /** How the databases are: what is wrong with each, and what there is in the outbox. */
   readonly observed: (seen: Seen) => Effect.Effect<void>
@@ -60,10 +62,10 @@ export interface Seen {
   readonly outbox: Option.Option<Observation>
 }
 
-/** How long the sealer may be silent. It looks ten times a second, unless a query takes long. */
-const SEALER_SILENCE = Duration.seconds(30)
-/** How old what was last seen of the databases may be; see `watch.ts`. */
-const SEEN_TTL = Duration.seconds(30)
+/** How long the sealer may be silent, in milliseconds. It looks ten times a second, unless a query takes long. */
+const SEALER_SILENCE = 30_000
+/** How old what was last seen of the databases may be, in milliseconds; see `watch.ts`. */
+const SEEN_TTL = 30_000
 
 const unseen: Seen = {
   postgres: Option.some("has not been asked yet"),
@@ -73,40 +75,39 @@ const unseen: Seen = {
 
 export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<Pulse> =>
   Effect.sync(() => {
-    let started = Option.none<number>()
+    /** A lease is renewed three times in its term; between two attempts a worker waits as long as retries do. */
+    const workerSilence = millis(config.lease) * 2 + millis(config.retryCap)
+    const stuckAfter = Math.max(millis(config.incidentAfter), workerSilence)
+
+    let isRunning = false
     let lookedAt = 0
     let progressedAt = 0
     let seenAt = 0
     let seen = unseen
     const aliveAt = new Map<number, number>()
 
-    const at = (mark: (now: number) => void) => Effect.map(Clock.currentTimeMillis, mark)
-
-    /** A lease is renewed three times in its term; between two batches a worker waits as long as retries do. */
-    const workerSilence = Duration.sum(Duration.times(config.lease, 2), config.retryCap)
-    const stuckAfter = Duration.max(config.incidentAfter, workerSilence)
-
     const relayCheck = (now: number): Check => {
-      const silent = (since: number, limit: Duration.Duration) => now - since > Duration.toMillis(limit)
-      if (Option.isNone(started)) return failing("has not started")
-      if (silent(lookedAt, SEALER_SILENCE)) return failing("has not looked for new events for too long")
-      const stuck = [...aliveAt].find(([, since]) => silent(since, workerSilence))
-      if (stuck !== undefined) return failing(`worker ${stuck[0]} has been silent for too long`)
-      if (silent(progressedAt, stuckAfter)) return failing("nothing gets through: see open incidents, or the log")
+      if (!isRunning) return failing("has not started")
+      if (now - lookedAt > SEALER_SILENCE) return failing("could not look for new events for too long")
+      const silent = [...aliveAt].find(([, at]) => now - at > workerSilence)
+      if (silent !== undefined) return failing(`worker ${silent[0]} could not use the outbox for too long`)
+      if (now - progressedAt > stuckAfter) return failing("nothing gets through: see open incidents, or the log")
       return OK
     }
 
     return {
+      started: (workers) =>
+        at((now) => {
+          isRunning = true
+          lookedAt = now
+          progressedAt = now
+          for (let worker = 0; worker < workers; worker++) aliveAt.set(worker, now)
+        }),
       looked: at((now) => {
         lookedAt = now
       }),
       alive: (worker) =>
         at((now) => {
-          if (Option.isNone(started)) {
-            started = Option.some(now)
-            lookedAt = now
-            progressedAt = now
-          }
           aliveAt.set(worker, now)
         }),
       progressed: at((now) => {
@@ -116,18 +117,28 @@ export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<P
         at((now) => {
           seen = next
           seenAt = now
-          if (Option.exists(next.outbox, nothingWaits)) progressedAt = now
+          if (Option.exists(next.outbox, (outbox) => !waits(outbox, stuckAfter))) progressedAt = now
         }),
-      health: Effect.map(Clock.currentTimeMillis, (now) => {
-        const { clickHouse, postgres } = now - seenAt > Duration.toMillis(SEEN_TTL) ? unseen : seen
+      health: at((now) => {
+        const { clickHouse, postgres } = now - seenAt > SEEN_TTL ? unseen : seen
         return new Health({ postgres: toCheck(postgres), clickhouse: toCheck(clickHouse), relay: relayCheck(now) })
       })
     }
   })
 
-/** Nothing but what some worker has, or what an operator wants to wait. */
-const nothingWaits = ({ relayHeld, undeliveredBatches }: Observation): boolean =>
-  relayHeld || Object.entries(undeliveredBatches).every(([state, batches]) => state === "leased" || batches === 0)
+const millis = Duration.toMillis
+
+/** By a clock that nobody sets. In milliseconds. */
+const at = <A>(use: (now: number) => A): Effect.Effect<A> =>
+  Effect.map(Clock.currentTimeNanos, (nanos) => use(Number(nanos / 1_000_000n)))
+
+/**
+ * Whether there is something that this relay could move. A batch that is held has its incident, and is tried again all
+ * the same; one that is leased some worker has; and while somebody holds the relays, everything is to wait.
+ */
+const waits = ({ oldestUnsealedMillis, relayHeld, undeliveredBatches }: Observation, stuckAfter: number): boolean =>
+  !relayHeld &&
+  ((undeliveredBatches.sealed ?? 0) > 0 || (undeliveredBatches.retrying ?? 0) > 0 || oldestUnsealedMillis > stuckAfter)
 
 const OK = new Check({ ok: true })
 const failing = (reason: string) => new Check({ ok: false, reason })

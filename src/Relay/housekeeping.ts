@@ -11,5 +11,7 @@ export const keepHouse = (
   Effect.flatMap(OutboxStore, (store) => store.housekeep(config)).pipe(
     Effect.catchAllCause((cause) => Effect.logWarning("Closed failures and incidents could not be tidied up", cause)),
     Effect.repeat(Schedule.spaced("1 minute")),
+    // Mostly there is nothing to do.
+    Effect.withTracerEnabled(false),
     Effect.zipRight(Effect.never)
   )

@@ -1,15 +1,13 @@
 /** Sending a batch under its lease. */
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import type { Lease, Repair } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import * as Metrics from "../Metrics.ts"
 import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
+import { startTimer, timed } from "./timing.ts"
 
 type Insert = Effect.Effect<void, SinkError | SqlError | BatchChanged | LeaseLost, OutboxStore | ClickHouseSink>
 
@@ -27,19 +25,8 @@ export const insertRepair = (lease: Lease, repair: Repair): Insert =>
  */
 const insert = (lease: Lease, token: string, rows: Stream.Stream<Uint8Array, SqlError | BatchChanged>): Insert =>
   Effect.flatMap(Effect.all([OutboxStore, ClickHouseSink]), ([store, sink]) =>
-    sink.insert(token, Stream.concat(timed(rows), Stream.execute(Effect.uninterruptible(store.renew(lease)))))
-  ).pipe(Metric.trackDurationWith(Metrics.insertSeconds, Duration.toSeconds))
+    sink.insert(token, Stream.concat(timedRows(rows), Stream.execute(Effect.uninterruptible(store.renew(lease)))))
+  ).pipe(timed(Metrics.insertSeconds))
 
-const timed = <E>(rows: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
-  Stream.unwrap(
-    Effect.map(Clock.currentTimeNanos, (begun) =>
-      Stream.concat(
-        rows,
-        Stream.execute(
-          Effect.flatMap(Clock.currentTimeNanos, (ended) =>
-            Metric.update(Metrics.copySeconds, Duration.toSeconds(Duration.nanos(ended - begun)))
-          )
-        )
-      )
-    )
-  )
+const timedRows = <E>(rows: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
+  Stream.unwrap(Effect.map(startTimer(Metrics.copySeconds), (stop) => Stream.concat(rows, Stream.execute(stop))))

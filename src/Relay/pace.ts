@@ -28,7 +28,7 @@ const tick = (linger: Duration.Duration): Duration.Duration =>
 
 /**
  * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay, `onLook`
- * each time that the outbox has answered.
+ * after each batch and each look that could be ended.
  */
 export const sealForever = (
   config: Pick<Config.Outbox, "linger" | "batchEvents"> & RetryPolicy.Bounds,
@@ -41,7 +41,6 @@ export const sealForever = (
     return yield* Effect.gen(function* () {
       // Not traced, nor is a look that has no reason: most of the time there is nothing.
       const position = yield* Effect.withTracerEnabled(store.position, false)
-      yield* onLook
       const now = yield* Clock.currentTimeMillis
       const previous = yield* Ref.get(last)
       if (Option.exists(previous, (look) => position.batches !== look.position.batches)) yield* onBatch
@@ -61,7 +60,12 @@ export const sealForever = (
           transactionsInProgress: sealed._tag !== "Nothing" || sealed.transactionsInProgress
         })
       )
-    }).pipe(persistently(config), Effect.schedule(Schedule.spaced(tick(config.linger))), Effect.zipRight(Effect.never))
+    }).pipe(
+      Effect.zipRight(onLook),
+      persistently(config),
+      Effect.schedule(Schedule.spaced(tick(config.linger))),
+      Effect.zipRight(Effect.never)
+    )
   })
 
 /** Waits out an outage. The next one is met with short waits again. */

@@ -12,11 +12,12 @@ import { ClickHouseSink } from "../ClickHouseSink.ts"
 import * as Metrics from "../Metrics.ts"
 import { type NotMigrated, type Observation, OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
+import { isUnavailable } from "../Unavailable.ts"
 import type { Pulse, Seen } from "./health.ts"
 
-const INTERVAL = "5 seconds"
+const INTERVAL = Duration.seconds(5)
 /** Who takes longer does not answer. */
-const PATIENCE = Duration.seconds(5)
+const PATIENCE = Duration.seconds(10)
 
 /** At once, and then every few seconds. Not traced: its spans would be most of all spans. */
 export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
@@ -55,13 +56,22 @@ class NoAnswer extends Data.TaggedError("NoAnswer") {
   }
 }
 
+/** Without waiting for what cannot be interrupted, such as a pool that has no connection to spare. */
 const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Either.Either<A, E | NoAnswer>, never, R> =>
-  Effect.either(Effect.timeoutFail(effect, { duration: PATIENCE, onTimeout: () => new NoAnswer() }))
+  effect.pipe(
+    Effect.disconnect,
+    Effect.timeoutFail({ duration: PATIENCE, onTimeout: () => new NoAnswer() }),
+    Effect.either
+  )
 
 const DOES_NOT_ANSWER = "does not answer"
 
-const sayPostgres = (error: NoAnswer | NotMigrated | SqlError): string =>
-  error._tag === "NotMigrated" ? error.message : DOES_NOT_ANSWER
+const sayPostgres = (error: NoAnswer | NotMigrated | SqlError): string => {
+  if (error._tag === "NotMigrated") return error.message
+  return error._tag === "NoAnswer" || isUnavailable(error)
+    ? DOES_NOT_ANSWER
+    : "refuses what the relay asks: its log says why"
+}
 
 const sayClickHouse = (error: NoAnswer | SinkError): string =>
   error._tag === "SinkError" && error.errorClass === "configuration"
@@ -94,8 +104,14 @@ const measure = ({ clickHouse, outbox, postgres }: Seen) =>
     yield* Effect.forEach(Metrics.CONNECTION_STATES, (state) =>
       Metric.set(Metrics.postgresConnections(state), connections[state])
     )
-    if (Option.isSome(outbox)) yield* measureOutbox(outbox.value)
+    yield* Option.match(outbox, { onNone: () => ageing, onSome: measureOutbox })
   })
+
+/** While Postgres is away nothing is delivered: what waited goes on waiting. */
+const ageing = Effect.gen(function* () {
+  const { value } = yield* Metric.value(Metrics.oldestUndeliveredSeconds)
+  if (value > 0) yield* Metric.set(Metrics.oldestUndeliveredSeconds, value + Duration.toSeconds(INTERVAL))
+})
 
 const measureOutbox = (outbox: Observation) =>
   Effect.gen(function* () {

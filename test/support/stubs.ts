@@ -14,6 +14,7 @@ const unexpected = (what: string) => Effect.dieMessage(`Unexpected: ${what}`)
 export const observation = new Observation({
   backlogEvents: 0,
   oldestUndeliveredMillis: 0,
+  oldestUnsealedMillis: 0,
   undeliveredBatches: {},
   openFailures: 0,
   openFailureEvents: 0,
