@@ -54,6 +54,8 @@ export class Batch extends Schema.Class<Batch>("Batch")({
   eventCount: Schema.Int,
   /** Of the events' contexts. */
   byteCount: Schema.compose(Schema.NumberFromString, Bytes),
+  /** The slots that its rows are in, or may be. */
+  slots: Schema.NonEmptyArray(Schema.Int),
   eventTypes: Schema.Array(Schema.String),
   firstEventDateTime: Timestamp,
   lastEventDateTime: Timestamp,

@@ -145,6 +145,8 @@ export const relay = Config.all({
   refusedEventsLimit: atLeast(1, "OUTBOX_REFUSED_EVENTS_LIMIT", 100),
   /** How long a batch may fail before that is an incident. */
   incidentAfter: positiveDuration("OUTBOX_INCIDENT_AFTER", "1 minute"),
+  /** How long events stay in the outbox after they were published, and for longer if they are not delivered. */
+  eventRetention: positiveDuration("OUTBOX_EVENT_RETENTION", "1 day"),
   /** How long closed failures, closed incidents and the audit trail are kept. Open ones are never deleted. */
   failureRetention: positiveDuration("OUTBOX_FAILURE_RETENTION", "90 days")
 })

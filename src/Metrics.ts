@@ -109,6 +109,10 @@ const openIncidentsTotal = gauge("outbox_open_incidents", "Open incidents, by cl
 export const openIncidents = (errorClass: IncidentClass) => Metric.tagged(openIncidentsTotal, "error_class", errorClass)
 export const relayHeld = gauge("outbox_relay_held", "1 while an operator holds all relays, 0 otherwise")
 const slotBytesTotal = gauge("outbox_slot_bytes", "Bytes on disk of a slot of the outbox, indexes included")
+export const slotRotations = counter(
+  "outbox_slot_rotations_total",
+  "How often this relay made new events go to the next slot"
+)
 export const slotBytes = (slot: string) => Metric.tagged(slotBytesTotal, "slot", slot)
 
 export const relayReady = gauge("outbox_relay_ready", "What /readyz says: 1 if this relay is ready, 0 if not")
@@ -152,7 +156,8 @@ const COUNTERS = [
   batchesSplit,
   ...RETRY_CLASSES.map(retries),
   leaseExpiries,
-  leasesLost
+  leasesLost,
+  slotRotations
 ]
 const HISTOGRAMS = [
   batchEvents,

@@ -35,6 +35,7 @@ import type {
   Observation,
   Outstanding,
   Position,
+  Reclaimed,
   Refusals,
   Sealed,
   SinceFirstAttempt
@@ -54,6 +55,7 @@ export {
   Observation,
   Outstanding,
   type Position,
+  type Reclaimed,
   type Refusals,
   RelayHold,
   Sealed,
@@ -132,10 +134,10 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** Gives the batch back at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /**
-     * Finds batches that fail without anybody's saying so, closes incidents that are over, and deletes what was closed
-     * for longer than the retention.
+     * Finds batches that fail without anybody's saying so, closes incidents that are over, and removes what was closed,
+     * or delivered, for longer than the retention.
      */
-    readonly housekeep: (options: Housekeeping) => Effect.Effect<void, SqlError>
+    readonly housekeep: (options: Housekeeping) => Effect.Effect<Reclaimed, SqlError>
     /** What there is to wait for, of what is sealed. Costs next to nothing. */
     readonly outstanding: Effect.Effect<Outstanding, SqlError>
     /** What relays measure. Costs little, and no more when more events wait. */

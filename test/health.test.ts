@@ -145,7 +145,7 @@ describe("A relay is", () => {
           position: Effect.succeed({ events: 1, batches: 1 }),
           seal: () => Effect.succeed(Sealed.Nothing({ transactionsInProgress: false })),
           lease: () => Effect.succeedNone,
-          housekeep: () => Effect.void,
+          housekeep: () => Effect.succeed({ emptied: [], movedTo: null }),
           ...store
         })
       )

@@ -145,7 +145,11 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         `
       )
     const housekeep = Effect.flatMap(OutboxStore, (store) =>
-      store.housekeep({ failureRetention: Duration.days(90), incidentAfter: Duration.minutes(1) })
+      store.housekeep({
+        eventRetention: Duration.days(1),
+        failureRetention: Duration.days(90),
+        incidentAfter: Duration.minutes(1)
+      })
     )
 
     it.effect("is told of, though none of them says a word", () =>
@@ -350,7 +354,11 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
   })
 
   describe("Housekeeping", () => {
-    const retention = { failureRetention: Duration.days(90), incidentAfter: Duration.minutes(1) }
+    const retention = {
+      eventRetention: Duration.days(1),
+      failureRetention: Duration.days(90),
+      incidentAfter: Duration.minutes(1)
+    }
 
     it.effect("deletes much in steps, and by one relay at a time", () =>
       Effect.gen(function* () {

@@ -31,6 +31,7 @@ const config = {
   shutdownGrace: Duration.seconds(10),
   refusedEventsLimit: 100,
   incidentAfter: Duration.minutes(1),
+  eventRetention: Duration.days(1),
   failureRetention: Duration.days(90),
   holder: "a test",
   alive: Effect.void,

@@ -77,6 +77,17 @@ CREATE TABLE outbox.event_slot_1 PARTITION OF outbox.event FOR VALUES IN (1);
 CREATE TABLE outbox.event_slot_2 PARTITION OF outbox.event FOR VALUES IN (2);
 CREATE TABLE outbox.event_slot_3 PARTITION OF outbox.event FOR VALUES IN (3);
 
+-- When new rows began to go to a slot, when they ceased to, and when it was emptied last. Relays write down what they find
+-- the sequence to say, so the first two may be later than it was, and never earlier.
+CREATE TABLE outbox.slot (
+  slot smallint PRIMARY KEY,
+  opened_at timestamptz,
+  left_at timestamptz,
+  emptied_at timestamptz
+);
+
+INSERT INTO outbox.slot (slot) VALUES (0), (1), (2), (3);
+
 -- The events of a window: visible in one snapshot and not in another, an earlier one. Two index ranges hold them, so that
 -- finding them costs the same however long a transaction ran: those of transactions that were in progress in the earlier
 -- snapshot, and those of transactions that began since. Every key of the first comes before every key of the second.
@@ -139,6 +150,8 @@ CREATE TABLE outbox.batch (
   last_id bigint NOT NULL,
   event_count integer NOT NULL CHECK (event_count > 0),
   byte_count bigint NOT NULL,
+  -- Where its rows are: no slot is emptied before its batches are dealt with, and no other is read for this one.
+  slots smallint[] NOT NULL,
   -- Lets ClickHouse be asked for the batch's events through its primary key.
   event_types text[] NOT NULL,
   first_event_date_time timestamptz NOT NULL,

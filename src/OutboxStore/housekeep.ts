@@ -7,8 +7,12 @@ import * as Effect from "effect/Effect"
 import { atomically } from "../Transaction.ts"
 import { interval } from "./held.ts"
 import { closeIncidents, openIncidents } from "./incident.ts"
+import type { Reclaimed } from "./model.ts"
+import { reclaim } from "./reclaim.ts"
 
 export interface Housekeeping {
+  /** Delivered events that were published longer ago are removed, by the slot. */
+  readonly eventRetention: Duration.Duration
   readonly failureRetention: Duration.Duration
   /** A batch that has been failing for longer is part of an incident. */
   readonly incidentAfter: Duration.Duration
@@ -16,7 +20,7 @@ export interface Housekeeping {
 
 export const housekeep =
   (sql: SqlClient.SqlClient) =>
-  ({ failureRetention, incidentAfter }: Housekeeping): Effect.Effect<void, SqlError> =>
+  ({ eventRetention, failureRetention, incidentAfter }: Housekeeping): Effect.Effect<Reclaimed, SqlError> =>
     Effect.gen(function* () {
       yield* openIncidents(sql, incidentAfter)
       yield* closeIncidents(sql)
@@ -24,6 +28,7 @@ export const housekeep =
       yield* inSteps(sql, deleteFailures(sql, tooOld))
       yield* inSteps(sql, deleteIncidents(sql, tooOld))
       yield* inSteps(sql, deleteAudit(sql, tooOld))
+      return yield* reclaim(sql, eventRetention)
     }).pipe(Effect.withSpan("OutboxStore.housekeep"))
 
 /** A relay that freezes here must not keep the lock. */

@@ -110,7 +110,7 @@ const insertParts = (sql: SqlClient.SqlClient, lease: Lease, error: SinkError, p
     ),
     child AS (
       INSERT INTO outbox.batch (
-        from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count,
+        from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
         event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents, sealed_at,
         parent_id, origin_id, suspect, attempts_before, first_error_at
       )
@@ -118,7 +118,7 @@ const insertParts = (sql: SqlClient.SqlClient, lease: Lease, error: SinkError, p
         parent.from_snapshot, parent.to_snapshot,
         first.tx_id, first.id, coalesce(last.tx_id, parent.last_tx_id), coalesce(last.id, parent.last_id),
         part.last - part.first + 1, coalesce(last.bytes, parent.byte_count) - coalesce(before.bytes, 0),
-        parent.event_types, parent.first_event_date_time, parent.last_event_date_time, parent.first_published_at,
+        parent.slots, parent.event_types, parent.first_event_date_time, parent.last_event_date_time, parent.first_published_at,
         parent.traceparents, parent.sealed_at,
         parent.id, coalesce(parent.origin_id, parent.id), part.suspect, parent.attempts_before + parent.attempts,
         parent.first_error_at

@@ -20,6 +20,7 @@ export const batchColumns = (sql: SqlClient.SqlClient) =>
   batch.last_id::text AS "lastId",
   batch.event_count AS "eventCount",
   batch.byte_count::text AS "byteCount",
+  batch.slots AS "slots",
   batch.event_types AS "eventTypes",
   to_char(batch.first_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "firstEventDateTime",
   to_char(batch.last_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "lastEventDateTime",

@@ -132,6 +132,19 @@ export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
   relayHold: Schema.NullOr(RelayHold)
 }) {}
 
+/**
+ * What became of the slots.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reclaimed {
+  /** The slots whose events were all delivered and kept for long enough: they are empty now. */
+  readonly emptied: ReadonlyArray<number>
+  /** Where new events go from now on, if that is elsewhere. */
+  readonly movedTo: number | null
+}
+
 const Counts = Schema.Record({ key: Schema.String, value: Schema.Number })
 
 /**

@@ -43,7 +43,8 @@ interface Narrowed {
 /**
  * The batch's rows in the order of their keys. Its definition is inlined, as COPY takes no parameters; {@link Batch}
  * admits nothing but digits, colons and commas there. The inner limits let both index ranges be merged without a sort,
- * and are one more than the batch holds so that a row too many is noticed.
+ * and are one more than the batch holds so that a row too many is noticed. Slots that it has no rows in are not even
+ * locked, so that they can be emptied meanwhile.
  */
 export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
   const range = (events: string) => `
@@ -52,6 +53,7 @@ export const rows = (batch: Batch, columns: string, { filter = "", limit = batch
       FROM outbox.${events}('${batch.fromSnapshot}', '${batch.toSnapshot}')
       WHERE (tx_id, id) >= ('${batch.firstTxId}', ${batch.firstId})
         AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
+        AND slot IN (${batch.slots.join(", ")})
       ORDER BY tx_id, id
       LIMIT ${limit}
     )`

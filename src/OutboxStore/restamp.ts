@@ -62,6 +62,17 @@ export const restamp: Effect.Effect<
       FROM (SELECT batch_id, min(id) AS first_id, max(id) AS last_id FROM restamped GROUP BY batch_id) AS keys
       WHERE batch.id = keys.batch_id
     `
+    // Of those whose events are gone: what is published here must not be taken for theirs.
+    yield* sql`
+      UPDATE outbox.batch SET
+        from_snapshot = '1:1:',
+        to_snapshot = '1:1:',
+        first_tx_id = '0',
+        first_id = 0,
+        last_tx_id = '0',
+        last_id = 0
+      WHERE NOT EXISTS (SELECT FROM restamped WHERE restamped.batch_id = batch.id)
+    `
     yield* sql`
       UPDATE outbox.sealer SET
         system_identifier = control.system_identifier,

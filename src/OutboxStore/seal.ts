@@ -135,7 +135,7 @@ const cutBatch = (
 ): Effect.Effect<Cut, SqlError> => {
   const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
   // Not the contexts, which would be written to temporary files: 200 ms instead of 75 for 50,000 of 1.3 kB.
-  const columns = sql.literal("tx_id, id, event_type, event_date_time, published_at, traceparent, context_bytes")
+  const columns = sql.literal("tx_id, id, slot, event_type, event_date_time, published_at, traceparent, context_bytes")
   const lingerMillis = Duration.toMillis(linger)
   // One more than a batch holds: tells whether the window goes on behind it.
   const range = sql`
@@ -187,11 +187,12 @@ const cutBatch = (
     ),
     sealed AS (
       INSERT INTO outbox.batch (
-        from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count,
+        from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
         event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents
       )
       SELECT
         ${sealed}::pg_snapshot, ${upper}, first.tx_id, first.id, last.tx_id, last.id, due.event_count, due.byte_count,
+        ARRAY(SELECT DISTINCT slot FROM chosen),
         ARRAY(SELECT DISTINCT event_type FROM chosen),
         due.first_event_date_time, due.last_event_date_time, due.first_published_at,
         ARRAY(SELECT traceparent FROM chosen WHERE traceparent IS NOT NULL LIMIT 32)

@@ -78,6 +78,7 @@ export const batch = Schema.decodeSync(Batch)({
   lastId: "10",
   eventCount: 10,
   byteCount: "1000",
+  slots: [0],
   eventTypes: ["tested"],
   firstEventDateTime: "2026-01-01 00:00:00.000000",
   lastEventDateTime: "2026-01-01 00:00:01.000000",
