@@ -2,15 +2,44 @@
 import { SqlClient } from "@effect/sql"
 import { ClickHouse, ClickHouseSink, Migrations, OutboxStore, Postgres } from "clickhouse-outbox"
 import { EmbeddedClickHouse, EmbeddedPostgres } from "clickhouse-outbox/embedded"
-import { ConfigProvider, Effect, Layer } from "effect"
+import { Config, ConfigProvider, Context, Effect, Layer, Option, type Scope } from "effect"
+import { orError } from "./harness/Flawed.ts"
 
 /** Both servers, whose data are removed when the scope closes. */
-export const start = Effect.all([EmbeddedPostgres.make(), EmbeddedClickHouse.make()], { concurrency: "unbounded" })
+export const startWith = (settings: EmbeddedPostgres.Settings) =>
+  Effect.all([EmbeddedPostgres.make({ settings }), EmbeddedClickHouse.make()], { concurrency: "unbounded" })
 
-export type Servers = Effect.Effect.Success<typeof start>
+/** As where nothing is set. */
+export const start = startWith({})
+
+interface Server {
+  readonly url: string
+  readonly pid: Effect.Effect<number>
+}
+
+export type Servers = readonly [postgres: Server, clickHouse: Server]
+
+/** Those that the environment names, whose processes nobody here knows; embedded ones where it names none. */
+export const given = (settings: EmbeddedPostgres.Settings): Effect.Effect<Servers, Error, Scope.Scope> =>
+  Effect.gen(function* () {
+    const url = yield* Config.option(Config.all([Config.string("DATABASE_URL"), Config.string("CLICKHOUSE_URL")]))
+    if (Option.isNone(url)) return yield* startWith(settings)
+    const [postgres, clickHouse] = url.value
+    const pid = Effect.succeed(Number.NaN)
+    return [
+      { url: postgres, pid },
+      { url: clickHouse, pid }
+    ] as const
+  }).pipe(orError)
+
+/** What leads a program to a run's databases: its environment. */
+export class Variables extends Context.Tag("clickhouse-outbox/bench/Variables")<
+  Variables,
+  Readonly<Record<"DATABASE_URL" | "CLICKHOUSE_URL" | "CLICKHOUSE_DATABASE", string>>
+>() {}
 
 /** The variables of the surrounding shell have no part in it. */
-const configuration = (variables: Readonly<Record<string, string>>) =>
+export const configuration = (variables: Readonly<Record<string, string>>) =>
   Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
 const connections = Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)
@@ -20,23 +49,35 @@ const services = Layer.mergeAll(OutboxStore.layerConfig, ClickHouseSink.layerCon
   Layer.provideMerge(connections)
 )
 
-/** Databases that are empty and are dropped in the end, and what a relay needs, configured as where nothing is set. */
-export const layer = ([postgres, clickHouse]: Servers, name: string) =>
+/** Connections and nothing else: the databases stay as they are. */
+export const connect = (variables: typeof Variables.Service) => Layer.provide(connections, configuration(variables))
+
+/** To the servers' own databases. */
+export const connectTo = ([postgres, clickHouse]: Servers) =>
+  connect({ DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickHouse.url, CLICKHOUSE_DATABASE: "default" })
+
+/** A database on each server, dropped in the end. Postgres' may begin as a copy of another one. */
+export const create = ([postgres, clickHouse]: Servers, name: string, template?: string) =>
+  Effect.gen(function* () {
+    const admin = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickHouse.url }
+    const execute = (inPostgres: string, inClickHouse: string) =>
+      Effect.gen(function* () {
+        yield* (yield* SqlClient.SqlClient).unsafe(inPostgres)
+        yield* (yield* ClickHouse.ClickHouse).command(inClickHouse)
+      }).pipe(Effect.provide(Layer.provide(connections, configuration(admin))))
+    const copied = template === undefined ? "" : `TEMPLATE ${template} STRATEGY file_copy`
+    yield* Effect.acquireRelease(execute(`CREATE DATABASE ${name} ${copied}`, `CREATE DATABASE ${name}`), () =>
+      Effect.orDie(execute(`DROP DATABASE ${name} WITH (FORCE)`, `DROP DATABASE ${name} SYNC`))
+    )
+    const url = new URL(postgres.url)
+    url.pathname = `/${name}`
+    return { ...admin, DATABASE_URL: url.href, CLICKHOUSE_DATABASE: name }
+  })
+
+/** Databases that are dropped in the end, and what a relay needs, configured as where nothing is set. */
+export const layer = (servers: Servers, name: string, template?: string) =>
   Layer.unwrapScoped(
-    Effect.gen(function* () {
-      const variables = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickHouse.url }
-      const admin = yield* Layer.build(Layer.provide(connections, configuration(variables)))
-      const execute = (inPostgres: string, inClickHouse: string) =>
-        Effect.gen(function* () {
-          yield* (yield* SqlClient.SqlClient).unsafe(inPostgres)
-          yield* (yield* ClickHouse.ClickHouse).command(inClickHouse)
-        }).pipe(Effect.provide(admin))
-      yield* Effect.acquireRelease(execute(`CREATE DATABASE ${name}`, `CREATE DATABASE ${name}`), () =>
-        Effect.orDie(execute(`DROP DATABASE ${name} WITH (FORCE)`, `DROP DATABASE ${name} SYNC`))
-      )
-      const url = new URL(postgres.url)
-      url.pathname = `/${name}`
-      const own = configuration({ ...variables, DATABASE_URL: url.href, CLICKHOUSE_DATABASE: name })
-      return Layer.provideMerge(services, own)
-    })
+    Effect.map(create(servers, name, template), (variables) =>
+      Layer.merge(Layer.provideMerge(services, configuration(variables)), Layer.succeed(Variables, variables))
+    )
   )

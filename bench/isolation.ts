@@ -22,8 +22,10 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { SqlClient } from "@effect/sql"
 import { ClickHouse, Config, Relay } from "clickhouse-outbox"
-import { Array, Console, Duration, Effect, Logger, LogLevel, Option, Random, Schema } from "effect"
+import { Array, Console, Duration, Effect, Logger, LogLevel, Option, Random } from "effect"
 import * as Databases from "./databases.ts"
+import { Flawed } from "./harness/Flawed.ts"
+import { median } from "./harness/statistics.ts"
 
 const EVENTS = 50_000
 const BAD = [0, 1, 10, 100]
@@ -45,13 +47,6 @@ interface Run extends Kind {
   readonly batches: number
   readonly requests: number
   readonly seconds: number
-}
-
-/** A run did not end as it must, so that its time means nothing. */
-class Flawed extends Schema.TaggedError<Flawed>()("Flawed", { run: Schema.String, what: Schema.String }) {
-  override get message() {
-    return `${this.run}: ${this.what}`
-  }
 }
 
 const publish = ({ size }: Kind, bad: ReadonlyArray<number>) =>
@@ -128,12 +123,6 @@ const measure = (servers: Databases.Servers, kind: Kind, round: number) =>
     yield* Console.error(`${said}: ${run.seconds.toFixed(2)} s, ${run.requests} requests`)
     return run
   }).pipe(Effect.provide(Databases.layer(servers, `isolation_${round}_${kind.size}_${kind.bad}`)))
-
-const median = (values: ReadonlyArray<number>): number => {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (index: number) => sorted[index] ?? Number.NaN
-  return (at(Math.floor((sorted.length - 1) / 2)) + at(Math.ceil((sorted.length - 1) / 2))) / 2
-}
 
 /** A line for each kind, as Markdown has it. */
 const table = (kinds: ReadonlyArray<Kind>, runs: ReadonlyArray<Run>): string => {

@@ -114,8 +114,10 @@ interface Workers {
   readonly stop: Deferred.Deferred<void>
 }
 
-/** How long a worker with nothing to do waits before it looks for batches that others sealed or gave back. */
-const IDLE = "1 second"
+/** How long a worker waits where others have what there is, or it is to be tried later. */
+const BUSY: Duration.DurationInput = "1 second"
+/** Where there is nothing the sealer tells of what comes, here or from another relay. This is in case it does not. */
+const IDLE: Duration.DurationInput = "1 minute"
 
 const startWorkers = (config: Config.Relay & Config.Outbox, pulse: Pulse, wake: Queue.Queue<void>) =>
   Effect.gen(function* () {
@@ -160,12 +162,20 @@ const worker = (
           Effect.all([
             options.alive,
             pause.reset,
-            delivered ? options.progressed : wait(Effect.timeoutOption(Queue.take(wake), IDLE))
+            delivered
+              ? options.progressed
+              : Effect.flatMap(patience, (time) => wait(Effect.timeoutOption(Queue.take(wake), time)))
           ])
       })
     )
     return yield* Effect.repeat(step, { until: () => Deferred.isDone(stop) })
   })
+
+const patience = Effect.flatMap(OutboxStore.OutboxStore, ({ outstanding }) => outstanding).pipe(
+  Effect.map(({ batches }) => (batches ? BUSY : IDLE)),
+  Effect.orElseSucceed(() => BUSY),
+  Effect.withTracerEnabled(false)
+)
 
 const stopWorkers =
   (grace: Duration.Duration) =>

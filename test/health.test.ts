@@ -142,7 +142,7 @@ describe("A relay is", () => {
       Effect.provide(Stubs.sink({})),
       Effect.provide(
         Stubs.store({
-          position: Effect.succeed({ events: 1, batches: 1 }),
+          position: Effect.succeed({ events: 1, batches: 1, transactions: "1" }),
           seal: () => Effect.succeed(Sealed.Nothing({ transactionsInProgress: false })),
           lease: () => Effect.succeedNone,
           housekeep: () => Effect.succeed({ emptied: [], movedTo: null }),
@@ -211,19 +211,35 @@ describe("The databases", () => {
     )
   }
 
-  it.scoped("are asked every few seconds, however often somebody wants to know", () =>
+  /** How often both databases are asked in ten seconds in which somebody wants to know a thousand times. */
+  const asked = (transactions: () => string) =>
     Effect.gen(function* () {
-      const asked = yield* Ref.make(0)
+      const asked = yield* Ref.make({ outbox: 0, table: 0 })
+      const count = (what: "outbox" | "table") =>
+        Ref.update(asked, (before) => ({ ...before, [what]: before[what] + 1 }))
       const pulse = yield* makePulse
       const store = Stubs.store({
-        observe: Effect.as(
-          Ref.update(asked, (n) => n + 1),
-          Stubs.observation
-        )
+        position: Effect.sync(() => ({ events: 0, batches: 0, transactions: transactions() })),
+        observe: Effect.as(count("outbox"), Stubs.observation)
       })
-      yield* watch(pulse).pipe(Effect.provide(Layer.merge(store, Stubs.sink({}))), Effect.forkScoped)
+      yield* watch(pulse).pipe(
+        Effect.provide(Layer.merge(store, Stubs.sink({ check: count("table") }))),
+        Effect.forkScoped
+      )
       yield* Effect.replicateEffect(Effect.zipRight(pulse.health, TestClock.adjust("10 millis")), 1_000)
-      expect(yield* Ref.get(asked)).toBe(3)
+      return yield* Ref.get(asked)
+    })
+
+  it.scoped("are asked every few seconds, however often somebody wants to know", () =>
+    Effect.gen(function* () {
+      let ended = 0
+      expect(yield* asked(() => String(ended++))).toEqual({ outbox: 3, table: 3 })
+    })
+  )
+
+  it.scoped("are left alone where nothing has changed since", () =>
+    Effect.gen(function* () {
+      expect(yield* asked(() => "1")).toEqual({ outbox: 1, table: 3 })
     })
   )
 })

@@ -45,6 +45,7 @@ describe("The sealer's pace", () => {
   /** A sealer in front of a store whose answers a test sets, and which counts what it is asked. */
   const sealer = Effect.gen(function* () {
     const position = yield* Ref.make({ events: 0, batches: 0 })
+    const transactions = yield* Ref.make({ ended: 0, goOn: true })
     const answer = yield* Ref.make<Effect.Effect<Sealed, SqlError>>(
       Effect.succeed(Sealed.Nothing({ transactionsInProgress: false }))
     )
@@ -52,7 +53,14 @@ describe("The sealer's pace", () => {
     const count = (what: "position" | "seal" | "onBatch") =>
       Ref.update(asked, (before) => ({ ...before, [what]: before[what] + 1 }))
     const store: Partial<typeof OutboxStore.Service> = {
-      position: Effect.zipRight(count("position"), Ref.get(position)),
+      position: Effect.gen(function* () {
+        yield* count("position")
+        const { ended } = yield* Ref.updateAndGet(transactions, ({ ended, goOn }) => ({
+          ended: goOn ? ended + 1 : ended,
+          goOn
+        }))
+        return { ...(yield* Ref.get(position)), transactions: String(ended) }
+      }),
       seal: () => Effect.zipRight(count("seal"), Effect.flatten(Ref.get(answer)))
     }
     yield* sealForever(config, count("onBatch"), Effect.void).pipe(
@@ -62,6 +70,7 @@ describe("The sealer's pace", () => {
     yield* TestClock.adjust("100 millis")
     return {
       position,
+      transactions,
       answer,
       /** What is asked while so much time passes. */
       during: (time: Duration.DurationInput) =>
@@ -73,10 +82,19 @@ describe("The sealer's pace", () => {
     }
   })
 
-  it.scoped("at rest it looks at two sequences ten times a second, and at the outbox once", () =>
+  it.scoped("where transactions end, it looks at the outbox once a second: they may have published", () =>
     Effect.gen(function* () {
       const { during } = yield* sealer
       expect(yield* during("10 seconds")).toEqual({ position: 100, seal: 10, onBatch: 0 })
+    })
+  )
+
+  it.scoped("at rest it looks how far things have moved ten times a second, and never at the outbox", () =>
+    Effect.gen(function* () {
+      const { during, transactions } = yield* sealer
+      yield* Ref.update(transactions, (before) => ({ ...before, goOn: false }))
+      yield* during("1 second")
+      expect(yield* during("10 seconds")).toEqual({ position: 100, seal: 0, onBatch: 0 })
     })
   )
 

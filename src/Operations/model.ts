@@ -126,7 +126,7 @@ export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNot
  */
 export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNotFound", { eventId: Schema.String }) {
   override get message(): string {
-    return `Event ${this.eventId} is neither in the outbox nor in a failure. Either it was never committed, or it was delivered and removed from the outbox since: look in ClickHouse's event_log`
+    return `Event ${this.eventId} is neither in the outbox nor in a failure. Delivered ones leave the outbox after OUTBOX_EVENT_RETENTION: look in ClickHouse's event_log`
   }
 }
 

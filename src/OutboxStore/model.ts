@@ -71,7 +71,7 @@ export type Sealed = Data.TaggedEnum<{
 export const Sealed = Data.taggedEnum<Sealed>()
 
 /**
- * How far sequences have moved: where nothing moved, nothing needs to be looked at.
+ * How far things have moved: where nothing moved, nothing needs to be looked at.
  *
  * @since 0.1.0
  * @category models
@@ -81,6 +81,8 @@ export interface Position {
   readonly events: number
   /** Ids given to batches. */
   readonly batches: number
+  /** Moves whenever a transaction ends that has written anything, anywhere in the cluster. */
+  readonly transactions: string
 }
 
 /**

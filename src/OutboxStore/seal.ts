@@ -14,12 +14,21 @@ import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
 export const position = (sql: SqlClient.SqlClient): Effect.Effect<Position, SqlError> =>
-  // Sequences are read without a snapshot and without a lock on rows.
-  sql<{ events: string; batches: string }>`
+  // Sequences are read without a snapshot and without a lock on rows. A snapshot's xmax is one above the newest transaction
+  // that has ended.
+  sql<{ events: string; batches: string; transactions: string }>`
     SELECT
       (SELECT last_value FROM outbox.event_id_seq) AS events,
-      (SELECT last_value FROM outbox.batch_id_seq) AS batches
-  `.pipe(Effect.map(([row]) => ({ events: Number(row?.events), batches: Number(row?.batches) })))
+      (SELECT last_value FROM outbox.batch_id_seq) AS batches,
+      pg_snapshot_xmax(pg_current_snapshot())::text AS transactions
+  `.pipe(
+    Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
+    Effect.map(({ batches, events, transactions }) => ({
+      events: Number(events),
+      batches: Number(batches),
+      transactions
+    }))
+  )
 
 export const seal =
   (sql: SqlClient.SqlClient, config: Config.Outbox) =>
@@ -112,6 +121,9 @@ const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlErro
 const refuse = (sql: SqlClient.SqlClient) =>
   checkCluster(sql).pipe(Effect.catchTags({ ForeignCluster: Effect.die, NotMigrated: Effect.die }))
 
+/** How many times `linger` an event may wait for others, where so many batches are in front of it. */
+const MOST_LINGERS = 60
+
 interface Cut {
   /** Null unless a batch was cut; the batch's other columns come with it. */
   readonly token: string | null
@@ -176,8 +188,14 @@ const cutBatch = (
     waiting AS (
       SELECT
         extract(epoch FROM greatest(total.first_published_at, sealer.sealed_at) - clock_timestamp()) * 1000
-          + ${lingerMillis} AS millis
-      FROM total, outbox.sealer
+          + ${lingerMillis} * greatest(backlog.batches, 1) AS millis
+      FROM total, outbox.sealer, (
+        -- While batches queue up, such as in an outage, small ones would only make the queue longer.
+        SELECT count(*) AS batches
+        FROM (
+          SELECT FROM outbox.batch WHERE state = 'pending' AND lease_id IS NULL LIMIT ${MOST_LINGERS}
+        ) AS queue
+      ) AS backlog
       WHERE total.event_count > 0
     ),
     due AS (

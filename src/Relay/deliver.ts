@@ -42,6 +42,8 @@ export const deliverNext = (
     // Not traced: most of the time there is none.
     const leased = yield* Effect.withTracerEnabled(store.lease(options.holder), false)
     if (Option.isNone(leased)) return false
+    // Where there is one there may be more, of which only the sealer's relay has been told.
+    yield* options.wake
     yield* Effect.acquireUseRelease(
       Metric.increment(Metrics.workersBusy),
       () => attempt(leased.value, options),

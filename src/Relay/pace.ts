@@ -1,4 +1,4 @@
-/** When to seal. Looks at two sequences most of the time, and at the outbox only when there may be something to seal. */
+/** When to seal. Touches no table most of the time, and the outbox only when there may be something to seal. */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -19,10 +19,13 @@ interface Look {
   readonly transactionsInProgress: boolean
 }
 
-/** Time between two looks at least once, because a sequence moves before its transaction commits. In milliseconds. */
+/**
+ * Where transactions have ended, there is a look after so much time whatever else is known, because a sequence moves
+ * before its transaction commits. In milliseconds.
+ */
 const BLIND_MILLIS = 1_000
 
-/** How often the sequences are looked at. */
+/** How often is looked how far things have moved. */
 const tick = (linger: Duration.Duration): Duration.Duration =>
   Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(100) })
 
@@ -80,7 +83,8 @@ const persistently =
     )
 
 const mayBeDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
-  now - look.at >= BLIND_MILLIS || seemsDue(look, position, now, batchEvents)
+  (now - look.at >= BLIND_MILLIS && position.transactions !== look.position.transactions) ||
+  seemsDue(look, position, now, batchEvents)
 
 const seemsDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
   Option.match(look.dueAt, {

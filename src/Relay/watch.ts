@@ -23,7 +23,8 @@ const PATIENCE = Duration.seconds(10)
 export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const last = yield* Ref.make(Option.none<Seen>())
-    return yield* look(pulse, last).pipe(
+    const observe = yield* observeChanges
+    return yield* look(pulse, last, observe).pipe(
       Effect.catchAllCause((cause) => Effect.logWarning("The databases could not be looked at", cause)),
       Effect.repeat(Schedule.spaced(INTERVAL)),
       Effect.withTracerEnabled(false),
@@ -31,11 +32,26 @@ export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | C
     )
   })
 
-const look = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>) =>
+type Observe = Effect.Effect<Observation, NotMigrated | SqlError>
+
+/** Touches no table where no transaction has ended since the last time, and nothing waited then. */
+const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(function* () {
+  const store = yield* OutboxStore
+  const known = yield* Ref.make(Option.none<{ readonly transactions: string; readonly outbox: Observation }>())
+  return Effect.gen(function* () {
+    const { transactions } = yield* store.position
+    const same = Option.filter(yield* Ref.get(known), (known) => known.transactions === transactions)
+    if (Option.isSome(same) && same.value.outbox.oldestUndeliveredMillis === 0) return same.value.outbox
+    const outbox = yield* store.observe
+    yield* Ref.set(known, Option.some({ transactions, outbox }))
+    return outbox
+  })
+})
+
+const look = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observe) =>
   Effect.gen(function* () {
-    const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
-    const outbox = yield* inTime(store.observe)
+    const outbox = yield* inTime(observe)
     const table = yield* inTime(sink.check)
     const seen = {
       postgres: Option.map(Either.getLeft(outbox), sayPostgres),

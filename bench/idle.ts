@@ -1,0 +1,93 @@
+/**
+ * What a relay costs that has nothing to do: its share of a processor core, and what it makes Postgres read and write
+ * meanwhile, as Postgres counts it. The goal: less than 1 % of a core.
+ */
+import { SqlClient } from "@effect/sql"
+import { Array, Console, Effect } from "effect"
+import * as Databases from "./databases.ts"
+import { orError } from "./harness/Flawed.ts"
+import * as Meter from "./harness/meter.ts"
+import { startRelay } from "./harness/processes.ts"
+import type { Section } from "./harness/Section.ts"
+import { median } from "./harness/statistics.ts"
+import { fixed, table } from "./harness/table.ts"
+
+interface Touched {
+  readonly name: string
+  readonly scans: number
+  readonly writes: number
+}
+
+const touched = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql<Touched>`
+    SELECT
+      relname AS name,
+      (coalesce(seq_scan, 0) + coalesce(idx_scan, 0))::float8 AS scans,
+      (n_tup_ins + n_tup_upd + n_tup_del)::float8 AS writes
+    FROM pg_stat_user_tables
+    -- The benchmark itself has written the table of migrations just now.
+    WHERE schemaname = 'outbox' AND relname <> 'migration'
+    ORDER BY relname
+  `
+)
+
+/** Postgres' processes tell what they have counted a second later at the earliest. */
+const REPORTED = "3 seconds"
+
+const measure = (servers: Databases.Servers, round: number, seconds: number) =>
+  Effect.gen(function* () {
+    const relay = yield* startRelay([], yield* Databases.Variables)
+    // What it does at its start is not what it does for the rest of the day.
+    yield* Effect.sleep(REPORTED)
+    const before = yield* touched
+    const meter = yield* Meter.start(servers, [relay])
+    yield* Effect.sleep(seconds * 1_000)
+    const costs = yield* meter.read
+    const tables = (yield* touched).map(({ name, scans, writes }, index) => ({
+      name,
+      scansPerSecond: (scans - (before[index]?.scans ?? 0)) / costs.seconds,
+      writes: writes - (before[index]?.writes ?? 0)
+    }))
+    const percent = (100 * costs.cpu.programs) / costs.seconds
+    yield* Console.error(`round ${round}: ${fixed(percent, 2)} % of a core`)
+    return { round, ...costs, tables: tables.filter(({ scansPerSecond, writes }) => scansPerSecond + writes > 0) }
+  }).pipe(Effect.scoped, Effect.provide(Databases.layer(servers, `bench_idle_${round}`)), orError)
+
+export const section: Section = {
+  name: "idle",
+  parts: [],
+  run: (servers, { quick, runs }) =>
+    Effect.gen(function* () {
+      const done = yield* Effect.forEach(Array.range(1, runs), (round) => measure(servers, round, quick ? 10 : 20))
+      const percent = (of: "programs" | "postgres" | "clickHouse") =>
+        fixed(median(done.map(({ cpu, seconds }) => (100 * cpu[of]) / seconds)), 2)
+      const names = Array.dedupe(done.flatMap(({ tables }) => tables.map(({ name }) => name))).sort()
+      const ofTable = (name: string, value: "scansPerSecond" | "writes") =>
+        median(done.map(({ tables }) => tables.find((each) => each.name === name)?.[value] ?? 0))
+      return {
+        runs: done,
+        tables: [
+          {
+            title: "A relay with nothing to do",
+            table: table(
+              ["", "% of a core"],
+              [
+                ["relay", percent("programs")],
+                ["Postgres", percent("postgres")],
+                ["ClickHouse", percent("clickHouse")]
+              ]
+            )
+          },
+          {
+            title: "What it touches in Postgres",
+            table: table(
+              ["table", "scans per second", "rows written"],
+              names.map((name) => [name, fixed(ofTable(name, "scansPerSecond"), 2), fixed(ofTable(name, "writes"), 0)])
+            )
+          }
+        ],
+        charts: []
+      }
+    })
+}
