@@ -5,13 +5,16 @@ import { dirname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, it, layer } from "@effect/vitest"
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
+import { OutboxStore } from "../src/OutboxStore.ts"
 import * as Relay from "../src/Relay.ts"
-import { run as cli } from "./support/cli.ts"
+import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
 import { until } from "./support/wait.ts"
@@ -198,6 +201,17 @@ const drain = Effect.gen(function* () {
   yield* relay.drain
 })
 
+/** As a relay does it, where events are kept for no time. */
+const housekeep = Effect.gen(function* () {
+  const store = yield* OutboxStore
+  yield* Effect.sleep("5 millis")
+  return yield* store.housekeep({
+    eventRetention: Duration.millis(1),
+    failureRetention: Duration.days(90),
+    incidentAfter: Duration.minutes(1)
+  })
+})
+
 layer(Environment.layer(), { excludeTestServices: true })("After ClickHouse lost its rows", (it) => {
   it.effect("the statement in docs/guarantees.md brings all back that was delivered, each once, however often", () =>
     Effect.gen(function* () {
@@ -226,6 +240,38 @@ layer(Environment.layer(), { excludeTestServices: true })("After ClickHouse lost
       }
     })
   )
+
+  it.effect("the statements there bring back what the outbox still has, though slots were emptied", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const statement = (containing: string) =>
+        BLOCKS.find(({ page, text }) => page === "docs/guarantees.md" && text.includes(containing))?.text ?? ""
+      const publish = (count: number) =>
+        EventPublisher.publishAll(Arr.replicate(Event.make({ eventType: "aged", eventContext: {} }), count))
+
+      yield* publish(10)
+      yield* drain
+      yield* until(housekeep, ({ emptied }) => emptied.includes(0))
+      expect(yield* sql`SELECT FROM outbox.event`).toHaveLength(0)
+      yield* publish(5)
+      yield* drain
+      const [retained] = yield* sql.unsafe<{ time: string }>(
+        `SELECT to_char(complete_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS time
+         FROM (${statement("complete_since")}) AS retained`
+      )
+      const since = `'${retained?.time}+00'`
+
+      const { CLICKHOUSE_DATABASE, CLICKHOUSE_URL } = yield* Environment.Environment
+      const deletion = statement("ALTER TABLE event_log DELETE").replace(/'[^']+'/, since.replace("+00", ""))
+      yield* Effect.promise(() =>
+        fetch(`${CLICKHOUSE_URL}?database=${CLICKHOUSE_DATABASE}`, { method: "POST", body: deletion })
+      )
+      expect(yield* counts).toEqual({ rows: 10, events: 10 })
+      yield* sql.unsafe(statement("outbox.publish(").replace(/'[^']*\+00'/, since))
+      yield* drain
+      expect(yield* counts).toEqual({ rows: 15, events: 15 })
+    }).pipe(Environment.fresh())
+  )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("The statements in docs/faq.md", (it) => {
@@ -240,7 +286,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The statements in doc
       const [again] = yield* EventPublisher.publishAll([of(42), of(42), of(42, { n: 1e30 }), of(7)])
       if (again === undefined) return yield* Effect.dieMessage("nothing was published")
       yield* drain
-      expect(yield* cli(["failures", "discard", "1", "--reason", "a test"])).toMatchObject({ code: 0 })
+      expect(yield* Cli.run(["failures", "discard", "1", "--reason", "a test"])).toMatchObject({ code: 0 })
       yield* EventPublisher.publish(Event.make({ eventType: "seen", eventContext: { userId: 42 }, eventId: again }))
 
       const left = Effect.zip(
@@ -260,7 +306,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The statements in doc
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("With the grants in docs/operations.md", (it) => {
-  it.scoped("applications publish, relays deliver and isolate, readers look, and nobody changes an event", () =>
+  it.scoped("applications publish, relays deliver, isolate and tidy, readers look, and nobody changes an event", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const roles = ["shop_app", "outbox_relay", "outbox_reader"].map((role) => `${role}_${process.pid}_${Date.now()}`)
@@ -278,7 +324,7 @@ layer(Environment.layer(), { excludeTestServices: true })("With the grants in do
       url.password = "x"
       const as = (role: string, ...args: ReadonlyArray<string>) => {
         url.username = role
-        return cli(args, { variables: { DATABASE_URL: url.href } })
+        return Cli.run(args, { variables: { DATABASE_URL: url.href } })
       }
       const denied = { code: 1, stderr: expect.stringContaining("permission denied") }
 
@@ -294,8 +340,23 @@ layer(Environment.layer(), { excludeTestServices: true })("With the grants in do
       expect(yield* as(relay, "hold", "--reason", "a test")).toMatchObject({ code: 0 })
       expect(yield* as(relay, "resume")).toMatchObject({ code: 0 })
       expect(yield* as(relay, "restamp")).toMatchObject(denied)
+
+      const slots = sql`SELECT outbox.current_slot() AS slot, (SELECT count(*)::integer FROM outbox.event) AS events`
+      expect((yield* slots)[0]).toMatchObject({ slot: 0, events: expect.any(Number) })
+      url.username = relay
+      const kept = yield* Cli.start(["relay"], {
+        variables: { DATABASE_URL: url.href, OUTBOX_HTTP_PORT: "off", OUTBOX_EVENT_RETENTION: "1 second" }
+      })
+      yield* kept.said("Emptied slot 0, whose events were all delivered")
+      expect(yield* slots).toEqual([{ slot: 1, events: 0 }])
+      expect(yield* sql`SELECT DISTINCT state FROM outbox.batch`).toEqual([{ state: "failed" }])
+
       for (const role of roles) {
-        for (const change of ["UPDATE outbox.event SET environment = 'x'", "DELETE FROM outbox.event"]) {
+        for (const change of [
+          "UPDATE outbox.event SET environment = 'x'",
+          "DELETE FROM outbox.event",
+          "TRUNCATE outbox.event"
+        ]) {
           const refused = sql.withTransaction(sql.unsafe(`SET LOCAL ROLE ${role}; ${change}`))
           expect((yield* Effect.flip(refused)).cause).toMatchObject({ code: "42501" })
         }

@@ -8,6 +8,7 @@ import * as Predicate from "effect/Predicate"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as Metrics from "../src/Metrics.ts"
+import { OutboxStore } from "../src/OutboxStore.ts"
 import { version } from "../src/Version.ts"
 import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
@@ -316,6 +317,19 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
         yield* Prometheus.need("promtool", context)
         expect(yield* Prometheus.promtool(["check", "metrics"], text)).toEqual({ code: 0, said: "" })
       }).pipe(Environment.fresh())
+  )
+
+  it.effect("tells an empty slot from one with a single event by its bytes, as the alert does", () =>
+    Effect.gen(function* () {
+      const [, empty = ""] = /outbox_slot_bytes\) > (\d+)\)/.exec(Prometheus.rules) ?? []
+      const { observe } = yield* OutboxStore
+      const inUse = Effect.map(observe, ({ slotBytes }) =>
+        Object.entries(slotBytes).flatMap(([slot, bytes]) => (bytes > Number(empty) ? [slot] : []))
+      )
+      expect(yield* inUse).toEqual([])
+      yield* EventPublisher.publish(Event.make({ eventType: "scored", eventContext: {} }))
+      expect(yield* inUse).toEqual(["0"])
+    }).pipe(Environment.fresh())
   )
 
   it.scoped(

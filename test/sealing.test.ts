@@ -284,6 +284,25 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "1 hour", OUTBOX_BATCH_EVENTS: "3" }))
     )
 
+    it.effect(
+      "for as many lingers as batches queue up in front of them, because small ones would lengthen the queue",
+      () =>
+        Effect.gen(function* () {
+          const store = yield* OutboxStore
+          yield* Effect.repeatN(Effect.zipRight(publishMany(1), store.seal({ flush: true })), 2)
+          yield* publishMany(1)
+          const dueIn = Effect.map(store.seal(), (sealed) =>
+            sealed._tag === "Waiting" ? Duration.toMinutes(sealed.dueIn) : 0
+          )
+          expect(yield* dueIn).toBeCloseTo(3, 0)
+          yield* store.lease("one")
+          expect(yield* dueIn).toBeCloseTo(2, 0)
+          yield* store.lease("another")
+          yield* store.lease("a third")
+          expect(yield* dueIn).toBeCloseTo(1, 0)
+        }).pipe(Environment.fresh({ OUTBOX_LINGER: "1 minute" }))
+    )
+
     const trickles: Record<
       string,
       Effect.Effect<unknown, unknown, EventPublisher.EventPublisher | SqlClient.SqlClient>

@@ -45,6 +45,9 @@ export const where =
     `.pipe(
       Effect.flatMap((rows) => Effect.orDie(Schema.decodeUnknown(Schema.Array(Place))(rows))),
       Effect.filterOrFail(Arr.isNonEmptyReadonlyArray, () => new EventNotFound({ eventId })),
-      Effect.map((places) => new Whereabouts({ eventId, state: Arr.headNonEmpty(places).state, places })),
+      Effect.map((places) => new Whereabouts({ eventId, state: stateOf(Arr.headNonEmpty(places)), places })),
       Effect.withSpan("Operations.where", { attributes: { "event.id": eventId } })
     )
+
+/** What was replayed and is not in the outbox was delivered since, and its row removed. */
+const stateOf = ({ replayedAt, state }: Place): Place["state"] => (replayedAt === null ? state : "delivered")

@@ -30,12 +30,15 @@ export const reclaim = (sql: SqlClient.SqlClient, retention: Duration.Duration):
   Effect.gen(function* () {
     yield* alone(sql, Effect.asVoid(note(sql)))
     const left = yield* alone(sql, findLeft(sql, retention))
-    const emptied = yield* Effect.filter(left.flat(), (slot) =>
+    const emptying = yield* Effect.filter(left.flat(), (slot) =>
       Effect.map(alone(sql, empty(sql, slot)), ([isEmptied]) => isEmptied === true)
+    ).pipe(
+      Effect.tap((emptied) => Effect.when(alone(sql, deleteBatches(sql)), () => emptied.length > 0)),
+      Effect.either
     )
-    if (emptied.length > 0) yield* alone(sql, deleteBatches(sql))
+    // Also where no slot can be emptied: then all of them fill, which somebody watches.
     const [movedTo] = yield* alone(sql, moveOn(sql, retention))
-    return { emptied, movedTo: movedTo ?? null }
+    return { emptied: yield* emptying, movedTo: movedTo ?? null }
   }).pipe(Effect.withSpan("OutboxStore.reclaim"))
 
 /**
@@ -122,7 +125,7 @@ const isDone = (sql: SqlClient.SqlClient, slot: number, events: Fragment): Effec
 /**
  * What is left in the manifest of batches whose rows are gone. Those of failures stay with them, those of a family as long
  * as one of it is pending. So do those that were delivered since the first attempt of one that is: they are counted to
- * tell how many tokens ClickHouse has seen since.
+ * tell how many tokens ClickHouse has seen since. And the newest, which says when the last delivery was.
  */
 const deleteBatches = (sql: SqlClient.SqlClient) => sql`
   DELETE FROM outbox.batch AS old
@@ -139,6 +142,7 @@ const deleteBatches = (sql: SqlClient.SqlClient) => sql`
       WHERE pending.state = 'pending' AND pending.origin_id = coalesce(old.origin_id, old.id)
     )
     AND NOT EXISTS (SELECT FROM outbox.batch_failure WHERE batch_failure.batch_id = old.id)
+    AND delivered_at IS DISTINCT FROM (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered')
 `
 
 /**
