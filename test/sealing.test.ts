@@ -257,6 +257,44 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
     )
   })
 
+  it.effect("reads what is new and nothing else, however much is kept: when it seals, reads, measures and counts", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* OutboxStore
+      yield* publishMany(20_000)
+      const { commit } = yield* openTransaction
+      yield* Relay.drain
+      const version = sql<{ version: number }>`SELECT current_setting('server_version_num')::integer AS version`
+      const flush = Effect.flatMap(version, ([row]) =>
+        (row?.version ?? 0) >= 150_000
+          ? Effect.asVoid(sql`SELECT pg_stat_force_next_flush()`)
+          : Effect.sleep("1 second")
+      )
+      const read = Effect.zipRight(
+        Effect.zipRight(flush, Effect.sleep("1200 millis")),
+        sql<{ entries: number }>`
+          SELECT sum(idx_tup_read)::float8 AS entries FROM pg_stat_user_indexes WHERE relname LIKE 'event_slot%'
+        `
+      ).pipe(Effect.map(([row]) => row?.entries ?? 0))
+      /** The second time: the first makes its connection tell what else it has read. */
+      const costs = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        Effect.gen(function* () {
+          yield* effect
+          const before = yield* read
+          yield* effect
+          return (yield* read) - before
+        })
+      yield* publishMany(2)
+      yield* commit
+      expect(yield* costs(store.observe)).toBeLessThan(50)
+      expect(yield* costs(store.status)).toBeLessThan(50)
+      const sealed = yield* sealAll
+      expect(sizes(sealed)).toEqual([3])
+      expect(yield* costs(Effect.zipRight(publishMany(2), sealAll))).toBeLessThan(50)
+      expect(yield* costs(Effect.forEach(sealed, bytes))).toBeLessThan(50)
+    }).pipe(Environment.fresh({ DATABASE_MAX_CONNECTIONS: "5" }))
+  )
+
   describe("waits for more events", () => {
     it.effect("until the oldest has waited the linger, and no longer", () =>
       Effect.gen(function* () {

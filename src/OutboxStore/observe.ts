@@ -5,47 +5,23 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
-import { atomically } from "../Transaction.ts"
+import { from, type Range } from "./keys.ts"
 import { Observation } from "./model.ts"
-import { PLAN_SETTINGS } from "./read.ts"
-
-/** One snapshot for both statements. A question that hangs would not be asked again. */
-const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
-  SET LOCAL statement_timeout = '5s';
-  ${PLAN_SETTINGS}`
+import { consistently, readSealer, type Sealer } from "./sealer.ts"
 
 export const observe = (sql: SqlClient.SqlClient): Effect.Effect<Observation, NotMigrated | SqlError> =>
   Effect.gen(function* () {
     yield* requireOutbox(sql)
     const row = yield* readOutbox(sql, yield* readSealer(sql))
     return yield* Effect.orDie(Schema.decodeUnknown(Observation)(row))
-  }).pipe(atomically(sql, SETTINGS))
+  }).pipe(consistently(sql))
 
-interface Sealer {
-  readonly sealedSnapshot: string
-  readonly cursorTxId: string
-  readonly cursorId: string
-  readonly unsealed: string
-}
-
-const readSealer = (sql: SqlClient.SqlClient) =>
-  // The sequence may be ahead of the snapshot: what was published meanwhile counts already.
-  sql<Sealer>`
-    SELECT
-      sealed_snapshot::text AS "sealedSnapshot",
-      coalesce(cursor_tx_id, '0')::text AS "cursorTxId",
-      coalesce(cursor_id, 0)::text AS "cursorId",
-      greatest(CASE WHEN is_called THEN last_value ELSE 0 END - event_position, 0)::text AS unsealed
-    FROM outbox.sealer, outbox.event_id_seq
-  `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
-
-const readOutbox = (sql: SqlClient.SqlClient, { cursorId, cursorTxId, sealedSnapshot, unsealed }: Sealer) => {
+const readOutbox = (sql: SqlClient.SqlClient, { cursor, sealed, unsealed }: Sealer) => {
   // Of each index range the first by key, which is the oldest, or nearly. Joined to the sealer, all would be read.
-  const first = (events: "window_late_events" | "window_new_events") => sql`
+  const first = (events: Range) => sql`
     SELECT published_at
-    FROM ${sql.literal(`outbox.${events}`)}(${sealedSnapshot}::pg_snapshot, pg_current_snapshot())
-    WHERE (tx_id, id) > (${cursorTxId}::xid8, ${cursorId}::bigint)
+    FROM ${sql.literal(`outbox.${events}`)}(${sealed}::pg_snapshot, pg_current_snapshot())
+    WHERE ${sql.literal(from(events, sealed, ">", cursor))}
     ORDER BY tx_id, id
     LIMIT 1
   `

@@ -6,6 +6,7 @@ import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import type { Postgres } from "../Postgres.ts"
+import { from, type Range } from "./keys.ts"
 import { BatchChanged } from "./model.ts"
 
 /** In the order of the sink's columns. */
@@ -47,11 +48,12 @@ interface Narrowed {
  * locked, so that they can be emptied meanwhile.
  */
 export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
-  const range = (events: string) => `
+  const first = { txId: batch.firstTxId, id: batch.firstId }
+  const range = (events: Range) => `
     (
       SELECT *
       FROM outbox.${events}('${batch.fromSnapshot}', '${batch.toSnapshot}')
-      WHERE (tx_id, id) >= ('${batch.firstTxId}', ${batch.firstId})
+      WHERE ${from(events, batch.fromSnapshot, ">=", first)}
         AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
         AND slot IN (${batch.slots.join(", ")})
       ORDER BY tx_id, id

@@ -10,6 +10,7 @@ import type * as Config from "../Config.ts"
 import * as Metrics from "../Metrics.ts"
 import { atomically } from "../Transaction.ts"
 import { checkCluster } from "./cluster.ts"
+import { from, type Key, type Range } from "./keys.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
@@ -97,8 +98,8 @@ interface Progress {
   readonly isForeign: boolean
   readonly sealed: string
   readonly window: string | null
-  readonly cursorTxId: string
-  readonly cursorId: string
+  /** The last row of the window that is in a batch; null if none is. */
+  readonly cursor: Key | null
 }
 
 interface Window extends Progress {
@@ -112,8 +113,9 @@ const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlErro
       system_identifier <> (SELECT system_identifier FROM pg_control_system()) AS "isForeign",
       sealed_snapshot::text AS sealed,
       window_snapshot::text AS "window",
-      coalesce(cursor_tx_id, '0')::text AS "cursorTxId",
-      coalesce(cursor_id, 0)::text AS "cursorId"
+      CASE
+        WHEN cursor_id IS NOT NULL THEN jsonb_build_object('txId', cursor_tx_id::text, 'id', cursor_id::text)
+      END AS cursor
     FROM outbox.sealer
   `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
 
@@ -142,7 +144,7 @@ interface Cut {
 const cutBatch = (
   sql: SqlClient.SqlClient,
   { batchBytes, batchEvents, linger }: Config.Outbox,
-  { cursorId, cursorTxId, position, sealed, window }: Window,
+  { cursor, position, sealed, window }: Window,
   flush: boolean
 ): Effect.Effect<Cut, SqlError> => {
   const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
@@ -150,8 +152,10 @@ const cutBatch = (
   const columns = sql.literal("tx_id, id, slot, event_type, event_date_time, published_at, traceparent, context_bytes")
   const lingerMillis = Duration.toMillis(linger)
   // One more than a batch holds: tells whether the window goes on behind it.
-  const range = sql`
-    WHERE (tx_id, id) > (${cursorTxId}::xid8, ${cursorId}::bigint)
+  const range = (events: Range) => sql`
+    SELECT ${columns}
+    FROM ${sql.literal(`outbox.${events}`)}(${sealed}::pg_snapshot, ${upper})
+    WHERE ${sql.literal(from(events, sealed, ">", cursor))}
     ORDER BY tx_id, id
     LIMIT ${batchEvents + 1}
   `
@@ -162,9 +166,7 @@ const cutBatch = (
         row_number() OVER keys AS position,
         sum(context_bytes) OVER keys AS bytes
       FROM (
-        (SELECT ${columns} FROM outbox.window_late_events(${sealed}::pg_snapshot, ${upper}) ${range})
-        UNION ALL
-        (SELECT ${columns} FROM outbox.window_new_events(${sealed}::pg_snapshot, ${upper}) ${range})
+        (${range("window_late_events")}) UNION ALL (${range("window_new_events")})
       ) AS events
       WINDOW keys AS (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING)
       ORDER BY tx_id, id

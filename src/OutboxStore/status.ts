@@ -7,7 +7,9 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { column, rfc3339 } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
+import { from, type Key, type Range } from "./keys.ts"
 import { Outstanding, RelayHold } from "./model.ts"
+import { consistently, readSealer, type Sealer } from "./sealer.ts"
 
 /**
  * How far behind the outbox is, and why. Its JSON is what the command line and the operator API print.
@@ -68,33 +70,36 @@ export const outstanding = (sql: SqlClient.SqlClient): Effect.Effect<Outstanding
   )
 
 export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, SqlError> =>
-  // One statement, one snapshot: an event is counted in exactly one place.
-  sql`
-    WITH position AS (
-      SELECT
-        sealed_snapshot,
-        coalesce(window_snapshot, sealed_snapshot) AS upper,
-        coalesce(cursor_tx_id, '0') AS cursor_tx_id,
-        coalesce(cursor_id, 0) AS cursor_id
-      FROM outbox.sealer
-    ),
-    unsealed AS (
+  // One snapshot: an event is counted in exactly one place.
+  readSealer(sql).pipe(
+    Effect.flatMap((sealer) => readStatus(sql, sealer)),
+    consistently(sql),
+    Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
+    Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(OutboxStatus)(row))),
+    Effect.withSpan("OutboxStore.status")
+  )
+
+const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer) => {
+  const range = (events: Range, since: string, until: string | null, cursor: Key | null) => sql`
+    SELECT published_at
+    FROM ${sql.literal(`outbox.${events}`)}(
+      ${since}::pg_snapshot, coalesce(${until}::pg_snapshot, pg_current_snapshot())
+    )
+    WHERE ${sql.literal(from(events, since, ">", cursor))}
+  `
+  const last = window ?? sealed
+  return sql`
+    WITH unsealed AS (
       -- Not in the last window, or in the part of it that has not been cut yet.
       SELECT count(*) AS events, min(published_at) AS oldest
       FROM (
-        SELECT events.published_at
-        FROM position, outbox.window_late_events(upper, pg_current_snapshot()) AS events
+        ${range("window_late_events", last, null, null)}
         UNION ALL
-        SELECT events.published_at
-        FROM position, outbox.window_new_events(upper, pg_current_snapshot()) AS events
+        ${range("window_new_events", last, null, null)}
         UNION ALL
-        SELECT events.published_at
-        FROM position, outbox.window_late_events(sealed_snapshot, upper) AS events
-        WHERE (events.tx_id, events.id) > (cursor_tx_id, cursor_id)
+        ${range("window_late_events", sealed, last, cursor)}
         UNION ALL
-        SELECT events.published_at
-        FROM position, outbox.window_new_events(sealed_snapshot, upper) AS events
-        WHERE (events.tx_id, events.id) > (cursor_tx_id, cursor_id)
+        ${range("window_new_events", sealed, last, cursor)}
       ) AS events
     ),
     pending AS (
@@ -142,8 +147,5 @@ export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, Sq
         LIMIT 1
       ) AS last_error
     FROM unsealed, pending
-  `.pipe(
-    Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
-    Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(OutboxStatus)(row))),
-    Effect.withSpan("OutboxStore.status")
-  )
+  `
+}
