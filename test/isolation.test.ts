@@ -267,7 +267,8 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* Relay.drain
         const all = yield* failures
         expect(Arr.reduce(all, 0, (sum, { events }) => sum + events)).toBe(5_000)
-        expect(all.length).toBeLessThanOrEqual(20)
+        // Ten alone, and one half of each of the thirteen cuts that lead there; two workers may be ahead of each other.
+        expect(all.length).toBeLessThanOrEqual(25)
         expect(Arr.reduce(yield* batches, 0, (sum, { attempts }) => sum + attempts)).toBeLessThanOrEqual(50)
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
     )
