@@ -11,6 +11,12 @@ export interface Key {
   readonly id: string
 }
 
+/** The sealer's cursor as a {@link Key}, or null. */
+export const CURSOR = `
+  CASE
+    WHEN cursor_id IS NOT NULL THEN jsonb_build_object('txId', cursor_tx_id::text, 'id', cursor_id::text)
+  END AS cursor`
+
 export type Range = "window_late_events" | "window_new_events"
 
 /**

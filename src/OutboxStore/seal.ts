@@ -10,7 +10,7 @@ import type * as Config from "../Config.ts"
 import * as Metrics from "../Metrics.ts"
 import { atomically } from "../Transaction.ts"
 import { checkCluster } from "./cluster.ts"
-import { from, type Key, type Range } from "./keys.ts"
+import { CURSOR, from, type Key, type Range } from "./keys.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
 
@@ -113,9 +113,7 @@ const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlErro
       system_identifier <> (SELECT system_identifier FROM pg_control_system()) AS "isForeign",
       sealed_snapshot::text AS sealed,
       window_snapshot::text AS "window",
-      CASE
-        WHEN cursor_id IS NOT NULL THEN jsonb_build_object('txId', cursor_tx_id::text, 'id', cursor_id::text)
-      END AS cursor
+      ${sql.literal(CURSOR)}
     FROM outbox.sealer
   `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
 

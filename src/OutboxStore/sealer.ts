@@ -4,7 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import { atomically } from "../Transaction.ts"
-import type { Key } from "./keys.ts"
+import { CURSOR, type Key } from "./keys.ts"
 import { PLAN_SETTINGS } from "./read.ts"
 
 /** A question that hangs would not be asked again. */
@@ -35,9 +35,7 @@ export const readSealer = (sql: SqlClient.SqlClient): Effect.Effect<Sealer, SqlE
     SELECT
       sealed_snapshot::text AS sealed,
       window_snapshot::text AS "window",
-      CASE
-        WHEN cursor_id IS NOT NULL THEN jsonb_build_object('txId', cursor_tx_id::text, 'id', cursor_id::text)
-      END AS cursor,
+      ${sql.literal(CURSOR)},
       greatest(CASE WHEN is_called THEN last_value ELSE 0 END - event_position, 0)::text AS unsealed
     FROM outbox.sealer, outbox.event_id_seq
   `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
