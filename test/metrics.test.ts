@@ -192,7 +192,7 @@ describe("What is measured", () => {
 
   it("has every span in docs/telemetry.md that the code makes, and no other", () => {
     const made = sources
-      .flatMap((source) => matches(source, /withSpan\(\s*["`]([^"`]+)["`]/g))
+      .flatMap((source) => matches(source, /(?:withSpan|tracer\.span)\(\s*["`]([^"`]+)["`]/g))
       .flatMap((name) => (INSERTED.test(name) ? CLOSINGS.map((action) => name.replace(INSERTED, action)) : name))
     const listed = tableUnder("Spans").flatMap(([name = ""]) => code(name))
     expect([...new Set(made)].toSorted()).toEqual(listed.filter((name) => !OF_LIBRARIES.test(name)).toSorted())

@@ -2,8 +2,12 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import type { Batch } from "../Batch.ts"
 import type * as Config from "../Config.ts"
@@ -45,21 +49,28 @@ export const seal =
       return Sealed.Waiting({ dueIn: Duration.millis(Math.max(cut.waitingFor, 0)) })
     }).pipe(
       atomically(sql, SETTINGS),
-      Effect.timed,
-      Effect.tap(([took, sealed]) => (sealed._tag === "Batch" ? report(sealed.batch, took) : Effect.void)),
-      Effect.map(([, sealed]) => sealed),
-      Effect.withSpan("OutboxStore.seal")
+      Effect.withTracerEnabled(false),
+      (sealing) => Effect.zip(Clock.currentTimeNanos, sealing),
+      Effect.tap(([startTime, sealed]) => (sealed._tag === "Batch" ? report(sealed.batch, startTime) : Effect.void)),
+      Effect.map(([, sealed]) => sealed)
     )
 
-const report = ({ byteCount, eventCount, id }: Batch, took: Duration.Duration) =>
+const report = ({ byteCount, eventCount, id }: Batch, startTime: bigint) =>
   Effect.gen(function* () {
+    const endTime = yield* Clock.currentTimeNanos
     yield* Metric.incrementBy(Metrics.eventsSealed, eventCount)
     yield* Metric.update(Metrics.batchEvents, eventCount)
     yield* Metric.update(Metrics.batchBytes, byteCount)
-    yield* Metric.update(Metrics.sealSeconds, Duration.toSeconds(took))
+    yield* Metric.update(Metrics.sealSeconds, Duration.toSeconds(Duration.nanos(endTime - startTime)))
     const attributes = { "batch.id": id, "batch.event_count": eventCount, "batch.byte_count": byteCount }
     yield* Effect.annotateLogs(Effect.logDebug("Sealed a batch"), attributes)
-    yield* Effect.annotateCurrentSpan(attributes)
+    // Made afterwards: most of the time there is nothing to seal, and a span for each look would bury the others.
+    if (!(yield* FiberRef.get(FiberRef.currentTracerEnabled))) return
+    const tracer = yield* Effect.tracer
+    const parent = yield* Effect.option(Effect.currentParentSpan)
+    const span = tracer.span("OutboxStore.seal", parent, Context.empty(), [], startTime, "internal")
+    for (const [key, value] of Object.entries(attributes)) span.attribute(key, value)
+    span.end(endTime, Exit.void)
   })
 
 /**

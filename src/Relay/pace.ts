@@ -42,15 +42,13 @@ export const sealForever = (
     const store = yield* OutboxStore
     const last = yield* Ref.make(Option.none<Look>())
     return yield* Effect.gen(function* () {
-      // Not traced, nor is a look that has no reason: most of the time there is nothing.
+      // Not traced: most of the time there is nothing.
       const position = yield* Effect.withTracerEnabled(store.position, false)
       const now = yield* Clock.currentTimeMillis
       const previous = yield* Ref.get(last)
       if (Option.exists(previous, (look) => position.batches !== look.position.batches)) yield* onBatch
       if (Option.exists(previous, (look) => !mayBeDue(look, position, now, config.batchEvents))) return
-      const hasReason = !Option.exists(previous, (look) => !seemsDue(look, position, now, config.batchEvents))
       const sealed = yield* store.seal().pipe(
-        Effect.withTracerEnabled(hasReason),
         Effect.tap((outcome) => (outcome._tag === "Batch" ? Effect.zipRight(onBatch, onLook) : Effect.void)),
         Effect.repeat({ while: (outcome) => outcome._tag === "Batch" })
       )
