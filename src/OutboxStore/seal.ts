@@ -1,6 +1,7 @@
 /** Cutting committed events into batches. docs/architecture.md#windows argues why nothing is skipped or doubled. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -149,6 +150,9 @@ interface Cut {
  * The window ends at this statement's own snapshot, taken before the statement assigns a transaction id: whatever
  * writes after it, this statement included, has an id that is not below the snapshot's xmax and falls into the next
  * window. A window that holds more than one batch is kept until it has been cut to the end.
+ *
+ * The events are read twice, each time straight from the index into an aggregate, which for 50,000 took 60 ms where
+ * keeping them for one look after the other took 145: they do not fit into work_mem.
  */
 const cutBatch = (
   sql: SqlClient.SqlClient,
@@ -157,44 +161,67 @@ const cutBatch = (
   flush: boolean
 ): Effect.Effect<Cut, SqlError> => {
   const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
-  // Not the contexts, which would be written to temporary files: 200 ms instead of 75 for 50,000 of 1.3 kB.
-  const columns = sql.literal("tx_id, id, slot, event_type, event_date_time, published_at, traceparent, context_bytes")
   const lingerMillis = Duration.toMillis(linger)
-  // One more than a batch holds: tells whether the window goes on behind it.
-  const range = (events: Range) => sql`
-    SELECT ${columns}
-    FROM ${sql.literal(`outbox.${events}`)}(${sealed}::pg_snapshot, ${upper})
-    WHERE ${sql.literal(from(events, sealed, ">", cursor))}
-    ORDER BY tx_id, id
-    LIMIT ${batchEvents + 1}
-  `
-  return sql<Cut>`
-    WITH candidate AS MATERIALIZED (
-      SELECT
-        ${columns},
-        row_number() OVER keys AS position,
-        sum(context_bytes) OVER keys AS bytes
-      FROM (
-        (${range("window_late_events")}) UNION ALL (${range("window_new_events")})
-      ) AS events
-      WINDOW keys AS (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING)
-      ORDER BY tx_id, id
-      LIMIT ${batchEvents + 1}
-    ),
-    chosen AS (
+  /** The window's first events by key. An inner limit lets both index ranges be merged without a sort. */
+  const first = (limit: Fragment) => {
+    const range = (events: Range) => sql`
       SELECT *
-      FROM candidate
-      WHERE position <= ${batchEvents} AND (bytes <= ${batchBytes} OR position = 1)
+      FROM ${sql.literal(`outbox.${events}`)}(${sealed}::pg_snapshot, ${upper})
+      WHERE ${sql.literal(from(events, sealed, ">", cursor))}
+      ORDER BY tx_id, id
+      LIMIT ${limit}
+    `
+    return sql`
+      SELECT *
+      FROM ((${range("window_late_events")}) UNION ALL (${range("window_new_events")})) AS events
+      ORDER BY tx_id, id
+      LIMIT ${limit}
+    `
+  }
+  return sql<Cut>`
+    WITH candidates AS MATERIALIZED (
+      -- One more than a batch holds: tells whether the window goes on behind it. A sorted subquery's rows are aggregated
+      -- in its order: https://www.postgresql.org/docs/current/functions-aggregate.html
+      SELECT count(*) AS count, sum(context_bytes) AS bytes, array_agg(tx_id) AS tx_ids, array_agg(id) AS ids
+      FROM (${first(sql`${batchEvents + 1}`)}) AS events
+    ),
+    size AS MATERIALIZED (
+      SELECT
+        CASE
+          WHEN count = 0 OR bytes <= ${batchBytes} THEN least(count, ${batchEvents})
+          ELSE (
+            SELECT greatest(count(*), 1)
+            FROM (
+              SELECT sum(context_bytes) OVER (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING) AS bytes
+              FROM (${first(sql`${batchEvents}`)}) AS events
+            ) AS running
+            WHERE running.bytes <= ${batchBytes}
+          )
+        END AS event_count
+      FROM candidates
+    ),
+    kind AS MATERIALIZED (
+      SELECT
+        event_type,
+        slot,
+        sum(context_bytes) AS byte_count,
+        min(event_date_time) AS first_event_date_time,
+        max(event_date_time) AS last_event_date_time,
+        min(published_at) AS first_published_at,
+        count(traceparent) AS traced
+      FROM (${first(sql`(SELECT event_count FROM size)`)}) AS events
+      GROUP BY event_type, slot
     ),
     total AS (
       SELECT
-        count(*) AS event_count,
-        count(*) < (SELECT count(*) FROM candidate) AS goes_on,
-        max(bytes) AS byte_count,
-        min(event_date_time) AS first_event_date_time,
-        max(event_date_time) AS last_event_date_time,
-        min(published_at) AS first_published_at
-      FROM chosen
+        (SELECT event_count FROM size) AS event_count,
+        (SELECT event_count < count FROM size, candidates) AS goes_on,
+        sum(byte_count) AS byte_count,
+        min(first_event_date_time) AS first_event_date_time,
+        max(last_event_date_time) AS last_event_date_time,
+        min(first_published_at) AS first_published_at,
+        sum(traced) AS traced
+      FROM kind
     ),
     waiting AS (
       SELECT
@@ -220,14 +247,21 @@ const cutBatch = (
         event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents
       )
       SELECT
-        ${sealed}::pg_snapshot, ${upper}, first.tx_id, first.id, last.tx_id, last.id, due.event_count, due.byte_count,
-        ARRAY(SELECT DISTINCT slot FROM chosen),
-        ARRAY(SELECT DISTINCT event_type FROM chosen),
-        due.first_event_date_time, due.last_event_date_time, due.first_published_at,
-        ARRAY(SELECT traceparent FROM chosen WHERE traceparent IS NOT NULL LIMIT 32)
-      FROM due
-      JOIN chosen AS first ON first.position = 1
-      JOIN chosen AS last ON last.position = due.event_count
+        ${sealed}::pg_snapshot, ${upper}, tx_ids[1], ids[1], tx_ids[event_count], ids[event_count],
+        event_count, byte_count,
+        ARRAY(SELECT DISTINCT slot FROM kind),
+        ARRAY(SELECT DISTINCT event_type FROM kind),
+        first_event_date_time, last_event_date_time, first_published_at,
+        CASE
+          WHEN traced = 0 THEN '{}'
+          ELSE ARRAY(
+            SELECT traceparent
+            FROM (${first(sql`(SELECT event_count FROM size)`)}) AS events
+            WHERE traceparent IS NOT NULL
+            LIMIT 32
+          )
+        END
+      FROM due, candidates
       RETURNING *
     ),
     advanced AS (
