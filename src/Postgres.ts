@@ -21,6 +21,7 @@ import * as Stream from "effect/Stream"
 import * as Pg from "pg"
 import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
+import { CopyOut } from "./Postgres/CopyOut.ts"
 
 /**
  * How many there are, by what they do, and how much work waits for one.
@@ -98,7 +99,7 @@ const copyOut =
         pool,
         `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE; ${settings}`
       )
-      const copy = client.query(PgCopy.to(`COPY (${query}) TO STDOUT`))
+      const copy = client.query(new CopyOut(`COPY (${query}) TO STDOUT`))
       // pg tells it also that its connection was closed below; unheard, that would end the process.
       copy.on("error", () => {})
       const rows = NodeStream.fromReadable<SqlError, Uint8Array>(() => copy, sqlError("Failed to copy from Postgres"))
