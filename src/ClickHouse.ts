@@ -25,6 +25,13 @@ export type Parameters = Readonly<Record<string, string | number | ReadonlyArray
 /** https://clickhouse.com/docs/operations/settings/settings */
 export type Settings = Readonly<Record<string, string | number>>
 
+/** What goes with a statement. */
+export interface Options {
+  readonly settings?: Settings
+  /** Requests of one session are answered by one server, or refused with code 372 where they ask for `session_check`. */
+  readonly sessionId?: string
+}
+
 /** An `INSERT … FORMAT …` and the rows that follow it. */
 export interface Insert<E> {
   readonly statement: string
@@ -42,11 +49,12 @@ export class ClickHouse extends Context.Tag("clickhouse-outbox/ClickHouse")<
   ClickHouse,
   {
     /** Runs a statement that answers nothing, such as DDL. */
-    readonly command: (statement: string, parameters?: Parameters) => Effect.Effect<void, SinkError>
+    readonly command: (statement: string, parameters?: Parameters, options?: Options) => Effect.Effect<void, SinkError>
     /** Runs a query and returns its rows, each an array of columns. */
     readonly query: (
       statement: string,
-      parameters?: Parameters
+      parameters?: Parameters,
+      options?: Options
     ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SinkError>
     /**
      * Sends rows in one request and returns when ClickHouse has answered. If the stream fails the request is broken
@@ -70,12 +78,17 @@ const make = (client: ClickHouseClient, requestTimeout: Duration.Duration): type
     )
 
   return {
-    command: (statement, parameters) =>
+    command: (statement, parameters, options) =>
       request((abort_signal) =>
-        client.command({ query: statement, abort_signal, ...(parameters && { query_params: parameters }) })
+        client.command({
+          query: statement,
+          abort_signal,
+          ...(parameters && { query_params: parameters }),
+          ...toRequest(options)
+        })
       ).pipe(Effect.asVoid),
 
-    query: (statement, parameters) =>
+    query: (statement, parameters, options) =>
       request(async (abort_signal) => {
         const result = await client.query({
           query: statement,
@@ -83,7 +96,8 @@ const make = (client: ClickHouseClient, requestTimeout: Duration.Duration): type
           abort_signal,
           // In the body, because a list of ids is too long for a URL.
           use_multipart_params: true,
-          ...(parameters && { query_params: parameters })
+          ...(parameters && { query_params: parameters }),
+          ...toRequest(options)
         })
         return (await result.json<ReadonlyArray<unknown>>()).data
       }),
@@ -91,6 +105,11 @@ const make = (client: ClickHouseClient, requestTimeout: Duration.Duration): type
     insert: insert(client, request)
   }
 }
+
+const toRequest = ({ sessionId, settings }: Options = {}) => ({
+  ...(settings && { clickhouse_settings: { ...settings } }),
+  ...(sessionId !== undefined && { session_id: sessionId })
+})
 
 type Request = <A>(send: (signal: AbortSignal) => Promise<A>) => Effect.Effect<A, SinkError>
 

@@ -85,6 +85,8 @@ export const clickHouse = Config.all({
   password: Config.option(Config.redacted("CLICKHOUSE_PASSWORD")),
   database: Config.option(Config.nonEmptyString("CLICKHOUSE_DATABASE")),
   table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(Config.withDefault("event_log")),
+  /** The cluster whose servers have replicas of the table. */
+  cluster: Config.option(Config.nonEmptyString("CLICKHOUSE_CLUSTER")),
   /** PEM file of the authority that signed the server's certificate, where it is not a public one. */
   caFile: Config.option(Config.nonEmptyString("CLICKHOUSE_CA_FILE")),
   /** How long one insert or query may take before it is in doubt. */

@@ -15,6 +15,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import type * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -22,7 +23,7 @@ import * as Schema from "effect/Schema"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Config from "./Config.ts"
 import { reasonOf } from "./Reason.ts"
-import type { SinkError } from "./SinkError.ts"
+import { SinkError } from "./SinkError.ts"
 
 /**
  * @since 0.1.0
@@ -97,16 +98,66 @@ export const postgres: Effect.Effect<
   Effect.withSpan("Migrations.postgres")
 )
 
+/** Given as functions, because a dollar sign in a replacement means something. */
+const fillIn = (sql: string, engine: string, onCluster: string): string =>
+  sql.replace("$ON_CLUSTER", () => onCluster).replace("$ENGINE", () => engine)
+
+/** ON CLUSTER takes no parameter. */
+const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`
+
+const REPLICATING_DATABASE = /^(Replicated|Shared)$/
+
+/** Less than the request's own limit, whose error would not say which host is behind. */
+const ddlTimeout = (requestTimeout: Duration.Duration): number =>
+  Math.max(1, Math.floor(Duration.toSeconds(requestTimeout) * 0.8))
+
+/** The statement stands in a queue in Keeper: hosts that were away run it when they are back. */
+const notEverywhere = (cluster: string) => (error: SinkError) =>
+  error.code === 159
+    ? new SinkError({
+        errorClass: error.errorClass,
+        code: 159,
+        reason: `Not every host of cluster ${cluster} has the table yet. Bring back those that are away and run "clickhouse-outbox migrate" again. ${error.reason}`,
+        settled: error.settled
+      })
+    : error
+
 /**
- * Creates ClickHouse's `event_log`, or does nothing if it is there.
+ * Creates ClickHouse's `event_log`, or does nothing if it is there. In a cluster it is created on each host, and this
+ * returns when all of them have it.
  *
  * @since 0.1.0
  * @category migrations
  */
-export const clickHouse = (config: Pick<Config.ClickHouse, "table">): Effect.Effect<void, SinkError, ClickHouse> =>
+export const clickHouse = (
+  config: Pick<Config.ClickHouse, "table"> & Partial<Pick<Config.ClickHouse, "cluster" | "requestTimeout">>
+): Effect.Effect<void, SinkError, ClickHouse> =>
   Effect.gen(function* () {
     const server = yield* ClickHouse
-    yield* Effect.forEach(yield* files("clickhouse"), ({ sql }) => server.command(sql, { table: config.table }))
+    const { cluster = Option.none(), requestTimeout = Duration.minutes(2), table } = config
+    const migrations = yield* files("clickhouse")
+    if (Option.isNone(cluster)) {
+      return yield* Effect.forEach(migrations, ({ sql }) => server.command(fillIn(sql, "MergeTree", ""), { table }), {
+        discard: true
+      })
+    }
+    const [database] = yield* server.query("SELECT engine FROM system.databases WHERE name = currentDatabase()")
+    // A database that replicates its tables by itself refuses the clause.
+    const onCluster = REPLICATING_DATABASE.test(String(database?.[0])) ? "" : `ON CLUSTER ${quote(cluster.value)}`
+    yield* Effect.forEach(migrations, ({ sql }) =>
+      server
+        .command(
+          fillIn(sql, "ReplicatedMergeTree", onCluster),
+          { table },
+          {
+            settings: {
+              distributed_ddl_task_timeout: ddlTimeout(requestTimeout),
+              distributed_ddl_output_mode: "throw"
+            }
+          }
+        )
+        .pipe(Effect.mapError(notEverywhere(cluster.value)))
+    )
   }).pipe(Effect.withSpan("Migrations.clickHouse"))
 
 /**

@@ -537,6 +537,28 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(360)
       }).pipe(Environment.fresh())
     )
+
+    it.effect("also when other outboxes have filled the window, whose inserts nobody here counts", () =>
+      Effect.gen(function* () {
+        const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
+        yield* command("ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 10")
+        yield* publish(10)
+        yield* inDoubt((insert) => insert, "1 second")
+        yield* Effect.repeatN(Effect.zipRight(publish(10), Relay.drain), 11).pipe(
+          Effect.provide(Environment.layer({ CLICKHOUSE_DATABASE }))
+        )
+        yield* expectDelivered(130)
+        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("a batch of which nothing ever arrived is sent as it was, under its own token", () =>
+      Effect.gen(function* () {
+        const [first] = yield* forgotten({ window: 3, months: 1 }, () => Effect.void)
+        expect(first).toMatchObject({ repaired: null })
+        yield* expectDelivered(60)
+      }).pipe(Environment.fresh())
+    )
   })
 })
 

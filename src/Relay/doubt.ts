@@ -24,15 +24,9 @@ import type { Refusal } from "./isolate.ts"
 export const settleDoubt = (lease: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    if (yield* tokenIsRemembered(lease)) {
-      yield* insertBatch(lease)
-      yield* Metric.incrementBy(Metrics.eventsRepeated, lease.batch.eventCount)
-      if (Option.isSome(lease.repair)) yield* insertRepair(lease, lease.repair.value)
-    } else {
-      // ClickHouse has forgotten the token and would take a repeat as new. So nothing is repeated blindly.
-      yield* noInsertRuns(lease)
-    }
-    const missing = yield* missingEvents(lease)
+    const missing = (yield* tokenIsRemembered(lease))
+      ? yield* missingAfterRepeat(lease)
+      : yield* missingBeforeRepeat(lease)
     if (!Arr.isNonEmptyReadonlyArray(missing)) return
     yield* Effect.logWarning("ClickHouse lacks events of a batch that was in doubt: sending them again").pipe(
       Effect.annotateLogs("batch.missing_count", missing.length)
@@ -41,6 +35,29 @@ export const settleDoubt = (lease: Lease) =>
     yield* insertRepair(lease, repair)
     yield* Metric.incrementBy(Metrics.eventsRepaired, missing.length)
   })
+
+const missingAfterRepeat = (lease: Lease) =>
+  Effect.gen(function* () {
+    yield* repeatBatch(lease)
+    if (Option.isSome(lease.repair)) yield* insertRepair(lease, lease.repair.value)
+    return yield* missingEvents(lease)
+  })
+
+/**
+ * ClickHouse may have forgotten the token and would take a repeat as new. So nothing is repeated blindly. What it has
+ * nothing of is sent as it was, under its own token: that is as good as a repair, without a list of every event.
+ */
+const missingBeforeRepeat = (lease: Lease) =>
+  Effect.gen(function* () {
+    yield* noInsertRuns(lease)
+    const missing = yield* missingEvents(lease)
+    if (missing.length < lease.batch.eventCount) return missing
+    yield* repeatBatch(lease)
+    return yield* missingEvents(lease)
+  })
+
+const repeatBatch = (lease: Lease) =>
+  Effect.zipRight(insertBatch(lease), Metric.incrementBy(Metrics.eventsRepeated, lease.batch.eventCount))
 
 /**
  * What is left to do about a batch whose data ClickHouse refuses: nothing if all of it is in the table all the same.
@@ -71,14 +88,25 @@ const missingEvents = ({ batch }: Lease) =>
     return yield* Effect.flatMap(store.eventIds(batch), (eventIds) => sink.missing(batch, eventIds))
   })
 
-/** Up to half of the window, because others may insert into the table too. */
+/**
+ * How many inserts of other outboxes and programs nobody counts, so they are taken to make less than a part in this
+ * time: 100 a second. Together with one's own in the other half of the window they do not fill it.
+ */
+const OTHERS_PART = Duration.millis(10)
+
+/** One's own inserts may fill half of the window, those of others the other half. */
 const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
     const { elapsed, parts } = yield* store.sinceFirstAttempt(lease)
     const window = yield* sink.deduplicationWindow
-    return parts < window.parts / 2 && Duration.lessThan(elapsed, Duration.times(window.age, 0.5))
+    const half = window.parts / 2
+    return (
+      parts < half &&
+      Duration.lessThan(elapsed, Duration.times(OTHERS_PART, half)) &&
+      Duration.lessThan(elapsed, Duration.times(window.age, 0.5))
+    )
   })
 
 /** Waits until none runs under the batch's token, nor under that of its repair. */

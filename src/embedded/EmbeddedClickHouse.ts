@@ -39,7 +39,10 @@ export interface Options {
  * @since 0.1.0
  * @category models
  */
-export type Settings = Readonly<Record<string, string | number>>
+export interface Settings {
+  /** An element of `config.xml`, with its text or with elements of its own. */
+  readonly [name: string]: string | number | Settings
+}
 
 /**
  * What differs from the library's defaults, most of which are those of a server.
@@ -129,10 +132,8 @@ const findLibrary = Effect.try({
     })
 })
 
-type Config = { readonly [key: string]: string | number | Config }
-
-const configXml = (config: Config): string => {
-  const elements = (entries: Config): string =>
+const configXml = (config: Settings): string => {
+  const elements = (entries: Settings): string =>
     Object.entries(entries)
       .map(([key, value]) => `<${key}>${typeof value === "object" ? elements(value) : escapeXml(value)}</${key}>`)
       .join("\n")
