@@ -17,26 +17,16 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import * as Schedule from "effect/Schedule"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { ClickHouse, type Options, type Settings } from "./ClickHouse.ts"
+import { withNothingBehind } from "./ClickHouseSink/current.ts"
+import { type DeduplicationWindow, readTableState, type TableState } from "./ClickHouseSink/table.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import { SinkError } from "./SinkError.ts"
 
-/**
- * A token is forgotten when it is beyond one of these.
- *
- * @since 0.1.0
- * @category models
- */
-export interface DeduplicationWindow {
-  /** An insert makes a part for each month that it has events of. */
-  readonly parts: number
-  /** Infinite unless the table is replicated. */
-  readonly age: Duration.Duration
-}
+export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
 
 /**
  * @since 0.1.0
@@ -106,9 +96,6 @@ const INSERT_SETTINGS: Settings = {
 const IDS_PER_QUERY = 2_000
 /** The question is answered without the types too, only slower. */
 const MAX_TYPES_BYTES = 65_536
-
-/** How often a balancer may send a question elsewhere than the request before it. */
-const OTHER_SERVERS = 20
 
 /** How long it is believed that the table is as it was. */
 const TABLE_CHECK_TTL = Duration.minutes(1)
@@ -221,176 +208,6 @@ const unanswered = (error: SinkError): SinkError =>
     settled: false,
     ...(error.code !== undefined && { code: error.code })
   })
-
-/** Which servers have the table's data. */
-type Replication = "none" | "replicated" | "shared"
-
-interface TableState {
-  readonly window: DeduplicationWindow
-  readonly replication: Replication
-}
-
-/** Asks a question of a server that has all that was committed before. */
-type Current = <A>(ask: (options?: Options) => Effect.Effect<A, SinkError>) => Effect.Effect<A, SinkError>
-
-/**
- * Waits until a server has nothing of the table left to fetch, and returns how to ask that server.
- *
- * A balancer may send each request elsewhere. A session exists on one server only, and whoever is asked in it without
- * having it refuses.
- */
-const withNothingBehind = (
-  clickHouse: typeof ClickHouse.Service,
-  { requestTimeout, table }: Pick<Config.ClickHouse, "table" | "requestTimeout">,
-  { replication }: TableState
-): Effect.Effect<Current, SinkError> => {
-  if (replication === "none") return Effect.succeed<Current>((ask) => ask())
-  if (replication === "shared") {
-    return Effect.succeed<Current>((ask) => ask({ settings: { select_sequential_consistency: 1 } }))
-  }
-  return Effect.suspend(() => {
-    const sessionId = randomUUID()
-    const current: Current = (ask) =>
-      ask({ sessionId, settings: { session_check: 1 } }).pipe(
-        Effect.retry({
-          while: ({ code }) => code === SESSION_NOT_FOUND || code === SESSION_IS_LOCKED,
-          schedule: Schedule.recurs(OTHER_SERVERS).pipe(Schedule.addDelay(() => "10 millis"))
-        }),
-        Effect.mapError((error) => {
-          if (error.code === SESSION_NOT_FOUND) return askedElsewhere
-          return error.code === SESSION_IS_LOCKED ? stillBusy(error) : error
-        })
-      )
-    return clickHouse
-      .command(
-        "SYSTEM SYNC REPLICA {table:Identifier} LIGHTWEIGHT",
-        { table },
-        // How long it waits: less than the request's own limit, so that it is ClickHouse that says why.
-        { sessionId, settings: { receive_timeout: Math.max(1, Math.floor(Duration.toSeconds(requestTimeout) / 2)) } }
-      )
-      .pipe(Effect.as(current))
-  })
-}
-
-const SESSION_NOT_FOUND = 372
-const SESSION_IS_LOCKED = 373
-
-/** With the request before, which has been answered. */
-const stillBusy = ({ reason }: SinkError) =>
-  new SinkError({ errorClass: "in-doubt", code: SESSION_IS_LOCKED, reason, settled: false })
-
-const askedElsewhere = new SinkError({
-  errorClass: "in-doubt",
-  code: SESSION_NOT_FOUND,
-  reason: `CLICKHOUSE_URL leads to another server with each request: ${OTHER_SERVERS} in a row did not reach the one that was found to lag behind no more`,
-  settled: false
-})
-
-/** A table that would accept a repeated batch once more, or whose servers cannot all be asked, is refused. */
-const readTableState = (
-  clickHouse: typeof ClickHouse.Service,
-  { cluster, table }: Pick<Config.ClickHouse, "table" | "cluster">
-): Effect.Effect<TableState, SinkError> =>
-  clickHouse
-    .query(
-      // What the table sets comes before what the server has as its default.
-      `SELECT
-         engine,
-         engine_full,
-         (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.merge_tree_settings),
-         (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.replicated_merge_tree_settings),
-         (SELECT any(value) FROM system.settings WHERE name = 'deduplicate_insert')
-       FROM system.tables
-       WHERE database = currentDatabase() AND name = {table:String}`,
-      { table }
-    )
-    .pipe(
-      Effect.flatMap(([row]) => {
-        if (row === undefined) {
-          return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
-        }
-        const [engine = "", own, plainDefaults, replicatedDefaults, deduplicateInsert] = row.map(String)
-        if (!engine.endsWith("MergeTree")) return misconfigured(cannotDeduplicate(table, engine))
-        const replication = replicationOf(engine)
-        const read = (setting: string): number =>
-          Number(
-            new RegExp(`\\b${setting} = (\\d+)`).exec(
-              `${own}, ${replication === "none" ? plainDefaults : replicatedDefaults}`
-            )?.[1] ?? 0
-          )
-        const setting =
-          replication === "none" ? "non_replicated_deduplication_window" : "replicated_deduplication_window"
-        const parts = read(setting)
-        if (parts === 0) {
-          return misconfigured(
-            `Table ${table} (${engine}) does not de-duplicate inserts. Run: ALTER TABLE ${table} MODIFY SETTING ${setting} = 10000`
-          )
-        }
-        if (deduplicateInsert === "disable") {
-          return misconfigured(
-            "The user's settings profile has deduplicate_insert = 'disable', so that a repeated insert would double its rows. Set it to 'enable'"
-          )
-        }
-        const age = replication === "none" ? Duration.infinity : Duration.seconds(read(`${setting}_seconds`))
-        return Effect.as(checkCluster(clickHouse, { cluster, table }, engine, replication), {
-          window: { parts, age },
-          replication
-        })
-      }),
-      Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
-    )
-
-const replicationOf = (engine: string): Replication => {
-  if (engine.startsWith("Replicated")) return "replicated"
-  return engine.startsWith("Shared") ? "shared" : "none"
-}
-
-const cannotDeduplicate = (table: string, engine: string): string =>
-  engine === "Distributed"
-    ? `Table ${table} is Distributed: it stores nothing itself, and spreads a batch over shards that cannot be asked as one whether they have it. Set CLICKHOUSE_TABLE to the replicated table of one shard, and read through ${table}. Several outboxes may feed several shards`
-    : `Table ${table} (${engine}) cannot de-duplicate inserts, which only tables of the MergeTree family do. Set CLICKHOUSE_TABLE to such a table`
-
-/** An insert may run on any server that has a replica, so all of them have to be asked for it. */
-const checkCluster = (
-  clickHouse: typeof ClickHouse.Service,
-  { cluster, table }: Pick<Config.ClickHouse, "table" | "cluster">,
-  engine: string,
-  replication: Replication
-): Effect.Effect<void, SinkError> => {
-  if (Option.isSome(cluster)) {
-    return replication === "none"
-      ? misconfigured(
-          `CLICKHOUSE_CLUSTER is set, but table ${table} (${engine}) is not replicated: each server has one of its own. Unset the variable, or make the table a ReplicatedMergeTree`
-        )
-      : Effect.void
-  }
-  const unnamed = misconfigured(
-    `Table ${table} (${engine}) has replicas on several servers. Set CLICKHOUSE_CLUSTER to the name of their cluster, so that all of them can be asked whether an insert still runs`
-  )
-  if (replication === "shared") return unnamed
-  if (replication === "none") return Effect.void
-  return clickHouse
-    .query("SELECT total_replicas FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}", {
-      table
-    })
-    .pipe(
-      Effect.flatMap(([row]) => {
-        const replicas = Number(row?.[0] ?? 0)
-        if (replicas === 1) return Effect.void
-        return replicas > 1 ? unnamed : keeperIsAway(table)
-      })
-    )
-}
-
-/** Nothing can be inserted either. */
-const keeperIsAway = (table: string) =>
-  new SinkError({
-    errorClass: "transient",
-    reason: `Table ${table} has lost Keeper, which knows how many replicas it has`,
-    settled: true
-  })
-
-const misconfigured = (reason: string) => new SinkError({ errorClass: "configuration", reason, settled: true })
 
 /**
  * @since 0.1.0

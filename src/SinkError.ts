@@ -131,6 +131,7 @@ export const codes: ReadonlyArray<readonly [code: number, name: string, meaning:
   [452, "SETTING_CONSTRAINT_VIOLATION", configuration, "the user's profile forbids a setting of the insert"],
   [497, "ACCESS_DENIED", configuration, "the user lacks a privilege"],
   [516, "AUTHENTICATION_FAILED", configuration, "user or password is wrong"],
+  [701, "CLUSTER_DOESNT_EXIST", configuration, "CLICKHOUSE_CLUSTER names no cluster of the server's"],
   [774, "TABLE_IS_PERMANENTLY_READ_ONLY", configuration, "the table was made read-only"]
 ]
 

@@ -27,7 +27,7 @@ const BLIND_MILLIS = 1_000
 
 /** How often is looked how far things have moved. */
 const tick = (linger: Duration.Duration): Duration.Duration =>
-  Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(100) })
+  Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(200) })
 
 /**
  * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay, `onLook`
