@@ -81,3 +81,15 @@ export const layer = (servers: Servers, name: string, template?: string) =>
       Layer.merge(Layer.provideMerge(services, configuration(variables)), Layer.succeed(Variables, variables))
     )
   )
+
+/** Nobody vacuums the outbox of the database that this is connected to. */
+export const stopAutovacuum = Effect.flatMap(SqlClient.SqlClient, (sql) =>
+  sql.unsafe(`
+    DO $$
+    DECLARE name regclass;
+    BEGIN
+      FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'outbox'::regnamespace AND relkind = 'r' LOOP
+        EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)', name);
+      END LOOP;
+    END $$`)
+)

@@ -1,6 +1,6 @@
 /**
- * What a relay costs that has nothing to do: its share of a processor core, and what it makes Postgres read and write
- * meanwhile, as Postgres counts it. The goal: less than 1 % of a core.
+ * What a relay costs that has nothing to do, once it has settled: its share of a processor core, and what it makes
+ * Postgres read and write meanwhile, as Postgres counts it. The goal: less than 1 % of a core, and no table touched.
  */
 import { SqlClient } from "@effect/sql"
 import { Array, Console, Effect } from "effect"
@@ -15,6 +15,7 @@ import { fixed, table } from "./harness/table.ts"
 interface Touched {
   readonly name: string
   readonly scans: number
+  readonly blocks: number
   readonly writes: number
 }
 
@@ -24,34 +25,45 @@ const touched = Effect.flatMap(
     SELECT
       relname AS name,
       (coalesce(seq_scan, 0) + coalesce(idx_scan, 0))::float8 AS scans,
+      (
+        heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0)
+        + coalesce(toast_blks_read + toast_blks_hit, 0)
+      )::float8 AS blocks,
       (n_tup_ins + n_tup_upd + n_tup_del)::float8 AS writes
     FROM pg_stat_user_tables
-    -- The benchmark itself has written the table of migrations just now.
-    WHERE schemaname = 'outbox' AND relname <> 'migration'
+    JOIN pg_statio_user_tables USING (relid, schemaname, relname)
+    WHERE schemaname = 'outbox'
     ORDER BY relname
   `
 )
 
-/** Postgres' processes tell what they have counted a second later at the earliest. */
-const REPORTED = "3 seconds"
+/** A session of Postgres tells what it has counted 10 seconds after it fell idle at the latest. */
+const SETTLED = "12 seconds"
 
 const measure = (servers: Databases.Servers, round: number, seconds: number) =>
   Effect.gen(function* () {
     const relay = yield* startRelay([], yield* Databases.Variables)
     // What it does at its start is not what it does for the rest of the day.
-    yield* Effect.sleep(REPORTED)
+    yield* Effect.sleep(SETTLED)
     const before = yield* touched
     const meter = yield* Meter.start(servers, [relay])
     yield* Effect.sleep(seconds * 1_000)
     const costs = yield* meter.read
-    const tables = (yield* touched).map(({ name, scans, writes }, index) => ({
+    const tables = (yield* touched).map(({ blocks, name, scans, writes }, index) => ({
       name,
       scansPerSecond: (scans - (before[index]?.scans ?? 0)) / costs.seconds,
+      blocksPerSecond: (blocks - (before[index]?.blocks ?? 0)) / costs.seconds,
       writes: writes - (before[index]?.writes ?? 0)
     }))
     const percent = (100 * costs.cpu.programs) / costs.seconds
     yield* Console.error(`round ${round}: ${fixed(percent, 2)} % of a core`)
-    return { round, ...costs, tables: tables.filter(({ scansPerSecond, writes }) => scansPerSecond + writes > 0) }
+    return {
+      round,
+      ...costs,
+      tables: tables.filter(
+        ({ blocksPerSecond, scansPerSecond, writes }) => scansPerSecond + blocksPerSecond + writes > 0
+      )
+    }
   }).pipe(Effect.scoped, Effect.provide(Databases.layer(servers, `bench_idle_${round}`)), orError)
 
 export const section: Section = {
@@ -59,11 +71,11 @@ export const section: Section = {
   parts: [],
   run: (servers, { quick, runs }) =>
     Effect.gen(function* () {
-      const done = yield* Effect.forEach(Array.range(1, runs), (round) => measure(servers, round, quick ? 10 : 20))
+      const done = yield* Effect.forEach(Array.range(1, runs), (round) => measure(servers, round, quick ? 8 : 30))
       const percent = (of: "programs" | "postgres" | "clickHouse") =>
         fixed(median(done.map(({ cpu, seconds }) => (100 * cpu[of]) / seconds)), 2)
       const names = Array.dedupe(done.flatMap(({ tables }) => tables.map(({ name }) => name))).sort()
-      const ofTable = (name: string, value: "scansPerSecond" | "writes") =>
+      const ofTable = (name: string, value: "scansPerSecond" | "blocksPerSecond" | "writes") =>
         median(done.map(({ tables }) => tables.find((each) => each.name === name)?.[value] ?? 0))
       return {
         runs: done,
@@ -82,8 +94,15 @@ export const section: Section = {
           {
             title: "What it touches in Postgres",
             table: table(
-              ["table", "scans per second", "rows written"],
-              names.map((name) => [name, fixed(ofTable(name, "scansPerSecond"), 2), fixed(ofTable(name, "writes"), 0)])
+              ["table", "scans per second", "blocks per second", "rows written"],
+              names.length === 0
+                ? [["none", ...["", "", ""]]]
+                : names.map((name) => [
+                    name,
+                    fixed(ofTable(name, "scansPerSecond"), 2),
+                    fixed(ofTable(name, "blocksPerSecond"), 2),
+                    fixed(ofTable(name, "writes"), 0)
+                  ])
             )
           }
         ],

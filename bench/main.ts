@@ -21,9 +21,11 @@ import { keyOf, type Section } from "./harness/Section.ts"
 import { section as idle } from "./idle.ts"
 import { section as latency } from "./latency/section.ts"
 import { section as publish } from "./publish/section.ts"
+import { section as relays } from "./relays.ts"
+import { section as rotation } from "./rotation/section.ts"
 import { section as throughput } from "./throughput/section.ts"
 
-const SECTIONS: ReadonlyArray<Section> = [throughput, publish, latency, backlog, idle]
+const SECTIONS: ReadonlyArray<Section> = [throughput, relays, publish, latency, rotation, backlog, idle]
 
 const keysOf = ({ name, parts }: Section) => [name, ...parts].map(keyOf)
 

@@ -104,7 +104,7 @@ export type ClickHouse = Config.Config.Success<typeof clickHouse>
  */
 export const outbox = Config.all({
   /** The most events in one batch. */
-  batchEvents: atLeast(1, "OUTBOX_BATCH_EVENTS", 50_000),
+  batchEvents: atLeast(1, "OUTBOX_BATCH_EVENTS", 100_000),
   /** The most bytes of event contexts in one batch. ClickHouse holds a batch in memory, several times this size. */
   batchBytes: atLeast(1, "OUTBOX_BATCH_BYTES", 33_554_432).pipe(Config.map((n) => Bytes.make(n))),
   /** How long an event may wait for others before a batch that is not full is sealed. */

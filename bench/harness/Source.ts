@@ -34,7 +34,7 @@ export interface Contents {
 }
 
 /** As many as the relay puts into a batch. */
-export const ROWS_PER_FILE = 50_000
+export const ROWS_PER_FILE = 100_000
 
 /** A name that is also Postgres' `COPY`'s order, and the relay's. */
 export const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"

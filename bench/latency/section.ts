@@ -33,7 +33,7 @@ export const section: Section = {
       const done = yield* Effect.forEach(Array.range(1, runs), (round) =>
         Effect.flatMap(Random.make(`latency/${round}`).shuffle(KINDS), (kinds) =>
           Effect.forEach(kinds, ({ linger, name }) =>
-            measure({ run: `round ${round}, ${name}`, linger, rate: RATE, seconds: quick ? 10 : 30 }).pipe(
+            measure({ run: `round ${round}, ${name}`, linger, rate: RATE, seconds: quick ? 4 : 30 }).pipe(
               Effect.provide(Databases.layer(servers, `bench_latency_${round}`)),
               orError,
               Effect.map((latency): Run => ({ round, name, ...latency })),

@@ -45,7 +45,7 @@ export const contestants: ReadonlyArray<Contestant> = [
   {
     ...limit,
     variant: "HTTP, the relay's blocks",
-    about: "two POSTs at a time of 50,000 rows, with the relay's code and settings",
+    about: "two POSTs at a time of 100,000 rows, with the relay's code and settings",
     start: (arena) => startPrograms("limit", "limitBatches", 1, arena, files(arena, false))
   }
 ]

@@ -6,7 +6,7 @@ import { type Contestant, startPrograms } from "./Contestant.ts"
 
 const single = { schema: undefined, prepare: () => Effect.void }
 
-const MOST = [1_000, 10_000] as const
+const MOST = [500, 10_000] as const
 const MOST_ASYNC = [2_000, 20_000] as const
 
 /** Long enough for a look at the table. */
