@@ -67,7 +67,7 @@ describe("The sealer's pace", () => {
       Effect.provide(Stubs.store(store)),
       Effect.forkScoped
     )
-    yield* TestClock.adjust("100 millis")
+    yield* TestClock.adjust("250 millis")
     return {
       position,
       transactions,
@@ -85,16 +85,16 @@ describe("The sealer's pace", () => {
   it.scoped("where transactions end, it looks at the outbox once a second: they may have published", () =>
     Effect.gen(function* () {
       const { during } = yield* sealer
-      expect(yield* during("10 seconds")).toEqual({ position: 100, seal: 10, onBatch: 0 })
+      expect(yield* during("10 seconds")).toEqual({ position: 40, seal: 10, onBatch: 0 })
     })
   )
 
-  it.scoped("at rest it looks how far things have moved ten times a second, and never at the outbox", () =>
+  it.scoped("at rest it looks how far things have moved four times a second, and never at the outbox", () =>
     Effect.gen(function* () {
       const { during, transactions } = yield* sealer
       yield* Ref.update(transactions, (before) => ({ ...before, goOn: false }))
       yield* during("1 second")
-      expect(yield* during("10 seconds")).toEqual({ position: 100, seal: 0, onBatch: 0 })
+      expect(yield* during("10 seconds")).toEqual({ position: 40, seal: 0, onBatch: 0 })
     })
   )
 
@@ -102,7 +102,7 @@ describe("The sealer's pace", () => {
     Effect.gen(function* () {
       const { during, position } = yield* sealer
       yield* Ref.set(position, { events: 1, batches: 0 })
-      expect(yield* during("100 millis")).toMatchObject({ seal: 1 })
+      expect(yield* during("250 millis")).toMatchObject({ seal: 1 })
       expect(yield* during("500 millis")).toMatchObject({ seal: 0 })
     })
   )
@@ -121,7 +121,7 @@ describe("The sealer's pace", () => {
       const { answer, during, position } = yield* sealer
       yield* Ref.set(answer, Effect.succeed(Sealed.Waiting({ dueIn: Duration.millis(700) })))
       yield* Ref.set(position, { events: 1, batches: 0 })
-      expect(yield* during("100 millis")).toMatchObject({ seal: 1 })
+      expect(yield* during("250 millis")).toMatchObject({ seal: 1 })
       yield* Ref.set(position, { events: 999, batches: 0 })
       expect(yield* during("600 millis")).toMatchObject({ seal: 0 })
       expect(yield* during("100 millis")).toMatchObject({ seal: 1 })
@@ -142,7 +142,7 @@ describe("The sealer's pace", () => {
         )
       )
       yield* Ref.set(position, { events: 3_000, batches: 0 })
-      expect(yield* during("100 millis")).toMatchObject({ seal: 4, onBatch: 3 })
+      expect(yield* during("250 millis")).toMatchObject({ seal: 4, onBatch: 3 })
     })
   )
 
@@ -150,7 +150,7 @@ describe("The sealer's pace", () => {
     Effect.gen(function* () {
       const { during, position } = yield* sealer
       yield* Ref.set(position, { events: 0, batches: 1 })
-      expect(yield* during("100 millis")).toMatchObject({ seal: 0, onBatch: 1 })
+      expect(yield* during("250 millis")).toMatchObject({ seal: 0, onBatch: 1 })
     })
   )
 

@@ -5,7 +5,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import * as Schedule from "effect/Schedule"
 import type * as Config from "../Config.ts"
 import { type OutboxStatus, OutboxStore, type Position, type RelayHold } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
@@ -25,9 +24,17 @@ interface Look {
  */
 const BLIND_MILLIS = 1_000
 
-/** How often is looked how far things have moved. */
-const tick = (linger: Duration.Duration): Duration.Duration =>
-  Duration.clamp(Duration.times(linger, 0.2), { minimum: Duration.millis(10), maximum: Duration.millis(200) })
+/**
+ * Waits until the next look. Where nothing is, what comes is seen well before it is due; where something is, it is seen
+ * when it is due, and soon after it has become a full batch.
+ */
+const pause = (look: Look, linger: Duration.Duration): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const isIdle = Option.isNone(look.dueAt) && !look.transactionsInProgress
+    const [share, longest] = isIdle ? [0.25, 250] : [0.2, 100]
+    const due = Option.match(look.dueAt, { onNone: () => longest, onSome: (dueAt) => dueAt - now })
+    return Effect.sleep(Math.max(10, Math.min(longest, share * Duration.toMillis(linger), due)))
+  })
 
 /**
  * Seals whatever becomes due, without end. `onBatch` runs after each batch, sealed here or by another relay, `onLook`
@@ -64,8 +71,13 @@ export const sealForever = (
     }).pipe(
       Effect.zipRight(onLook),
       persistently(config),
-      Effect.schedule(Schedule.spaced(tick(config.linger))),
-      Effect.zipRight(Effect.never)
+      Effect.zipRight(
+        Effect.flatMap(
+          Ref.get(last),
+          Effect.transposeMapOption((look) => pause(look, config.linger))
+        )
+      ),
+      Effect.forever
     )
   })
 
