@@ -43,6 +43,9 @@ const full = (events: number): Sizes => ({
 })
 const QUICK: Sizes = { backlogs: [100_000, 200_000], delivered: 100_000, latencySeconds: 1 }
 
+/** So that the smallest backlog is several batches too. */
+const SETTINGS = { OUTBOX_BATCH_EVENTS: "10000" }
+
 const EVENTS_PER_TRANSACTION = 100_000
 
 const kinds = ({ backlogs }: Sizes): ReadonlyArray<Kind> => [
@@ -162,7 +165,11 @@ const measure = (servers: Databases.Servers, sizes: Sizes, kind: Kind, round: nu
       `${run}: sealing ${fixed(sealing.median, 1)} ms a batch, delivering ${whole(delivering)} events/s, p50 ${whole(latency.p50)} ms`
     )
     return { ...kind, round, sealing, delivering, waiting, latency }
-  }).pipe(Effect.scoped, Effect.provide(Databases.layer(servers, `bench_backlog_${round}`)), orError)
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(Databases.layer(servers, `bench_backlog_${round}`, { settings: SETTINGS })),
+    orError
+  )
 }
 
 export const section: Section = {

@@ -74,12 +74,19 @@ export const create = ([postgres, clickHouse]: Servers, name: string, template?:
     return { ...admin, DATABASE_URL: url.href, CLICKHOUSE_DATABASE: name }
   })
 
-/** Databases that are dropped in the end, and what a relay needs, configured as where nothing is set. */
-export const layer = (servers: Servers, name: string, template?: string) =>
+interface Options {
+  readonly template?: string
+  /** Without any, all is configured as where nothing is set. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+/** Databases that are dropped in the end, and what a relay needs. */
+export const layer = (servers: Servers, name: string, { settings = {}, template }: Options = {}) =>
   Layer.unwrapScoped(
-    Effect.map(create(servers, name, template), (variables) =>
-      Layer.merge(Layer.provideMerge(services, configuration(variables)), Layer.succeed(Variables, variables))
-    )
+    Effect.map(create(servers, name, template), (created) => {
+      const variables = { ...created, ...settings }
+      return Layer.merge(Layer.provideMerge(services, configuration(variables)), Layer.succeed(Variables, variables))
+    })
   )
 
 /** Nobody vacuums the outbox of the database that this is connected to. */

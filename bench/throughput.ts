@@ -136,7 +136,7 @@ export const measure = (
   }).pipe(
     Effect.scoped,
     // Nothing else runs at the same time, and what has run is gone.
-    Effect.provide(Databases.layer(servers, `bench_throughput_${round}`, source.template)),
+    Effect.provide(Databases.layer(servers, `bench_throughput_${round}`, { template: source.template })),
     orError
   )
 }

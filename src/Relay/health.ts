@@ -62,7 +62,7 @@ export interface Seen {
   readonly outbox: Option.Option<Observation>
 }
 
-/** How long the sealer may be silent, in milliseconds. It looks ten times a second, unless a query takes long. */
+/** How long the sealer may be silent, in milliseconds. It looks four times a second and more, unless a query takes long. */
 const SEALER_SILENCE = 30_000
 /** How old what was last seen of the databases may be, in milliseconds; see `watch.ts`. */
 const SEEN_TTL = 30_000
