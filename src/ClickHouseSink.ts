@@ -113,7 +113,7 @@ export const make = (
     // Not a Cache, in which one worker's interruption is every waiting worker's.
     const known = yield* Ref.make(Option.none<{ readonly state: TableState; readonly until: number }>())
     const tableState = Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
+      const now = Number((yield* Clock.currentTimeNanos) / 1_000_000n)
       const fresh = Option.filter(yield* Ref.get(known), ({ until }) => now < until)
       if (Option.isSome(fresh)) return fresh.value.state
       const state = yield* readTableState(clickHouse, config)

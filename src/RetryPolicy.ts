@@ -28,6 +28,8 @@ const exponential = (base: Duration.Duration, cap: Duration.Duration) =>
   Schedule.exponential(base).pipe(
     Schedule.union(Schedule.spaced(cap)),
     Schedule.jitteredWith({ min: 0.8, max: 1 }),
+    // Whole milliseconds, which is what timers know.
+    Schedule.modifyDelay((_, delay) => Duration.millis(Math.ceil(Duration.toMillis(delay)))),
     Schedule.delays
   )
 

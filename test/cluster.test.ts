@@ -117,7 +117,22 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
             errorClass: "configuration",
             reason: expect.stringContaining("Set CLICKHOUSE_CLUSTER")
           })
-          yield* Effect.provide(check, configured({ CLICKHOUSE_URL: first.url, ...CLUSTER }))
+          const named = (cluster: string) =>
+            Effect.provide(
+              check,
+              configured({ CLICKHOUSE_URL: first.url, CLICKHOUSE_USER: "granted", CLICKHOUSE_CLUSTER: cluster })
+            )
+          expect(yield* Effect.flip(named("evnts"))).toMatchObject({
+            errorClass: "configuration",
+            reason: expect.stringContaining("CLICKHOUSE_CLUSTER is evnts, of which the server knows nothing")
+          })
+          yield* named("events")
+          // One more than the cluster has servers.
+          yield* table("third_replica", replicated("c"), [first])
+          expect(yield* Effect.flip(named("events"))).toMatchObject({
+            errorClass: "configuration",
+            reason: expect.stringMatching(/has 2 servers, but .* has 3 replicas/)
+          })
         })
     )
 
@@ -125,7 +140,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("event_log", replicated("a"), [first])
-        yield* Effect.provide(check, configured({ CLICKHOUSE_URL: first.url }))
+        yield* Effect.provide(check, configured({ CLICKHOUSE_URL: first.url, CLICKHOUSE_USER: "limited" }))
       })
     )
 

@@ -4,6 +4,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
+import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import * as Pg from "pg"
 import { CopyOut } from "../src/Postgres/CopyOut.ts"
@@ -97,6 +98,40 @@ layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
         expect(text.split("\n").length).toBe(time * 1_000 + 1)
         expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
       }
+    })
+  )
+
+  it.effect("is left as it was by a stream that is not read to its end", () =>
+    Effect.gen(function* () {
+      const postgres = yield* Postgres
+      const sql = yield* SqlClient.SqlClient
+      const query = "SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
+      for (const _ of Array.from({ length: 20 })) {
+        const rows = postgres.copyOut({ query, settings: "", onComplete: () => Effect.die("It was not completed") })
+        yield* Stream.runDrain(Stream.take(rows, 1))
+      }
+      expect(yield* postgres.connections).toMatchObject({ used: 0, waiting: 0 })
+      expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
+    })
+  )
+
+  it.effect("whose connection breaks under a slow reader fails the stream", () =>
+    Effect.gen(function* () {
+      const postgres = yield* Postgres
+      const sql = yield* SqlClient.SqlClient
+      const query = "SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
+      const isSlow = yield* Ref.make(true)
+      const breakOff = sql`
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'COPY %'
+      `
+      const error = yield* postgres.copyOut({ query, settings: "", onComplete: () => Effect.void }).pipe(
+        Stream.runForEach(() => Effect.whenEffect(Effect.delay(breakOff, "300 millis"), Ref.getAndSet(isSlow, false))),
+        Effect.flip
+      )
+      expect(error._tag).toBe("SqlError")
+      expect(yield* postgres.connections).toMatchObject({ used: 0, waiting: 0 })
+      expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
     })
   )
 

@@ -119,12 +119,12 @@ describe("The sealer's pace", () => {
   it.scoped("events that may wait are left alone until they are due, or fill a batch", () =>
     Effect.gen(function* () {
       const { answer, during, position } = yield* sealer
-      yield* Ref.set(answer, Effect.succeed(Sealed.Waiting({ dueIn: Duration.millis(700) })))
+      yield* Ref.set(answer, Effect.succeed(Sealed.Waiting({ dueIn: Duration.millis(655) })))
       yield* Ref.set(position, { events: 1, batches: 0 })
       expect(yield* during("250 millis")).toMatchObject({ seal: 1 })
       yield* Ref.set(position, { events: 999, batches: 0 })
-      expect(yield* during("600 millis")).toMatchObject({ seal: 0 })
-      expect(yield* during("100 millis")).toMatchObject({ seal: 1 })
+      expect(yield* during("654 millis")).toMatchObject({ seal: 0 })
+      expect(yield* during("1 millis")).toMatchObject({ seal: 1 })
       yield* Ref.set(position, { events: 1_999, batches: 0 })
       expect(yield* during("100 millis")).toMatchObject({ seal: 1 })
     })

@@ -3,8 +3,8 @@
 --   DateTime64, because DateTime drops fractions and clamps to 1970 … 2106.
 --   max_dynamic_paths bounds the memory of an insert whose contexts have thousands of different keys.
 --   The de-duplication window of a plain table is 0 by default, which would be no de-duplication at all. That of a
---   replicated one forgets after a time too, an hour by default: a week leaves it to the number of parts. Either kind
---   of table accepts the other's settings.
+--   replicated one forgets after a time too, an hour by default: a week is enough for a larger number, too. Either
+--   kind of table accepts the other's settings.
 --   What differs in a cluster, src/Migrations.ts fills in.
 CREATE TABLE IF NOT EXISTS {table:Identifier} $ON_CLUSTER (
   event_type LowCardinality(String),

@@ -94,34 +94,51 @@ const cannotDeduplicate = (table: string, engine: string): string =>
 /** An insert may run on any server that has a replica, so all of them have to be asked for it. */
 const checkCluster = (
   clickHouse: typeof ClickHouse.Service,
-  { cluster, table }: Pick<Config.ClickHouse, "table" | "cluster">,
+  config: Pick<Config.ClickHouse, "table" | "cluster">,
   engine: string,
   replication: Replication
 ): Effect.Effect<void, SinkError> => {
-  if (Option.isSome(cluster)) {
-    return replication === "none"
-      ? misconfigured(
-          `CLICKHOUSE_CLUSTER is set, but table ${table} (${engine}) is not replicated: each server has one of its own. Unset the variable, or make the table a ReplicatedMergeTree`
+  const table = `Table ${config.table} (${engine})`
+  const cluster = Option.getOrNull(config.cluster)
+  if (replication === "none") {
+    return cluster === null
+      ? Effect.void
+      : misconfigured(
+          `CLICKHOUSE_CLUSTER is set, but ${table} is not replicated: each server has one of its own. Unset the variable, or make the table a ReplicatedMergeTree`
         )
-      : Effect.void
   }
   const unnamed = misconfigured(
-    `Table ${table} (${engine}) has replicas on several servers. Set CLICKHOUSE_CLUSTER to the name of their cluster, so that all of them can be asked whether an insert still runs`
+    `${table} has replicas on several servers. Set CLICKHOUSE_CLUSTER to the name of their cluster, so that all of them can be asked whether an insert still runs`
   )
-  if (replication === "shared") return unnamed
-  if (replication === "none") return Effect.void
-  return clickHouse
+  if (cluster === null) {
+    if (replication === "shared") return unnamed
+    return Effect.flatMap(countReplicas(clickHouse, config.table), (replicas) => {
+      if (replicas === 1) return Effect.void
+      return replicas > 1 ? unnamed : keeperIsAway(config.table)
+    })
+  }
+  return Effect.gen(function* () {
+    const replicas = replication === "shared" ? 1 : yield* countReplicas(clickHouse, config.table)
+    const [row] = yield* clickHouse.query("SELECT count() FROM system.clusters WHERE cluster = {cluster:String}", {
+      cluster
+    })
+    const servers = Number(row?.[0])
+    if (servers >= Math.max(replicas, 1)) return
+    yield* misconfigured(
+      servers === 0
+        ? `CLICKHOUSE_CLUSTER is ${cluster}, of which the server knows nothing. Set it to the name of the cluster whose servers have ${table}`
+        : `CLICKHOUSE_CLUSTER is ${cluster}, which has ${servers} servers, but ${table} has ${replicas} replicas. Set it to the name of a cluster with all of them, so that all can be asked whether an insert still runs`
+    )
+  })
+}
+
+/** 0 if the table has lost Keeper. */
+const countReplicas = (clickHouse: typeof ClickHouse.Service, table: string): Effect.Effect<number, SinkError> =>
+  clickHouse
     .query("SELECT total_replicas FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}", {
       table
     })
-    .pipe(
-      Effect.flatMap(([row]) => {
-        const replicas = Number(row?.[0] ?? 0)
-        if (replicas === 1) return Effect.void
-        return replicas > 1 ? unnamed : keeperIsAway(table)
-      })
-    )
-}
+    .pipe(Effect.map(([row]) => Number(row?.[0] ?? 0)))
 
 /** Nothing can be inserted either. */
 const keeperIsAway = (table: string) =>

@@ -151,8 +151,8 @@ interface Cut {
  * writes after it, this statement included, has an id that is not below the snapshot's xmax and falls into the next
  * window. A window that holds more than one batch is kept until it has been cut to the end.
  *
- * The events are read twice, each time straight from the index into an aggregate: kept for one look after the other they
- * would not fit into work_mem, which took twice as long.
+ * The events are read at least twice, each time straight from the index into an aggregate: kept for one look after the
+ * other they would not fit into work_mem.
  */
 const cutBatch = (
   sql: SqlClient.SqlClient,

@@ -24,12 +24,15 @@ interface Look {
  */
 const BLIND_MILLIS = 1_000
 
+/** By a clock that nobody sets. */
+const currentMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1_000_000n))
+
 /**
  * Waits until the next look. Where nothing is, what comes is seen well before it is due; where something is, it is seen
  * when it is due, and soon after it has become a full batch.
  */
 const pause = (look: Look, linger: Duration.Duration): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  Effect.flatMap(currentMillis, (now) => {
     const isIdle = Option.isNone(look.dueAt) && !look.transactionsInProgress
     const [share, longest] = isIdle ? [0.25, 250] : [0.2, 100]
     const due = Option.match(look.dueAt, { onNone: () => longest, onSome: (dueAt) => dueAt - now })
@@ -51,7 +54,7 @@ export const sealForever = (
     return yield* Effect.gen(function* () {
       // Not traced: most of the time there is nothing.
       const position = yield* Effect.withTracerEnabled(store.position, false)
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* currentMillis
       const previous = yield* Ref.get(last)
       if (Option.exists(previous, (look) => position.batches !== look.position.batches)) yield* onBatch
       if (Option.exists(previous, (look) => !mayBeDue(look, position, now, config.batchEvents))) return
@@ -94,9 +97,6 @@ const persistently =
 
 const mayBeDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
   (now - look.at >= BLIND_MILLIS && position.transactions !== look.position.transactions) ||
-  seemsDue(look, position, now, batchEvents)
-
-const seemsDue = (look: Look, position: Position, now: number, batchEvents: number): boolean =>
   Option.match(look.dueAt, {
     onSome: (dueAt) => now >= dueAt || position.events - look.position.events >= batchEvents,
     onNone: () => look.transactionsInProgress || position.events !== look.position.events

@@ -17,6 +17,8 @@ const GRANTS = `
         <query>GRANT SELECT ON system.processes</query>
         <query>GRANT SELECT ON system.merge_tree_settings</query>
         <query>GRANT SELECT ON system.replicated_merge_tree_settings</query>
+        <query>GRANT SELECT ON system.replicas</query>
+        <query>GRANT SELECT ON system.clusters</query>
 `
 
 const USERS = `
