@@ -72,7 +72,11 @@ export const make = Effect.gen(function* () {
           zookeeper: { implementation: "testkeeper" },
           macros: { shard: "1", replica: String(port) },
           tcp_port: port,
-          remote_servers: { events: { shard: { internal_replication: "true", ...replicas } } },
+          remote_servers: {
+            events: { shard: { internal_replication: "true", ...replicas } },
+            // Of which one server is away: nobody listens on port 1.
+            half: { shard: { replica_0: { host: "127.0.0.1", port }, replica_1: { host: "127.0.0.1", port: 1 } } }
+          },
           access_control_improvements: {
             select_from_system_db_requires_grant: "true",
             users_without_row_policies_can_read_rows: "true"
