@@ -1,0 +1,34 @@
+/** Why the server did not do what it was asked. */
+import { Problem } from "clickhouse-outbox/operator-api"
+import * as Data from "effect/Data"
+import * as Predicate from "effect/Predicate"
+
+/** Nothing came back. */
+export class Unreachable extends Data.TaggedError("Unreachable") {
+  override get message(): string {
+    return `Nothing answers at ${location.host}. The relay may be restarting, or your way to it is cut. Events are safe in Postgres; this page keeps trying.`
+  }
+}
+
+/** Something came back that this console does not understand. */
+export class Incomprehensible extends Data.TaggedError("Incomprehensible")<{ readonly reason: string }> {
+  override get message(): string {
+    return `The answer was not understood: ${this.reason}. If the relay was upgraded meanwhile, reload the page.`
+  }
+}
+
+export type AskError = Problem | Unreachable | Incomprehensible
+
+export const toAskError = (error: unknown): AskError => {
+  if (error instanceof Problem) return error
+  if (Predicate.isTagged(error, "RequestError")) return new Unreachable()
+  return new Incomprehensible({ reason: error instanceof Error ? firstLine(error.message) : String(error) })
+}
+
+const firstLine = (text: string): string => text.split("\n", 1)[0] ?? ""
+
+declare module "@tanstack/react-query" {
+  interface Register {
+    defaultError: AskError
+  }
+}

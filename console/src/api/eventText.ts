@@ -1,0 +1,54 @@
+/** An event with its JSON as it is written: JavaScript's numbers would change the very ones that ClickHouse refused. */
+import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
+import * as Effect from "effect/Effect"
+import { prettyJson } from "../../../src/Cli/prettyJson.ts"
+import { fromRawMembers, rawMembers } from "../../../src/EventLines/rawMembers.ts"
+import { type Client, sending } from "./client.ts"
+
+type Answer = Effect.Effect.Success<ReturnType<Client["failures"]["event"]>>
+
+export interface EventText {
+  readonly event: Answer
+  /** Laid out for reading. */
+  readonly context: string
+  readonly version: string
+}
+
+export const get = (client: Client, id: FailureId, eventId: EventId) =>
+  client.failures.event({ path: { id, event_id: eventId }, withResponse: true }).pipe(
+    Effect.flatMap(([event, response]) => Effect.map(response.text, (text) => withText(event, text)))
+  )
+
+/** What is to change. */
+export interface Correction {
+  readonly event_context?: string
+  readonly event_type?: string
+  readonly event_date_time?: string
+  readonly metadata_version?: string
+}
+
+/** As JSON already; the others become JSON here. */
+const RAW: ReadonlySet<string> = new Set(["event_context", "metadata_version"])
+
+export const correct = (
+  id: FailureId,
+  eventId: EventId,
+  headers: { readonly actor?: string },
+  correction: Correction
+) => {
+  const members = Object.entries(correction).map(
+    ([name, value]) => [name, RAW.has(name) ? value : JSON.stringify(value)] as const
+  )
+  return sending(fromRawMembers(members))
+    .failures.correct({ path: { id, event_id: eventId }, headers, payload: {}, withResponse: true })
+    .pipe(Effect.flatMap(([event, response]) => Effect.map(response.text, (text) => withText(event, text))))
+}
+
+const withText = (event: Answer, text: string): EventText => {
+  const members = rawMembers(text)
+  return {
+    event,
+    context: prettyJson(members.get("event_context") ?? "{}"),
+    version: members.get("metadata_version") ?? "0"
+  }
+}

@@ -1,0 +1,142 @@
+/** What views ask for, under which key, and how often again. */
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
+import type { EventCursor, EventId, FailureId } from "clickhouse-outbox/operator-api"
+import type * as Effect from "effect/Effect"
+import * as AuditText from "./auditText.ts"
+import { ask, type Client } from "./client.ts"
+import * as EventText from "./eventText.ts"
+import { LIST_MILLIS, LIVE_MILLIS } from "./queryClient.ts"
+
+type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] extends { readonly urlParams: infer P }
+  ? P
+  : never
+
+/** A list that is read page by page, newest first. */
+const pages = <Key, A extends { readonly next: Key | null }, E>(
+  key: ReadonlyArray<unknown>,
+  get: (client: Client, after: Key | undefined) => Effect.Effect<A, E>
+) => {
+  const first: Key | undefined = undefined
+  return infiniteQueryOptions({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) => ask((client) => get(client, pageParam), { signal }),
+    initialPageParam: first as Key | undefined,
+    getNextPageParam: ({ next }: A) => next ?? undefined,
+    placeholderData: keepPreviousData,
+    refetchInterval: LIST_MILLIS
+  })
+}
+
+/** A list's next page, if it is not the first. */
+const after = <Key>(key: Key | undefined) => (key === undefined ? {} : { after: key })
+
+export const overviewQuery = (minutes: number) =>
+  queryOptions({
+    queryKey: ["overview", minutes],
+    queryFn: ({ signal }) => {
+      const since = new Date(Date.now() - minutes * 60_000)
+      return ask((client) => client.overview.overview({ urlParams: { since } }), { signal })
+    },
+    placeholderData: keepPreviousData,
+    refetchInterval: LIVE_MILLIS
+  })
+
+export const statusQuery = queryOptions({
+  queryKey: ["status"],
+  queryFn: ({ signal }) => ask((client) => client.outbox.status(), { signal }),
+  refetchInterval: LIVE_MILLIS
+})
+
+export const systemsQuery = queryOptions({
+  queryKey: ["systems"],
+  queryFn: ({ signal }) => ask((client) => client.overview.systems(), { signal }),
+  refetchInterval: LIVE_MILLIS
+})
+
+export type FailureFilter = Omit<Params<Client["failures"]["list"]>, "after" | "limit">
+
+export const failuresQuery = (filter: FailureFilter) =>
+  pages(["failures", filter], (client, key: FailureId | undefined) =>
+    client.failures.list({ urlParams: { ...filter, ...after(key) } })
+  )
+
+export const failureQuery = (id: FailureId) =>
+  queryOptions({
+    queryKey: ["failure", id],
+    queryFn: ({ signal }) => ask((client) => client.failures.get({ path: { id } }), { signal }),
+    refetchInterval: LIST_MILLIS
+  })
+
+export const failureEventsQuery = (id: FailureId) =>
+  pages(["failure", id, "events"], (client, key: number | undefined) =>
+    client.failures.events({ path: { id }, urlParams: after(key) })
+  )
+
+/** Asked once: somebody may be writing a correction of it. */
+export const failureEventQuery = (id: FailureId, eventId: EventId) =>
+  queryOptions({
+    queryKey: ["failure", id, "event", eventId],
+    queryFn: ({ signal }) => ask((client) => EventText.get(client, id, eventId), { signal }),
+    staleTime: Number.POSITIVE_INFINITY
+  })
+
+export const failureAuditQuery = (id: FailureId) =>
+  pages(["failure", id, "audit"], (client, key: number | undefined) =>
+    AuditText.withTexts(client.failures.audit({ path: { id }, urlParams: after(key), withResponse: true }))
+  )
+
+export const auditQuery = pages(["audit"], (client, key: number | undefined) =>
+  AuditText.withTexts(client.outbox.audit({ urlParams: after(key), withResponse: true }))
+)
+
+export type BatchFilter = Omit<Params<Client["outbox"]["batches"]>, "after" | "limit">
+
+export const batchesQuery = (filter: BatchFilter) =>
+  pages(["batches", filter], (client, key: number | undefined) =>
+    client.outbox.batches({ urlParams: { ...filter, ...after(key) } })
+  )
+
+export const batchQuery = (id: number) =>
+  queryOptions({
+    queryKey: ["batch", id],
+    queryFn: ({ signal }) => ask((client) => client.outbox.batch({ path: { id } }), { signal }),
+    refetchInterval: LIST_MILLIS
+  })
+
+export type IncidentFilter = Omit<Params<Client["outbox"]["incidents"]>, "after" | "limit">
+
+export const incidentsQuery = (filter: IncidentFilter) =>
+  pages(["incidents", filter], (client, key: number | undefined) =>
+    client.outbox.incidents({ urlParams: { ...filter, ...after(key) } })
+  )
+
+export type EventFilter = Omit<Params<Client["eventLog"]["list"]>, "before" | "limit">
+
+export const eventLogQuery = (filter: EventFilter) =>
+  pages(["event-log", filter], (client, before: EventCursor | undefined) =>
+    client.eventLog.list({ urlParams: { ...filter, ...(before !== undefined && { before }) } })
+  )
+
+export const eventNamesQuery = queryOptions({
+  queryKey: ["event-log", "names"],
+  queryFn: ({ signal }) => ask((client) => client.eventLog.names({ urlParams: {} }), { signal }),
+  staleTime: 60_000
+})
+
+/** Where an event is: in the outbox, in failures. */
+export const whereQuery = (eventId: EventId) =>
+  queryOptions({
+    queryKey: ["where", eventId],
+    queryFn: ({ signal }) => ask((client) => client.outbox.where({ path: { event_id: eventId } }), { signal }),
+    refetchInterval: LIVE_MILLIS
+  })
+
+export type Hints = Params<Client["eventLog"]["event"]>
+
+/** What ClickHouse has of it. */
+export const loggedEventQuery = (eventId: EventId, hints: Hints = {}) =>
+  queryOptions({
+    queryKey: ["logged", eventId, hints],
+    queryFn: ({ signal }) =>
+      ask((client) => client.eventLog.event({ path: { event_id: eventId }, urlParams: hints }), { signal })
+  })

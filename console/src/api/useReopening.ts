@@ -1,0 +1,11 @@
+import type { FailureId } from "clickhouse-outbox/operator-api"
+import { count } from "../numbers.ts"
+import { say } from "../notices.ts"
+import { reopen, useChange } from "./changes.ts"
+
+/** Takes back that failures were closed. */
+export const useReopening = () =>
+  useChange(
+    (ids: ReadonlyArray<FailureId>) => reopen(ids),
+    ({ failures }) => say(`Reopened ${count(failures.length, "failure")}.`)
+  )

@@ -1,0 +1,39 @@
+import type { AskError } from "../api/AskError.ts"
+
+interface Props {
+  readonly error: AskError
+  readonly onRetry?: () => void
+}
+
+const titleOf = (error: AskError): string => {
+  switch (error._tag) {
+    case "Problem":
+      return error.title
+    case "Unreachable":
+      return "The relay does not answer"
+    case "Incomprehensible":
+      return "The answer was not understood"
+  }
+}
+
+/** What went wrong, and what to do. */
+export const Failed = ({ error, onRetry }: Props) => (
+  <div className="failed" role="alert">
+    <strong>{titleOf(error)}</strong>
+    <p>{error.message}</p>
+    {error._tag === "Problem" && error.issues !== undefined && error.issues.length > 0 && (
+      <ul>
+        {error.issues.map(({ field, reason }) => (
+          <li key={field + reason}>
+            {field !== "" && <code>{field}</code>} {reason}
+          </li>
+        ))}
+      </ul>
+    )}
+    {onRetry !== undefined && (
+      <button type="button" onClick={onRetry}>
+        Try again
+      </button>
+    )}
+  </div>
+)

@@ -1,0 +1,46 @@
+import type { EditorView } from "@codemirror/view"
+import { useEffect, useRef } from "react"
+import { make } from "./editor.ts"
+
+interface Props {
+  readonly label: string
+  /** What changes are shown against. Another one makes another editor. */
+  readonly original: string
+  readonly text: string
+  readonly onChange: (text: string) => void
+}
+
+const JsonEditor = ({ label, onChange, original, text }: Props) => {
+  const host = useRef<HTMLDivElement>(null)
+  const view = useRef<EditorView>(null)
+  const latest = useRef({ onChange, text })
+  useEffect(() => {
+    latest.current = { onChange, text }
+    const shown = view.current
+    // Somebody else than the editor's user changed it, such as a button that takes changes back.
+    if (shown !== null && shown.state.doc.toString() !== text) {
+      shown.dispatch({ changes: { from: 0, to: shown.state.doc.length, insert: text } })
+    }
+  }, [onChange, text])
+  useEffect(() => {
+    const element = host.current
+    if (element === null) return
+    const parent = element.shadowRoot ?? element.attachShadow({ mode: "open" })
+    const made = make({
+      parent,
+      original,
+      text: latest.current.text,
+      label,
+      onChange: (changed) => latest.current.onChange(changed)
+    })
+    view.current = made
+    return () => {
+      view.current = null
+      made.destroy()
+    }
+  }, [original, label])
+  return <div className="editor" ref={host} />
+}
+
+/** As `lazy` wants it: the editor is most of the console's weight, and most views have none. */
+export default JsonEditor

@@ -1,0 +1,46 @@
+import { Link } from "wouter"
+import type { EventText } from "../../api/eventText.ts"
+import { Fact } from "../../components/Fact.tsx"
+import { JsonText } from "../../components/JsonText.tsx"
+import { Time } from "../../components/Time.tsx"
+import { Correction } from "./Correction.tsx"
+import { Journey } from "./Journey.tsx"
+import type { Failure } from "./model.ts"
+
+interface Props {
+  readonly failure: Failure
+  /** As it is by now. */
+  readonly event: EventText["event"]
+  /** As it was when it was opened, or when it was saved. */
+  readonly text: EventText
+}
+
+export const FailedEvent = ({ event, failure, text }: Props) => {
+  const canChange = failure.state === "open" && event.replayedAt === null
+  return (
+    <>
+      <dl className="facts">
+        <Fact name="Event id">
+          <Link href={`/events/${event.eventId}`}>
+            <code>{event.eventId}</code>
+          </Link>
+        </Fact>
+        <Fact name="Environment">{event.environment}</Fact>
+        <Fact name="Published">
+          <Time at={new Date(event.publishedAt)} inline />
+        </Fact>
+        {event.correctedAt !== null && (
+          <Fact name="Corrected">
+            <Time at={event.correctedAt} inline />
+          </Fact>
+        )}
+      </dl>
+      {event.replayedAt !== null && <Journey event={event} replayedAt={event.replayedAt} />}
+      {canChange ? (
+        <Correction failure={failure} event={event} saved={text} />
+      ) : (
+        <JsonText label="event_context" text={text.context} />
+      )}
+    </>
+  )
+}

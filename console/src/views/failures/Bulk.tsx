@@ -1,0 +1,82 @@
+import { useState } from "react"
+import { discard, replay, useChange } from "../../api/changes.ts"
+import { useReopening } from "../../api/useReopening.ts"
+import { Confirm } from "../../components/Confirm.tsx"
+import { say } from "../../notices.ts"
+import { count } from "../../numbers.ts"
+import type { Failure } from "./model.ts"
+
+interface Props {
+  readonly chosen: ReadonlyArray<Failure>
+  readonly onDone: () => void
+}
+
+/** What can be done with the failures that are chosen. */
+export const Bulk = ({ chosen, onDone }: Props) => {
+  const [asking, setAsking] = useState<"replay" | "discard">()
+  const reopening = useReopening()
+  const ids = chosen.map(({ id }) => id)
+  const failures = count(chosen.length, "failure")
+  const events = count(
+    chosen.reduce((sum, { eventCount, replayedCount }) => sum + eventCount - replayedCount, 0),
+    "event"
+  )
+  const done = () => {
+    setAsking(undefined)
+    onDone()
+  }
+  const replaying = useChange(
+    () => replay(ids),
+    (replayed) => {
+      done()
+      say(`Replayed ${count(replayed.events, "event")} of ${count(replayed.failures, "failure")}.`)
+    }
+  )
+  const discarding = useChange(
+    (reason: string) => discard(ids, reason),
+    (discarded) => {
+      done()
+      say(`Discarded ${count(discarded.failures.length, "failure")}.`, () => reopening.mutate(discarded.failures))
+    }
+  )
+  return (
+    <div className="bulk">
+      <span role="status">{chosen.length === 0 ? "Select failures to replay or discard several at once." : `${failures} selected`}</span>
+      <button type="button" disabled={chosen.length === 0} onClick={() => setAsking("replay")}>
+        Replay…
+      </button>
+      <button type="button" disabled={chosen.length === 0} onClick={() => setAsking("discard")}>
+        Discard…
+      </button>
+      {asking === "replay" && (
+        <Confirm
+          title={`Replay ${failures}?`}
+          action={`Replay ${events}`}
+          isPending={replaying.isPending}
+          error={replaying.error}
+          onConfirm={() => replaying.mutate(undefined)}
+          onClose={() => setAsking(undefined)}
+        >
+          <p>
+            They are published again as they are now, and arrive once. Those that ClickHouse still refuses come back as
+            new failures. This cannot be undone.
+          </p>
+        </Confirm>
+      )}
+      {asking === "discard" && (
+        <Confirm
+          title={`Discard ${failures}?`}
+          action={`Discard ${events}`}
+          isDanger
+          note="Why they are not to arrive"
+          isPending={discarding.isPending}
+          error={discarding.error}
+          onConfirm={discarding.mutate}
+          onClose={() => setAsking(undefined)}
+        >
+          <p>Their events will not be delivered. Reopening takes it back for as long as the failure is kept.</p>
+        </Confirm>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,39 @@
+import { Choice } from "../../components/Choice.tsx"
+import { TextFilter } from "../../components/TextFilter.tsx"
+import { TimeFilter } from "../../components/TimeFilter.tsx"
+import { CLASSES, STATES, type useFilter } from "./useFilter.ts"
+
+type Props = ReturnType<typeof useFilter>
+
+const CLEAR = { state: undefined, class: undefined, code: undefined, type: undefined, since: undefined, until: undefined }
+
+export const Filters = ({ filter, isNarrowed, set }: Props) => (
+  <search className="filters">
+    <Choice
+      label="State"
+      value={filter.state ?? "any"}
+      options={[...STATES.map((state) => [state, state] as const), ["any", "any"]]}
+      onChange={(state) => set({ state })}
+    />
+    <TextFilter label="Event type" value={filter.eventType ?? ""} onChange={(type) => set({ type })} />
+    <Choice
+      label="Kind of refusal"
+      value={filter.class ?? ""}
+      options={[["", "any"], ...CLASSES.map((errorClass) => [errorClass, errorClass] as const)]}
+      onChange={(errorClass) => set({ class: errorClass })}
+    />
+    <TextFilter
+      label="ClickHouse code"
+      inputMode="numeric"
+      value={filter.code?.toString() ?? ""}
+      onChange={(code) => set({ code })}
+    />
+    <TimeFilter label="Since" value={filter.since} onChange={(since) => set({ since: since?.toISOString() })} />
+    <TimeFilter label="Until" value={filter.until} onChange={(until) => set({ until: until?.toISOString() })} />
+    {(isNarrowed || filter.state !== "open") && (
+      <button type="button" className="link" onClick={() => set(CLEAR)}>
+        Clear
+      </button>
+    )}
+  </search>
+)

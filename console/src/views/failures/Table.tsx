@@ -1,0 +1,76 @@
+import { Link } from "wouter"
+import { State } from "../../components/State.tsx"
+import { Time } from "../../components/Time.tsx"
+import { count } from "../../numbers.ts"
+import type { Failure } from "./model.ts"
+
+interface Props {
+  readonly failures: ReadonlyArray<Failure>
+  readonly selected: ReadonlySet<number>
+  readonly onSelect: (selected: ReadonlySet<number>) => void
+}
+
+const toggled = (selected: ReadonlySet<number>, id: number): ReadonlySet<number> => {
+  const next = new Set(selected)
+  if (!next.delete(id)) next.add(id)
+  return next
+}
+
+export const Table = ({ failures, onSelect, selected }: Props) => {
+  const open = failures.filter(({ state }) => state === "open").map(({ id }) => id)
+  const areAll = open.length > 0 && open.every((id) => selected.has(id))
+  return (
+    <table className="list">
+      <thead>
+        <tr>
+          <th scope="col" className="check">
+            <input
+              type="checkbox"
+              aria-label="Select all open failures shown"
+              checked={areAll}
+              disabled={open.length === 0}
+              onChange={() => onSelect(new Set(areAll ? [] : open))}
+            />
+          </th>
+          <th scope="col">Failure</th>
+          <th scope="col">Events</th>
+          <th scope="col">What ClickHouse said</th>
+          <th scope="col">Last seen</th>
+        </tr>
+      </thead>
+      <tbody>
+        {failures.map((failure) => (
+          <tr key={failure.id} className={selected.has(failure.id) ? "selected" : undefined}>
+            <td className="check">
+              {failure.state === "open" && (
+                <input
+                  type="checkbox"
+                  aria-label={`Select failure ${failure.id}`}
+                  checked={selected.has(failure.id)}
+                  onChange={() => onSelect(toggled(selected, failure.id))}
+                />
+              )}
+            </td>
+            <th scope="row">
+              <Link href={`/failures/${failure.id}`} className="row">
+                #{failure.id}
+              </Link>{" "}
+              <State state={failure.state} />
+            </th>
+            <td data-label="Events">
+              <span className="types">{failure.eventTypes.join(", ")}</span>
+              {failure.eventCount > 1 && <span className="quiet">{count(failure.eventCount, "event")}</span>}
+            </td>
+            <td data-label="Reason" className="message">
+              <span className="code">{failure.code === null ? failure.errorClass : `${failure.errorClass} ${failure.code}`}</span>{" "}
+              {failure.message}
+            </td>
+            <td data-label="Last seen">
+              <Time at={failure.lastSeenAt} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}
