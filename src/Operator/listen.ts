@@ -111,7 +111,7 @@ const buildApi = ({ concurrency = 1, token }: Listening) =>
     HttpApiBuilder.middleware((app: HttpApp.Default) => withProblems(app))
   ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
-    Layer.provide(Http.layer(concurrency)),
+    Layer.provide(Http.layer(concurrency, Option.isSome(token))),
     Layer.provide(Authorization.layer(token)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
