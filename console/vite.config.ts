@@ -20,7 +20,13 @@ export default defineConfig({
     // It would be put in front of everything as inline script.
     modulePreload: { polyfill: false },
     // The editor is loaded with the first failure that is opened, all else at once.
-    chunkSizeWarningLimit: 900
+    chunkSizeWarningLimit: 900,
+    rollupOptions: {
+      onwarn: (warning, warn) => {
+        // "use client", which is about servers that render.
+        if (warning.code !== "MODULE_LEVEL_DIRECTIVE") warn(warning)
+      }
+    }
   },
   server: {
     host: "127.0.0.1",

@@ -2,9 +2,9 @@
 import * as Effect from "effect/Effect"
 import { rawMembers } from "../../../src/EventLines/rawMembers.ts"
 import { elements } from "../json/elements.ts"
-import type { Client } from "./client.ts"
+import type { Answer, Client } from "./client.ts"
 
-type Page = Effect.Effect.Success<ReturnType<Client["outbox"]["audit"]>>
+type Page = Answer<Client["outbox"]["audit"]>
 type Answered<E> = Effect.Effect<[Page, { readonly text: Effect.Effect<string, E> }], E>
 
 export type Entry = Page["entries"][number] & { readonly beforeText: string; readonly afterText: string }

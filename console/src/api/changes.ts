@@ -13,7 +13,7 @@ export const useChange = <Input, A>(
   const queries = useQueryClient()
   return useMutation({
     mutationFn: change,
-    onSuccess,
+    ...(onSuccess !== undefined && { onSuccess }),
     onSettled: () => queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[2] !== "event" })
   })
 }

@@ -24,6 +24,12 @@ export type Client = ReturnType<typeof make>
 
 const client = make()
 
+/** What a method of the client comes to, without the response that it can be asked for beside it. */
+export type Answer<Method extends (request: never) => Effect.Effect<unknown, unknown>> = Exclude<
+  Effect.Effect.Success<ReturnType<Method>>,
+  ReadonlyArray<unknown>
+>
+
 /**
  * The same, which sends this text as the body of its request: the numbers of an event keep every digit that they are
  * written with, as JavaScript's own would not.

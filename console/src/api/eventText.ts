@@ -3,12 +3,12 @@ import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
 import { prettyJson } from "../../../src/Cli/prettyJson.ts"
 import { fromRawMembers, rawMembers } from "../../../src/EventLines/rawMembers.ts"
-import { type Client, sending } from "./client.ts"
+import { type Answer, type Client, sending } from "./client.ts"
 
-type Answer = Effect.Effect.Success<ReturnType<Client["failures"]["event"]>>
+type FailedEvent = Answer<Client["failures"]["event"]>
 
 export interface EventText {
-  readonly event: Answer
+  readonly event: FailedEvent
   /** Laid out for reading. */
   readonly context: string
   readonly version: string
@@ -44,7 +44,7 @@ export const correct = (
     .pipe(Effect.flatMap(([event, response]) => Effect.map(response.text, (text) => withText(event, text))))
 }
 
-const withText = (event: Answer, text: string): EventText => {
+const withText = (event: FailedEvent, text: string): EventText => {
   const members = rawMembers(text)
   return {
     event,

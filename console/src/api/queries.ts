@@ -1,6 +1,6 @@
 /** What views ask for, under which key, and how often again. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
-import type { EventCursor, EventId, FailureId } from "clickhouse-outbox/operator-api"
+import { type EventCursor, type EventId, FailureId } from "clickhouse-outbox/operator-api"
 import type * as Effect from "effect/Effect"
 import * as AuditText from "./auditText.ts"
 import { ask, type Client } from "./client.ts"
@@ -11,24 +11,26 @@ type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] 
   ? P
   : never
 
+/** What every list has in common. */
+const paged = { placeholderData: keepPreviousData, refetchInterval: LIST_MILLIS } as const
+
+const none = <A>(): A | undefined => undefined
+
 /** A list that is read page by page, newest first. */
-const pages = <Key, A extends { readonly next: Key | null }, E>(
+const pages = <A extends { readonly next: number | null }, E>(
   key: ReadonlyArray<unknown>,
-  get: (client: Client, after: Key | undefined) => Effect.Effect<A, E>
-) => {
-  const first: Key | undefined = undefined
-  return infiniteQueryOptions({
+  get: (client: Client, after: number | undefined) => Effect.Effect<A, E>
+) =>
+  infiniteQueryOptions({
+    ...paged,
     queryKey: key,
     queryFn: ({ pageParam, signal }) => ask((client) => get(client, pageParam), { signal }),
-    initialPageParam: first as Key | undefined,
-    getNextPageParam: ({ next }: A) => next ?? undefined,
-    placeholderData: keepPreviousData,
-    refetchInterval: LIST_MILLIS
+    initialPageParam: none<number>(),
+    getNextPageParam: ({ next }: A) => next ?? undefined
   })
-}
 
 /** A list's next page, if it is not the first. */
-const after = <Key>(key: Key | undefined) => (key === undefined ? {} : { after: key })
+const after = <Key>(key: Key | undefined): { after?: Key } => (key === undefined ? {} : { after: key })
 
 export const overviewQuery = (minutes: number) =>
   queryOptions({
@@ -56,8 +58,10 @@ export const systemsQuery = queryOptions({
 export type FailureFilter = Omit<Params<Client["failures"]["list"]>, "after" | "limit">
 
 export const failuresQuery = (filter: FailureFilter) =>
-  pages(["failures", filter], (client, key: FailureId | undefined) =>
-    client.failures.list({ urlParams: { ...filter, ...after(key) } })
+  pages(["failures", filter], (client, key) =>
+    client.failures.list({
+      urlParams: { ...filter, ...after(key === undefined ? undefined : FailureId.make(key)) }
+    })
   )
 
 export const failureQuery = (id: FailureId) =>
@@ -68,7 +72,7 @@ export const failureQuery = (id: FailureId) =>
   })
 
 export const failureEventsQuery = (id: FailureId) =>
-  pages(["failure", id, "events"], (client, key: number | undefined) =>
+  pages(["failure", id, "events"], (client, key) =>
     client.failures.events({ path: { id }, urlParams: after(key) })
   )
 
@@ -81,18 +85,18 @@ export const failureEventQuery = (id: FailureId, eventId: EventId) =>
   })
 
 export const failureAuditQuery = (id: FailureId) =>
-  pages(["failure", id, "audit"], (client, key: number | undefined) =>
+  pages(["failure", id, "audit"], (client, key) =>
     AuditText.withTexts(client.failures.audit({ path: { id }, urlParams: after(key), withResponse: true }))
   )
 
-export const auditQuery = pages(["audit"], (client, key: number | undefined) =>
+export const auditQuery = pages(["audit"], (client, key) =>
   AuditText.withTexts(client.outbox.audit({ urlParams: after(key), withResponse: true }))
 )
 
 export type BatchFilter = Omit<Params<Client["outbox"]["batches"]>, "after" | "limit">
 
 export const batchesQuery = (filter: BatchFilter) =>
-  pages(["batches", filter], (client, key: number | undefined) =>
+  pages(["batches", filter], (client, key) =>
     client.outbox.batches({ urlParams: { ...filter, ...after(key) } })
   )
 
@@ -106,16 +110,23 @@ export const batchQuery = (id: number) =>
 export type IncidentFilter = Omit<Params<Client["outbox"]["incidents"]>, "after" | "limit">
 
 export const incidentsQuery = (filter: IncidentFilter) =>
-  pages(["incidents", filter], (client, key: number | undefined) =>
+  pages(["incidents", filter], (client, key) =>
     client.outbox.incidents({ urlParams: { ...filter, ...after(key) } })
   )
 
 export type EventFilter = Omit<Params<Client["eventLog"]["list"]>, "before" | "limit">
 
 export const eventLogQuery = (filter: EventFilter) =>
-  pages(["event-log", filter], (client, before: EventCursor | undefined) =>
-    client.eventLog.list({ urlParams: { ...filter, ...(before !== undefined && { before }) } })
-  )
+  infiniteQueryOptions({
+    ...paged,
+    queryKey: ["event-log", filter],
+    queryFn: ({ pageParam: before, signal }) =>
+      ask((client) => client.eventLog.list({ urlParams: { ...filter, ...(before !== undefined && { before }) } }), {
+        signal
+      }),
+    initialPageParam: none<EventCursor>(),
+    getNextPageParam: ({ next }) => next ?? undefined
+  })
 
 export const eventNamesQuery = queryOptions({
   queryKey: ["event-log", "names"],

@@ -1,9 +1,8 @@
-import type * as Effect from "effect/Effect"
 import { Link } from "wouter"
-import type { Client } from "../../api/client.ts"
+import type { Answer, Client } from "../../api/client.ts"
 import { Time } from "../../components/Time.tsx"
 
-export type LoggedEvent = Effect.Effect.Success<ReturnType<Client["eventLog"]["list"]>>["events"][number]
+export type LoggedEvent = Answer<Client["eventLog"]["list"]>["events"][number]
 
 interface Props {
   readonly events: ReadonlyArray<LoggedEvent>

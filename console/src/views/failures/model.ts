@@ -1,4 +1,3 @@
-import type * as Effect from "effect/Effect"
-import type { Client } from "../../api/client.ts"
+import type { Answer, Client } from "../../api/client.ts"
 
-export type Failure = Effect.Effect.Success<ReturnType<Client["failures"]["list"]>>["failures"][number]
+export type Failure = Answer<Client["failures"]["list"]>["failures"][number]

@@ -1,0 +1,63 @@
+import { Chart } from "../../components/Chart.tsx"
+import { count, short } from "../../numbers.ts"
+import { duration } from "../../time.ts"
+import type { OverviewAnswer } from "./model.ts"
+
+interface Props {
+  readonly overview: OverviewAnswer
+}
+
+const perSecond = (value: number) => `${short(value)}/s`
+
+/** How the outbox fared, from the manifest: true for all relays together, whichever was restarted meanwhile. */
+export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
+  const times = buckets.map(({ at }) => at)
+  // The last one has not ended: its rates would always fall to the ground.
+  const ended = buckets.slice(0, -1)
+  const last = ended.at(-1)
+  const refused = buckets.reduce((sum, bucket) => sum + bucket.refused, 0)
+  const rate = (events: number) => events / stepSeconds
+  return (
+    <div className="charts">
+      <Chart
+        title="Throughput"
+        now={last === undefined ? "–" : perSecond(rate(last.delivered))}
+        times={times.slice(0, -1)}
+        lines={[
+          { name: "delivered", values: ended.map(({ delivered }) => rate(delivered)), isFilled: true },
+          { name: "published", values: ended.map(({ published }) => rate(published)) }
+        ]}
+        format={perSecond}
+        about="events per second"
+      />
+      <Chart
+        title="Backlog"
+        now={count(now.backlog, "event")}
+        times={times}
+        lines={[{ name: "waiting", values: buckets.map(({ backlog }) => backlog), isFilled: true }]}
+        format={short}
+        about="events that wait"
+      />
+      <Chart
+        title="Latency"
+        now={last?.p95Millis == null ? "–" : duration(last.p95Millis)}
+        times={times}
+        lines={[
+          { name: "p95", values: buckets.map(({ p95Millis }) => p95Millis), isFilled: true },
+          { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
+        ]}
+        format={duration}
+        about="from commit until ClickHouse has it"
+      />
+      <Chart
+        title="Refused"
+        now={count(refused, "event")}
+        times={times}
+        lines={[{ name: "refused", values: buckets.map(({ refused }) => refused), isFilled: true }]}
+        format={short}
+        about="events that ClickHouse refused"
+        isBad
+      />
+    </div>
+  )
+}

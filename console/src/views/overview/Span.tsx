@@ -1,0 +1,28 @@
+const SPANS = [
+  { name: "", minutes: 15, text: "15 min" },
+  { name: "1h", minutes: 60, text: "1 h" },
+  { name: "6h", minutes: 360, text: "6 h" },
+  { name: "24h", minutes: 1440, text: "24 h" }
+] as const
+
+type OneSpan = (typeof SPANS)[number]
+
+export const spanOf = (name: string | undefined): OneSpan => SPANS.find((span) => span.name === name) ?? SPANS[0]
+
+interface Props {
+  readonly span: OneSpan
+  readonly onChange: (name: string) => void
+}
+
+/** How far back the charts reach. */
+export const Span = ({ onChange, span }: Props) => (
+  <fieldset className="spans">
+    <legend>The last</legend>
+    {SPANS.map(({ name, text }) => (
+      <label key={name}>
+        <input type="radio" name="span" value={name} checked={span.name === name} onChange={() => onChange(name)} />
+        {text}
+      </label>
+    ))}
+  </fieldset>
+)
