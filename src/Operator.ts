@@ -1,6 +1,6 @@
 /**
- * The operator API: what {@link BatchFailures}, {@link Operations} and {@link EventLog} can do, over HTTP; and beside it `/healthz`,
- * `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
+ * The operator API: what {@link BatchFailures}, {@link Operations} and {@link EventLog} can do, over HTTP; and beside it
+ * `/healthz`, `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
  *
  * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
@@ -12,7 +12,8 @@
  * When its port is taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it
  * listens on loopback only, and answers nothing that a browser was led to ask.
  *
- * `/docs` explains it, `/openapi.json` describes it for programs, and {@link Api} makes a client of it in TypeScript.
+ * `/` is the console, for people. `/docs` explains the API, `/openapi.json` describes it for programs, and {@link Api}
+ * makes a client of it in TypeScript.
  *
  * @since 0.1.0
  */
@@ -59,6 +60,8 @@ export interface Options {
    * leave one for each of its workers and two more.
    */
   readonly concurrency?: number
+  /** The folder of the console that is served at `/`; the package's own unless set. */
+  readonly console?: string
 }
 
 /**

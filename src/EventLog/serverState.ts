@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
 import { readTableState } from "../ClickHouseSink/table.ts"
 import type * as Config from "../Config.ts"
-import { inTime } from "../Operations/postgresState.ts"
 import { DatabaseState } from "../Operations/systemsModel.ts"
+import { inTime } from "../Reachable.ts"
 
 export const serverState = (
   clickHouse: typeof ClickHouse.Service,

@@ -190,7 +190,7 @@ const MAX_STEP = 3_600
 export const OverviewQuery = Schema.Struct({
   since: Schema.optionalWith(time("How far back; 15 minutes unless set, and 24 hours at most."), optional),
   step: Schema.optionalWith(
-    whole(1, MAX_STEP, "Seconds of a bucket; as long as 120 of them reach back that far, unless set."),
+    whole(1, MAX_STEP, "Seconds of a bucket; so many that there are 120 buckets at most, unless set."),
     optional
   )
 }).annotations(strict)
