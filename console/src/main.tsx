@@ -1,8 +1,8 @@
 import { QueryClientProvider } from "@tanstack/react-query"
 import { StrictMode } from "react"
 import { createRoot } from "react-dom/client"
-import { queryClient } from "./api/queryClient.ts"
 import { App } from "./App.tsx"
+import { queryClient } from "./api/queryClient.ts"
 import "./styles/index.css"
 
 const root = document.getElementById("console")

@@ -3,6 +3,7 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { Api } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -14,7 +15,9 @@ const authorized = HttpClient.mapRequest((request: HttpClientRequest.HttpClientR
   return token === null ? request : HttpClientRequest.bearerToken(request, token)
 })
 
-const make = (transform: (client: HttpClient.HttpClient) => HttpClient.HttpClient = (client) => client) =>
+type Transform = (client: HttpClient.HttpClient) => HttpClient.HttpClient
+
+const make = (transform: Transform = (client) => client) =>
   HttpApiClient.make(Api, {
     baseUrl: location.origin,
     transformClient: (client) => transform(authorized(client))
@@ -30,20 +33,47 @@ export type Answer<Method extends (request: never) => Effect.Effect<unknown, unk
   ReadonlyArray<unknown>
 >
 
+/** What was answered, and the text that it came as. */
+export interface WithText<A> {
+  readonly answer: A
+  readonly text: string
+}
+
 /**
- * The same, which sends this text as the body of its request: the numbers of an event keep every digit that they are
- * written with, as JavaScript's own would not.
+ * Asks with this text as the request's body, if there is one, and keeps the answer's text too: the numbers of an event
+ * keep every digit that they are written with, as JavaScript's own would not.
  */
-export const sending = (json: string): Client =>
-  make(HttpClient.mapRequest(HttpClientRequest.bodyText(json, "application/json")))
+export const asText = <A, E>(
+  use: (client: Client) => Effect.Effect<A, E>,
+  body?: string
+): Effect.Effect<WithText<A>, E> =>
+  Effect.suspend(() => {
+    let text = ""
+    const keeping = HttpClient.transformResponse(
+      Effect.flatMap((response: HttpClientResponse.HttpClientResponse) =>
+        Effect.map(response.text, (read) => {
+          text = read
+          // A body can be read once.
+          return HttpClientResponse.fromWeb(
+            response.request,
+            new Response(read, { status: response.status, headers: response.headers })
+          )
+        })
+      )
+    )
+    const sending = HttpClient.mapRequest((request: HttpClientRequest.HttpClientRequest) =>
+      body === undefined ? request : HttpClientRequest.bodyText(request, body, "application/json")
+    )
+    return Effect.map(use(make((client) => keeping(sending(client)))), (answer) => ({ answer, text }))
+  })
 
 /** Rejects with an {@link AskError} and nothing else. */
 export const ask = async <A, E>(
   use: (client: Client) => Effect.Effect<A, E>,
-  { of = client, signal }: { readonly of?: Client; readonly signal?: AbortSignal } = {}
+  { signal }: { readonly signal?: AbortSignal } = {}
 ): Promise<A> => {
   const answer = await Effect.runPromise(
-    use(of).pipe(Effect.mapError(toAskError), Effect.either),
+    use(client).pipe(Effect.mapError(toAskError), Effect.either),
     signal === undefined ? {} : { signal }
   )
   if (Either.isRight(answer)) return answer.right

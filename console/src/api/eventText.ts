@@ -3,7 +3,7 @@ import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
 import { prettyJson } from "../../../src/Cli/prettyJson.ts"
 import { fromRawMembers, rawMembers } from "../../../src/EventLines/rawMembers.ts"
-import { type Answer, type Client, sending } from "./client.ts"
+import { type Answer, asText, type Client, type WithText } from "./client.ts"
 
 type FailedEvent = Answer<Client["failures"]["event"]>
 
@@ -14,9 +14,10 @@ export interface EventText {
   readonly version: string
 }
 
-export const get = (client: Client, id: FailureId, eventId: EventId) =>
-  client.failures.event({ path: { id, event_id: eventId }, withResponse: true }).pipe(
-    Effect.flatMap(([event, response]) => Effect.map(response.text, (text) => withText(event, text)))
+export const get = (id: FailureId, eventId: EventId) =>
+  Effect.map(
+    asText((client) => client.failures.event({ path: { id, event_id: eventId } })),
+    withText
   )
 
 /** What is to change. */
@@ -39,12 +40,16 @@ export const correct = (
   const members = Object.entries(correction).map(
     ([name, value]) => [name, RAW.has(name) ? value : JSON.stringify(value)] as const
   )
-  return sending(fromRawMembers(members))
-    .failures.correct({ path: { id, event_id: eventId }, headers, payload: {}, withResponse: true })
-    .pipe(Effect.flatMap(([event, response]) => Effect.map(response.text, (text) => withText(event, text))))
+  return Effect.map(
+    asText(
+      (client) => client.failures.correct({ path: { id, event_id: eventId }, headers, payload: {} }),
+      fromRawMembers(members)
+    ),
+    withText
+  )
 }
 
-const withText = (event: FailedEvent, text: string): EventText => {
+const withText = ({ answer: event, text }: WithText<FailedEvent>): EventText => {
   const members = rawMembers(text)
   return {
     event,

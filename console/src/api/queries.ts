@@ -72,33 +72,29 @@ export const failureQuery = (id: FailureId) =>
   })
 
 export const failureEventsQuery = (id: FailureId) =>
-  pages(["failure", id, "events"], (client, key) =>
-    client.failures.events({ path: { id }, urlParams: after(key) })
-  )
+  pages(["failure", id, "events"], (client, key) => client.failures.events({ path: { id }, urlParams: after(key) }))
 
 /** Asked once: somebody may be writing a correction of it. */
 export const failureEventQuery = (id: FailureId, eventId: EventId) =>
   queryOptions({
     queryKey: ["failure", id, "event", eventId],
-    queryFn: ({ signal }) => ask((client) => EventText.get(client, id, eventId), { signal }),
+    queryFn: ({ signal }) => ask(() => EventText.get(id, eventId), { signal }),
     staleTime: Number.POSITIVE_INFINITY
   })
 
 export const failureAuditQuery = (id: FailureId) =>
-  pages(["failure", id, "audit"], (client, key) =>
-    AuditText.withTexts(client.failures.audit({ path: { id }, urlParams: after(key), withResponse: true }))
+  pages(["failure", id, "audit"], (_, key) =>
+    AuditText.get((client) => client.failures.audit({ path: { id }, urlParams: after(key) }))
   )
 
-export const auditQuery = pages(["audit"], (client, key) =>
-  AuditText.withTexts(client.outbox.audit({ urlParams: after(key), withResponse: true }))
+export const auditQuery = pages(["audit"], (_, key) =>
+  AuditText.get((client) => client.outbox.audit({ urlParams: after(key) }))
 )
 
 export type BatchFilter = Omit<Params<Client["outbox"]["batches"]>, "after" | "limit">
 
 export const batchesQuery = (filter: BatchFilter) =>
-  pages(["batches", filter], (client, key) =>
-    client.outbox.batches({ urlParams: { ...filter, ...after(key) } })
-  )
+  pages(["batches", filter], (client, key) => client.outbox.batches({ urlParams: { ...filter, ...after(key) } }))
 
 export const batchQuery = (id: number) =>
   queryOptions({
@@ -110,9 +106,7 @@ export const batchQuery = (id: number) =>
 export type IncidentFilter = Omit<Params<Client["outbox"]["incidents"]>, "after" | "limit">
 
 export const incidentsQuery = (filter: IncidentFilter) =>
-  pages(["incidents", filter], (client, key) =>
-    client.outbox.incidents({ urlParams: { ...filter, ...after(key) } })
-  )
+  pages(["incidents", filter], (client, key) => client.outbox.incidents({ urlParams: { ...filter, ...after(key) } }))
 
 export type EventFilter = Omit<Params<Client["eventLog"]["list"]>, "before" | "limit">
 

@@ -28,7 +28,7 @@ export const make = (storage: () => Storage, key: string): Stored => {
 
 export const useStored = (stored: Stored): string | null => useSyncExternalStore(stored.subscribe, stored.get)
 
-const attempt = <A,>(access: () => A): A | undefined => {
+const attempt = <A>(access: () => A): A | undefined => {
   try {
     return access()
   } catch {

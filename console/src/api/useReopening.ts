@@ -1,6 +1,6 @@
 import type { FailureId } from "clickhouse-outbox/operator-api"
-import { count } from "../numbers.ts"
 import { say } from "../notices.ts"
+import { count } from "../numbers.ts"
 import { reopen, useChange } from "./changes.ts"
 
 /** Takes back that failures were closed. */

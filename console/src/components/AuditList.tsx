@@ -41,7 +41,9 @@ export const AuditList = ({ empty, query }: Props) => {
               <Time at={entry.occurredAt} />
               <div>
                 <strong>{entry.actor}</strong> {DID[entry.action]}{" "}
-                {entry.failureId !== null && <Link href={`/failures/${entry.failureId}`}>failure {entry.failureId}</Link>}
+                {entry.failureId !== null && (
+                  <Link href={`/failures/${entry.failureId}`}>failure {entry.failureId}</Link>
+                )}
                 {entry.eventId !== null && (
                   <>
                     , event <code>{entry.eventId}</code>

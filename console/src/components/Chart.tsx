@@ -1,5 +1,5 @@
 import { type PointerEvent, useId, useState } from "react"
-import { minute } from "../time.ts"
+import { minute, zone } from "../time.ts"
 import { ChartTable } from "./ChartTable.tsx"
 import { niceTop, pieces } from "./scale.ts"
 
@@ -80,7 +80,10 @@ export const Chart = ({ about, format, isBad = false, lines, now, times, title }
           pieces(values).map((points) => (
             <g key={`${name}${points[0]?.[0]}`} className={`line${n}`}>
               {isFilled && <path className="area" d={area(points)} />}
-              <path className="stroke" d={points.length === 1 ? dot(x(points[0]?.[0] ?? 0), y(points[0]?.[1] ?? 0)) : path(points)} />
+              <path
+                className="stroke"
+                d={points.length === 1 ? dot(x(points[0]?.[0] ?? 0), y(points[0]?.[1] ?? 0)) : path(points)}
+              />
             </g>
           ))
         )}
@@ -88,7 +91,7 @@ export const Chart = ({ about, format, isBad = false, lines, now, times, title }
       </svg>
       <p className="axis">
         <span>{first !== undefined && minute(first)}</span>
-        <span>{last !== undefined && minute(last)}</span>
+        <span>{last !== undefined && `${minute(last)} ${zone(last)}`}</span>
       </p>
       <ChartTable title={title} times={times} lines={lines} format={format} />
     </figure>

@@ -19,7 +19,7 @@ export const ChartTable = ({ format, lines, times, title }: Props) => {
       </summary>
       {isOpen && (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a long table is scrolled with the keyboard too
-        <div className="scroll" tabIndex={0} role="region" aria-label={`${title} as a table`}>
+        <section className="scroll" tabIndex={0} aria-label={`${title} as a table`}>
           <table>
             <thead>
               <tr>
@@ -49,7 +49,7 @@ export const ChartTable = ({ format, lines, times, title }: Props) => {
                 .reverse()}
             </tbody>
           </table>
-        </div>
+        </section>
       )}
     </details>
   )

@@ -11,9 +11,9 @@ interface Props {
 export const JsonText = ({ label, text }: Props) => {
   const pretty = useMemo(() => prettyJson(text), [text])
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what is wider than the page is scrolled with the keyboard too
-    <pre className="json" aria-label={label} role="region" tabIndex={0}>
-      {pretty}
-    </pre>
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what is longer than its box is scrolled with the keyboard too
+    <section className="json" aria-label={label} tabIndex={0}>
+      <pre>{pretty}</pre>
+    </section>
   )
 }

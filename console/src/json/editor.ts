@@ -2,7 +2,7 @@
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands"
 import { json } from "@codemirror/lang-json"
 import { bracketMatching, indentOnInput, indentUnit } from "@codemirror/language"
-import { lintGutter, linter, lintKeymap } from "@codemirror/lint"
+import { linter, lintGutter, lintKeymap } from "@codemirror/lint"
 import { unifiedMergeView } from "@codemirror/merge"
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view"
 import { lintContext } from "./lint.ts"

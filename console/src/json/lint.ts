@@ -37,7 +37,8 @@ const numbersBeyond64Bits = (state: EditorState): ReadonlyArray<Diagnostic> => {
         from,
         to,
         severity: "warning",
-        message: "ClickHouse’s JSON holds integers of 64 bits, and this is larger: it refuses the event. Write another number, or a string."
+        message:
+          "ClickHouse’s JSON holds integers of 64 bits, and this is larger: it refuses the event. Write another number, or a string."
       })
     }
   })

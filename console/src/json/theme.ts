@@ -24,7 +24,10 @@ const view = EditorView.theme({
     backgroundColor: "var(--selection)"
   },
   ".cm-deletedChunk": { backgroundColor: "var(--removed)", paddingLeft: "6px" },
-  ".cm-deletedChunk .cm-deletedText, .cm-deletedLine del": { backgroundColor: "var(--removed-text)", textDecoration: "none" },
+  ".cm-deletedChunk .cm-deletedText, .cm-deletedLine del": {
+    backgroundColor: "var(--removed-text)",
+    textDecoration: "none"
+  },
   ".cm-changedLine, &.cm-merge-b .cm-changedLine": { backgroundColor: "var(--added)" },
   ".cm-insertedLine": { backgroundColor: "var(--added)", textDecoration: "none" },
   ".cm-changedText, &.cm-merge-b .cm-changedText": { background: "var(--added-text)" },

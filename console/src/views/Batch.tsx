@@ -42,8 +42,8 @@ const KnownBatch = ({ id }: { readonly id: number }) => {
               </Fact>
               {batch.deliveredAt !== null && (
                 <Fact name="Delivered">
-                  <Time at={batch.deliveredAt} inline />, {duration(batch.deliveredAt.getTime() - batch.sealedAt.getTime())}{" "}
-                  after it was sealed
+                  <Time at={batch.deliveredAt} inline />,{" "}
+                  {duration(batch.deliveredAt.getTime() - batch.sealedAt.getTime())} after it was sealed
                 </Fact>
               )}
               <Fact name="Attempts that failed">{batch.attempts}</Fact>

@@ -92,8 +92,12 @@ export const Batches = () => {
                 <td data-label="Sealed">
                   <Time at={batch.sealedAt} />
                 </td>
-                <td data-label="Delivered" className="message">
-                  {batch.deliveredAt !== null ? <Time at={batch.deliveredAt} /> : (batch.message ?? "–")}
+                <td data-label="Delivered">
+                  {batch.deliveredAt !== null ? (
+                    <Time at={batch.deliveredAt} />
+                  ) : (
+                    <div className="message">{batch.message ?? "–"}</div>
+                  )}
                 </td>
               </tr>
             ))}

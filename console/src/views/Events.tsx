@@ -1,4 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query"
+import { useState } from "react"
 import { eventLogQuery } from "../api/queries.ts"
 import { Empty } from "../components/Empty.tsx"
 import { Failed } from "../components/Failed.tsx"
@@ -12,14 +13,23 @@ import { useFilter } from "./events/useFilter.ts"
 
 export const Events = () => {
   const asked = useFilter()
-  const query = useInfiniteQuery(eventLogQuery(asked.filter))
+  const [isFollowing, setIsFollowing] = useState(true)
+  const query = useInfiniteQuery({
+    ...eventLogQuery(asked.filter),
+    ...(!isFollowing && { refetchInterval: false as const })
+  })
   const events = query.data?.pages.flatMap(({ events }) => events)
   return (
     <Page title="Events" aside={<Find />}>
       <p className="lead">
         What has arrived in ClickHouse’s <code>event_log</code>, newest first.
       </p>
-      <Filters {...asked} />
+      <Filters {...asked}>
+        <label className="follow">
+          <input type="checkbox" checked={isFollowing} onChange={() => setIsFollowing(!isFollowing)} />
+          Show new ones as they arrive
+        </label>
+      </Filters>
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {events === undefined && query.error === null && <Loading what="events" />}
       {events?.length === 0 && (

@@ -29,7 +29,13 @@ export const Failures = () => {
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {failures === undefined && query.error === null && <Loading what="failures" />}
       {failures?.length === 0 && (
-        <Empty title={filter.state === "open" && !isNarrowed ? "No open failures. ClickHouse took every event." : "No failure matches."} />
+        <Empty
+          title={
+            filter.state === "open" && !isNarrowed
+              ? "No open failures. ClickHouse took every event."
+              : "No failure matches."
+          }
+        />
       )}
       {failures !== undefined && failures.length > 0 && (
         <>

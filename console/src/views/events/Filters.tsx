@@ -1,13 +1,14 @@
 import { useQuery } from "@tanstack/react-query"
+import type { ReactNode } from "react"
 import { eventNamesQuery } from "../../api/queries.ts"
 import { Choice } from "../../components/Choice.tsx"
 import { TextFilter } from "../../components/TextFilter.tsx"
 import { TimeFilter } from "../../components/TimeFilter.tsx"
 import { SPANS, type useFilter } from "./useFilter.ts"
 
-type Props = ReturnType<typeof useFilter>
+type Props = ReturnType<typeof useFilter> & { readonly children: ReactNode }
 
-export const Filters = ({ filter, set, span }: Props) => {
+export const Filters = ({ children, filter, set, span }: Props) => {
   const { data: names } = useQuery(eventNamesQuery)
   return (
     <search className="filters">
@@ -30,6 +31,7 @@ export const Filters = ({ filter, set, span }: Props) => {
           <TimeFilter label="Until" value={filter.until} onChange={(until) => set({ until: until?.toISOString() })} />
         </>
       )}
+      {children}
     </search>
   )
 }

@@ -12,7 +12,7 @@ interface Props {
 const PREVIEW = 160
 
 export const Table = ({ events }: Props) => (
-  <table className="list">
+  <table className="list dense">
     <thead>
       <tr>
         <th scope="col">When</th>
@@ -27,7 +27,7 @@ export const Table = ({ events }: Props) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: it only tells those apart
         <tr key={`${event.eventId} ${event.eventDateTime} ${n}`}>
           <td data-label="When">
-            <Time at={new Date(event.eventDateTime)} />
+            <Time at={new Date(event.eventDateTime)} inline />
           </td>
           <th scope="row">
             <Link href={`/events/${event.eventId}`} className="row">

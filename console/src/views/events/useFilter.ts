@@ -23,7 +23,8 @@ export const useFilter = () => {
   const span = get("span") ?? ""
   const [sinceText, untilText] = [get("since"), get("until")]
   const filter = useMemo((): EventFilter => {
-    const since = span === "time" ? time(sinceText) : span === "" ? undefined : new Date(Date.now() - Number(span) * 60_000)
+    const since =
+      span === "time" ? time(sinceText) : span === "" ? undefined : new Date(Date.now() - Number(span) * 60_000)
     const until = span === "time" ? time(untilText) : undefined
     return {
       ...(type !== undefined && { type }),

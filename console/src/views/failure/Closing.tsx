@@ -90,7 +90,9 @@ export const Closing = ({ failure }: Props) => {
           onConfirm={discarding.mutate}
           onClose={close}
         >
-          <p>What was not replayed will not be delivered. Reopening takes it back for as long as the failure is kept.</p>
+          <p>
+            What was not replayed will not be delivered. Reopening takes it back for as long as the failure is kept.
+          </p>
         </Confirm>
       )}
       {asking === "resolve" && (

@@ -64,7 +64,9 @@ export const Correction = ({ event, failure, saved }: Props) => {
           <button
             type="button"
             className="link"
-            onClick={async () => keep(await queries.fetchQuery({ ...failureEventQuery(failure.id, event.eventId), staleTime: 0 }))}
+            onClick={async () =>
+              keep(await queries.fetchQuery({ ...failureEventQuery(failure.id, event.eventId), staleTime: 0 }))
+            }
           >
             Show theirs
           </button>
@@ -85,12 +87,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
       </p>
       {undoing.error !== null && <Failed error={undoing.error} />}
       <div className="actions">
-        <button
-          type="button"
-          className="primary"
-          disabled={problem !== undefined}
-          onClick={() => setAsking("replay")}
-        >
+        <button type="button" className="primary" disabled={problem !== undefined} onClick={() => setAsking("replay")}>
           {isChanged ? "Save and replay…" : event.correctedAt === null ? "Replay as it is…" : "Replay…"}
         </button>
         {isChanged && (

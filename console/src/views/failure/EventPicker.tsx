@@ -1,6 +1,6 @@
 import type { EventId } from "clickhouse-outbox/operator-api"
-import { LoadMore } from "../../components/LoadMore.tsx"
 import type { EventText } from "../../api/eventText.ts"
+import { LoadMore } from "../../components/LoadMore.tsx"
 
 interface Props {
   readonly events: ReadonlyArray<EventText["event"]>

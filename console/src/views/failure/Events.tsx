@@ -1,7 +1,7 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query"
 import type { EventText } from "../../api/eventText.ts"
-import { useSearch } from "../../api/search.ts"
 import { failureEventQuery, failureEventsQuery } from "../../api/queries.ts"
+import { useSearch } from "../../api/search.ts"
 import { Answered } from "../../components/Answered.tsx"
 import { Failed } from "../../components/Failed.tsx"
 import { Loading } from "../../components/Loading.tsx"

@@ -31,7 +31,15 @@ export const Journey = ({ event, replayedAt }: Props) => {
                 Published again <Time at={replayedAt} inline />
               </li>
               <li className={newest.batchId === null && !isAcross ? "busy" : "done"}>
-                {newest.batchId === null ? (isAcross ? "Sealed" : "Waiting to be sealed…") : <BatchLink id={newest.batchId} />}
+                {newest.batchId === null ? (
+                  isAcross ? (
+                    "Sealed"
+                  ) : (
+                    "Waiting to be sealed…"
+                  )
+                ) : (
+                  <BatchLink id={newest.batchId} />
+                )}
               </li>
               <li className={isAcross ? "done" : isBack ? "failed" : "busy"}>
                 {isAcross ? (

@@ -35,7 +35,7 @@ export const Reason = ({ failure }: Props) => {
         <Fact name="Last refused">
           <Time at={failure.lastSeenAt} inline />
         </Fact>
-        {failure.firstSeenAt.getTime() !== failure.lastSeenAt.getTime() && (
+        {failure.lastSeenAt.getTime() - failure.firstSeenAt.getTime() > 1_000 && (
           <Fact name="First refused">
             <Time at={failure.firstSeenAt} inline />
           </Fact>
@@ -70,4 +70,3 @@ export const Reason = ({ failure }: Props) => {
     </section>
   )
 }
-

@@ -41,7 +41,9 @@ export const Bulk = ({ chosen, onDone }: Props) => {
   )
   return (
     <div className="bulk">
-      <span role="status">{chosen.length === 0 ? "Select failures to replay or discard several at once." : `${failures} selected`}</span>
+      <span role="status">
+        {chosen.length === 0 ? "Select failures to replay or discard several at once." : `${failures} selected`}
+      </span>
       <button type="button" disabled={chosen.length === 0} onClick={() => setAsking("replay")}>
         Replay…
       </button>

@@ -5,7 +5,14 @@ import { CLASSES, STATES, type useFilter } from "./useFilter.ts"
 
 type Props = ReturnType<typeof useFilter>
 
-const CLEAR = { state: undefined, class: undefined, code: undefined, type: undefined, since: undefined, until: undefined }
+const CLEAR = {
+  state: undefined,
+  class: undefined,
+  code: undefined,
+  type: undefined,
+  since: undefined,
+  until: undefined
+}
 
 export const Filters = ({ filter, isNarrowed, set }: Props) => (
   <search className="filters">

@@ -57,13 +57,17 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
               </Link>{" "}
               <State state={failure.state} />
             </th>
-            <td data-label="Events">
+            <td data-label="Events" className="events">
               <span className="types">{failure.eventTypes.join(", ")}</span>
               {failure.eventCount > 1 && <span className="quiet">{count(failure.eventCount, "event")}</span>}
             </td>
-            <td data-label="Reason" className="message">
-              <span className="code">{failure.code === null ? failure.errorClass : `${failure.errorClass} ${failure.code}`}</span>{" "}
-              {failure.message}
+            <td data-label="Reason">
+              <div className="message">
+                <span className="code">
+                  {failure.errorClass} {failure.code}
+                </span>{" "}
+                {failure.message}
+              </div>
             </td>
             <td data-label="Last seen">
               <Time at={failure.lastSeenAt} />

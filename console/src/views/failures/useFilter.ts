@@ -1,5 +1,5 @@
-import { useSearch } from "../../api/search.ts"
 import type { FailureFilter } from "../../api/queries.ts"
+import { useSearch } from "../../api/search.ts"
 
 export const STATES = ["open", "replayed", "resolved", "discarded"] as const
 export const CLASSES = ["data", "transient", "in-doubt", "configuration", "unknown"] as const

@@ -41,7 +41,9 @@ const Database = ({ database, name }: { readonly name: string; readonly database
       {database.reason !== null && <p className="warning">{database.reason}</p>}
       <dl className="facts">
         {database.version !== null && <Fact name="Version">{database.version}</Fact>}
-        {database.pingMillis !== null && <Fact name="Answers in">{Math.max(1, Math.round(database.pingMillis))} ms</Fact>}
+        {database.pingMillis !== null && (
+          <Fact name="Answers in">{Math.max(1, Math.round(database.pingMillis))} ms</Fact>
+        )}
       </dl>
     </section>
   )
