@@ -1,6 +1,6 @@
 import type { EditorView } from "@codemirror/view"
-import { useEffect, useRef } from "react"
-import { make } from "./editor.ts"
+import { useEffect, useRef, useState } from "react"
+import { make, type Problem } from "./editor.ts"
 
 interface Props {
   readonly label: string
@@ -14,6 +14,7 @@ const JsonEditor = ({ label, onChange, original, text }: Props) => {
   const host = useRef<HTMLDivElement>(null)
   const view = useRef<EditorView>(null)
   const latest = useRef({ onChange, text })
+  const [problems, setProblems] = useState<ReadonlyArray<Problem>>([])
   useEffect(() => {
     latest.current = { onChange, text }
     const shown = view.current
@@ -31,7 +32,8 @@ const JsonEditor = ({ label, onChange, original, text }: Props) => {
       original,
       text: latest.current.text,
       label,
-      onChange: (changed) => latest.current.onChange(changed)
+      onChange: (changed) => latest.current.onChange(changed),
+      onProblems: setProblems
     })
     view.current = made
     return () => {
@@ -39,7 +41,18 @@ const JsonEditor = ({ label, onChange, original, text }: Props) => {
       made.destroy()
     }
   }, [original, label])
-  return <div className="editor" ref={host} />
+  return (
+    <>
+      <div className="editor" ref={host} />
+      <ul className="problems" role="status">
+        {problems.map(({ line, message }) => (
+          <li key={`${line} ${message}`} className="warning">
+            Line {line}: {message}
+          </li>
+        ))}
+      </ul>
+    </>
+  )
 }
 
 /** As `lazy` wants it: the editor is most of the console's weight, and most views have none. */

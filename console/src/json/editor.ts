@@ -8,6 +8,12 @@ import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } f
 import { lintContext } from "./lint.ts"
 import { theme } from "./theme.ts"
 
+/** Something wrong, in words that need no pointer to be read. */
+export interface Problem {
+  readonly line: number
+  readonly message: string
+}
+
 interface Options {
   readonly parent: ShadowRoot
   /** What changes are shown against. */
@@ -15,10 +21,11 @@ interface Options {
   readonly text: string
   readonly label: string
   readonly onChange: (text: string) => void
+  readonly onProblems: (problems: ReadonlyArray<Problem>) => void
 }
 
 /** Tab leaves the editor, as everywhere: whoever has no mouse is not caught in it. */
-export const make = ({ label, onChange, original, parent, text }: Options): EditorView =>
+export const make = ({ label, onChange, onProblems, original, parent, text }: Options): EditorView =>
   new EditorView({
     parent,
     // In a shadow tree CodeMirror adopts its style sheets. Elsewhere it would write style elements, which the
@@ -33,7 +40,14 @@ export const make = ({ label, onChange, original, parent, text }: Options): Edit
       indentUnit.of("  "),
       bracketMatching(),
       json(),
-      linter((view) => lintContext(view.state), { delay: 200 }),
+      linter(
+        ({ state }) => {
+          const found = lintContext(state)
+          onProblems(found.map(({ from, message }) => ({ line: state.doc.lineAt(from).number, message })))
+          return found
+        },
+        { delay: 200 }
+      ),
       lintGutter(),
       highlightActiveLine(),
       unifiedMergeView({ original, mergeControls: false, highlightChanges: true, gutter: true }),

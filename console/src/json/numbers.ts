@@ -9,8 +9,8 @@ const HIGHEST = 2n ** 64n - 1n
 const MANY_DIGITS = 21
 
 /**
- * Whether a number is an integer beyond 64 bits, the most common reason of a refusal. Postgres keeps 1e30 as an integer of 31 digits; with digits behind
- * the point it stays a decimal, which ClickHouse takes.
+ * Whether a number is an integer beyond 64 bits. Postgres keeps 1e30 as an integer of 31 digits; what has digits behind
+ * the point stays a decimal, which ClickHouse takes.
  *
  * @param text a number as JSON has it
  */

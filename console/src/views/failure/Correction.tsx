@@ -55,6 +55,8 @@ export const Correction = ({ event, failure, saved }: Props) => {
     () => setAsking(undefined)
   )
   const isStale = event.correctedAt?.getTime() !== saved.event.correctedAt?.getTime()
+  // What was refused for its data is refused again as it is.
+  const isLikelyToPass = isChanged || event.correctedAt !== null || failure.errorClass !== "data"
   const close = () => setAsking(undefined)
   return (
     <>
@@ -83,11 +85,19 @@ export const Correction = ({ event, failure, saved }: Props) => {
       </Suspense>
       <Fields draft={draft} onEdit={edit} />
       <p className={problem === undefined ? "verdict quiet" : "verdict problem"} role="status">
-        {problem ?? (isChanged ? `Changed: ${Object.keys(correction).join(", ")}.` : "Not changed.")}
+        {problem ??
+          (isChanged
+            ? `Changed: ${Object.keys(correction).join(", ")}.`
+            : "Correct the JSON here. What you change is shown beside what it was.")}
       </p>
       {undoing.error !== null && <Failed error={undoing.error} />}
       <div className="actions">
-        <button type="button" className="primary" disabled={problem !== undefined} onClick={() => setAsking("replay")}>
+        <button
+          type="button"
+          className={isLikelyToPass ? "primary" : undefined}
+          disabled={problem !== undefined}
+          onClick={() => setAsking("replay")}
+        >
           {isChanged ? "Save and replay…" : event.correctedAt === null ? "Replay as it is…" : "Replay…"}
         </button>
         {isChanged && (
