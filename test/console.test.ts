@@ -23,7 +23,7 @@ import { until } from "./support/wait.ts"
 
 class Browser extends Context.Tag("test/Browser")<Browser, PlaywrightBrowser>() {}
 
-const BrowserLive = Layer.scoped(Browser, Effect.zipRight(Effect.promise(buildIfStale), launch))
+const BrowserLive = Layer.scoped(Browser, Effect.zipRight(Effect.sync(buildIfStale), launch))
 
 const Live = Layer.mergeAll(
   BrowserLive,
@@ -53,8 +53,8 @@ const publishRefused = (type: string) =>
 /** As somebody at a keyboard replaces text in the editor. */
 const replaceInEditor = async (page: Page, from: string, to: string) => {
   const editor = page.getByRole("textbox", { name: "event_context, as JSON" })
+  await editor.getByText(from).waitFor()
   const text = (await editor.locator(".cm-line").allInnerTexts()).join("\n")
-  expect(text).toContain(from)
   await editor.click()
   await page.keyboard.press("Control+a")
   await page.keyboard.insertText(text.replace(from, to))
@@ -83,7 +83,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           yield* Relay.start()
           const { complaints, page } = yield* visit("/")
           yield* promise(async () => {
-            await page.getByText("1 failure needs you: ClickHouse refused 1 event.").waitFor()
+            await page.getByText("1 failure needs you: ClickHouse refused 1 event.", { exact: true }).waitFor()
             await page.getByRole("link", { name: "Look at it" }).click()
             await page.getByRole("link", { name: /^#\d+$/ }).click()
             await page.getByText("ClickHouse’s JSON holds integers of 64 bits").waitFor()
@@ -282,9 +282,9 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         yield* promise(async () => {
           await page.getByRole("region", { name: "Postgres" }).getByText("reachable").waitFor()
           await page.route("**/api/**", (route) => route.abort("connectionrefused"))
-          await page.getByText("The relay does not answer.").first().waitFor()
+          await page.getByText("The relay does not answer.", { exact: true }).waitFor()
           await page.unroute("**/api/**")
-          await page.getByText("The relay does not answer.").first().waitFor({ state: "detached" })
+          await page.getByText("The relay does not answer.", { exact: true }).waitFor({ state: "detached" })
         })
       })
     )
@@ -312,7 +312,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await press("Tab")
           await page.keyboard.type("ada")
           await press("Enter")
-          await page.getByText("Delivery is held by ada: ClickHouse is upgraded").first().waitFor()
+          await page.getByText("Delivery is held by ada: ClickHouse is upgraded", { exact: true }).waitFor()
         })
         expect(yield* relayHold).toMatchObject({ _tag: "Some", value: { heldBy: "ada" } })
         yield* promise(async () => {

@@ -16,7 +16,7 @@ export const Dialog = ({ children, onClose, title }: Props) => {
     return () => element?.close()
   }, [])
   return (
-    <dialog ref={dialog} aria-labelledby={heading} onClose={onClose}>
+    <dialog ref={dialog} aria-labelledby={heading} onCancel={onClose}>
       <h2 id={heading}>{title}</h2>
       {children}
     </dialog>

@@ -44,13 +44,13 @@ const JsonEditor = ({ label, onChange, original, text }: Props) => {
   return (
     <>
       <div className="editor" ref={host} />
-      <ul className="problems" role="status">
+      <div className="problems" role="status">
         {problems.map(({ line, message }) => (
-          <li key={`${line} ${message}`} className="warning">
+          <p key={`${line} ${message}`} className="warning">
             Line {line}: {message}
-          </li>
+          </p>
         ))}
-      </ul>
+      </div>
     </>
   )
 }

@@ -24,6 +24,21 @@ interface Options {
   readonly onProblems: (problems: ReadonlyArray<Problem>) => void
 }
 
+/**
+ * A browser that replaces coloured text by what is typed writes the colour into a style attribute, which the
+ * Content-Security-Policy does not let in and complains about. So it is not left to the browser.
+ */
+const typingOverSelection = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const { state } = view
+    if (event.isComposing || event.inputType !== "insertText" || event.data === null) return false
+    if (state.selection.main.empty || state.readOnly) return false
+    event.preventDefault()
+    view.dispatch(state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true })
+    return true
+  }
+})
+
 /** Tab leaves the editor, as everywhere: whoever has no mouse is not caught in it. */
 export const make = ({ label, onChange, onProblems, original, parent, text }: Options): EditorView =>
   new EditorView({
@@ -57,6 +72,7 @@ export const make = ({ label, onChange, onProblems, original, parent, text }: Op
       EditorView.updateListener.of((update) => {
         if (update.docChanged) onChange(update.state.doc.toString())
       }),
+      typingOverSelection,
       theme
     ]
   })

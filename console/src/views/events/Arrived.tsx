@@ -23,10 +23,11 @@ export const Arrived = ({ eventId }: Props) => {
     place === undefined || Number.isNaN(time)
       ? {}
       : { type: place.eventType, since: new Date(time - MARGIN_MILLIS), until: new Date(time + MARGIN_MILLIS) }
+  const isExpected = where?.state === "pending" || where?.state === "delivered"
   const query = useQuery({
     ...loggedEventQuery(eventId, hints),
     enabled: !isLookedFor,
-    refetchInterval: ({ state }) => (state.data === undefined && where?.state === "pending" ? LIVE_MILLIS : false)
+    refetchInterval: ({ state }) => (state.data === undefined && isExpected ? LIVE_MILLIS : false)
   })
   const isAbsent = query.error?._tag === "Problem" && query.error.status === 404
   return (

@@ -31,7 +31,7 @@ export const Verdict = ({ findings }: Props) => (
       <One key={finding.sentence} finding={finding} />
     ))}
     <p className="hidden" role="status">
-      {findings[0].tone === "good" ? "All is well." : findings[0].sentence}
+      {findings[0].tone === "good" ? "All is well" : `Needs attention: ${findings[0].sentence}`}
     </p>
   </section>
 )
