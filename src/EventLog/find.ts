@@ -18,8 +18,8 @@ export interface Hint {
 /** An event is given its id and its time by two clocks, at about the same time. Unless its publisher sets the time. */
 const MARGIN = Duration.toMillis("1 hour")
 
-/** Several may have been published under one id. */
-const MAX_ROWS = 100
+/** Several may have been published under one id, each as heavy as an event may be. */
+const MAX_ROWS = 10
 
 export const find =
   (clickHouse: typeof ClickHouse.Service, table: string) =>
