@@ -7,6 +7,7 @@ COPY package.json package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
+COPY console ./console
 # Nothing that runs imports the databases for tests, and their packages are not in the image.
 RUN npm run build \
     && rm -r dist/embedded dist/testing dist/.tsbuildinfo \

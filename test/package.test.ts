@@ -169,7 +169,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
   it.effect("holds the build, the migrations and the documents of npm, and nothing else that lies around", () =>
     Effect.gen(function* () {
       const { files, tarballBytes } = yield* NpmProject.NpmProject
-      const built = /^dist\/.+\.(js|d\.ts)$/
+      const built = /^dist\/(console\/(index\.html|assets\/[^/]+\.(js|css|svg))|.+\.(js|d\.ts))$/
       expect(files.filter((file) => !built.test(file) && !file.startsWith("migrations/"))).toEqual([
         ...["CHANGELOG.md", "LICENSE", "README.md"],
         "deploy/grafana/clickhouse-outbox.json",
@@ -177,10 +177,14 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
         "package.json"
       ])
       expect(files).toEqual(
-        expect.arrayContaining(["migrations/clickhouse/0001_event_log.sql", "migrations/postgres/0001_outbox.sql"])
+        expect.arrayContaining([
+          "dist/console/index.html",
+          "migrations/clickhouse/0001_event_log.sql",
+          "migrations/postgres/0001_outbox.sql"
+        ])
       )
       expect(files).not.toContain("dist/removed.js")
-      expect(tarballBytes).toBeLessThan(400_000)
+      expect(tarballBytes).toBeLessThan(800_000)
     })
   )
 
@@ -277,7 +281,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
           ...["--bundle", "--platform=browser", "--format=esm", "--log-level=error", "--outfile=page.js", file]
         ])
       expect(yield* bundle("built/page.js")).toEqual(succeeded(""))
-      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay\n"))
+      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay overview eventLog\n"))
       // What does need Node is told from what does not.
       expect(yield* bundle("built/readme.js")).toEqual(failed(expect.stringContaining('Could not resolve "node:')))
     })

@@ -1,10 +1,11 @@
 /** The application of `examples/users`, with its relay, on servers from npm packages. */
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { OutboxStore, Relay } from "clickhouse-outbox"
+import { BatchFailures, Event, EventLog, Operations, Operator, OutboxStore, Relay } from "clickhouse-outbox"
 import { EmbeddedClickHouse, EmbeddedPostgres } from "clickhouse-outbox/embedded"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { DatabasesLive } from "../users/Databases.ts"
+import { UserCreated } from "../users/Events.ts"
 import { HttpLive } from "../users/Http.ts"
 
 interface Options {
@@ -13,12 +14,14 @@ interface Options {
   /** Free ones where none are given. */
   readonly postgresPort: number | undefined
   readonly clickhousePort: number | undefined
+  /** Of the console; "off" for none. */
+  readonly consolePort: number | "off" | undefined
   /** The environment that its events carry. */
   readonly environment: string
 }
 
 /** Both servers, and the configuration that leads to them. The variables of the surrounding shell have no part in it. */
-const ServersLive = ({ clickhousePort, data, environment, postgresPort }: Options) =>
+const ServersLive = ({ clickhousePort, consolePort = 0, data, environment, postgresPort }: Options) =>
   Layer.unwrapScoped(
     Effect.gen(function* () {
       const [postgres, clickhouse] = yield* Effect.all(
@@ -28,14 +31,25 @@ const ServersLive = ({ clickhousePort, data, environment, postgresPort }: Option
         ],
         { concurrency: "unbounded" }
       )
-      const variables = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, OUTBOX_ENVIRONMENT: environment }
+      const variables = {
+        DATABASE_URL: postgres.url,
+        CLICKHOUSE_URL: clickhouse.url,
+        OUTBOX_ENVIRONMENT: environment,
+        OUTBOX_HTTP_PORT: String(consolePort)
+      }
       return Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
     })
   )
 
-/** As in `examples/users/main.ts`, but on any free port. */
+const ConsoleLive = Operator.layerConfig.pipe(
+  Layer.provideMerge(Relay.layerConfig),
+  Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
+  Layer.provide(Layer.succeed(Event.Definitions, [UserCreated]))
+)
+
+/** As in `examples/users/main.ts`, but on any free port, and with the console. */
 export const layer = (options: Options) =>
-  Layer.merge(HttpLive, Relay.layerConfig).pipe(
+  Layer.merge(HttpLive, ConsoleLive).pipe(
     Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
     Layer.provideMerge(OutboxStore.layerConfig),
     Layer.provideMerge(DatabasesLive),

@@ -1,11 +1,12 @@
 /** A run of the demo, from the first event to the verdict. */
 import { HttpServer } from "@effect/platform"
-import { OutboxStore } from "clickhouse-outbox"
+import { Operator, OutboxStore } from "clickhouse-outbox"
 import { Config, Console, Effect, Fiber, Option, Schedule, Schema } from "effect"
 import * as Drive from "./Drive.ts"
 import * as Judge from "./Judge.ts"
 import * as Progress from "./Progress.ts"
 import * as Queries from "./Queries.ts"
+import { refuse } from "./Refusals.ts"
 
 /** Not every event that was to be published has arrived, once. */
 export class Flawed extends Schema.TaggedError<Flawed>()("Flawed", { expected: Schema.Int, verdict: Schema.String }) {
@@ -49,7 +50,8 @@ export const play = (run: string, events: Option.Option<number>) =>
     })
 
     const publish = Option.match(events, {
-      onNone: () => Effect.repeat(drive.publish(EVENTS_PER_SECOND), Schedule.fixed("1 second")),
+      onNone: () =>
+        Effect.zipRight(refuse, Effect.repeat(drive.publish(EVENTS_PER_SECOND), Schedule.fixed("1 second"))),
       onSome: drive.publish
     })
     yield* Effect.onInterrupt(publish, () => Effect.catchAllCause(conclude, Effect.logWarning))
@@ -61,11 +63,16 @@ export const play = (run: string, events: Option.Option<number>) =>
 const announce = Effect.gen(function* () {
   const [postgres, clickhouse] = yield* Config.all([Config.string("DATABASE_URL"), Config.string("CLICKHOUSE_URL")])
   const application = yield* HttpServer.addressFormattedWith(Effect.succeed)
+  const operator = yield* Operator.Operator
+  const console = Option.match(yield* operator.url, {
+    onNone: () => "",
+    onSome: (url) => `Console      ${url}, with events that ClickHouse refuses: correct one there\n`
+  })
   yield* Console.error(
     `Postgres     ${postgres}
 ClickHouse   ${clickhouse}
 Application  ${application}/users
-
+${console}
 Latency is the time from an event's published_at until the relay has recorded that ClickHouse took it.
 `
   )

@@ -3,7 +3,7 @@
  *
  * Starts Postgres, ClickHouse and the application of `examples/users` with its relay. Sends it users, and requests that
  * it must refuse; shows how far their events have come; asks ClickHouse about them; and compares what the two databases
- * hold. Progress goes to standard error, results to standard output. Data is kept for the next run.
+ * hold. Until Ctrl-C it serves the console, with a few events in it that ClickHouse refuses. Progress goes to standard error, results to standard output. Data is kept for the next run.
  */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
@@ -35,6 +35,7 @@ const demo = Command.make(
     ),
     postgresPort: port("postgres-port"),
     clickhousePort: port("clickhouse-port"),
+    consolePort: port("console-port"),
     once: Options.boolean("once").pipe(
       Options.withDescription("End by itself. Fails unless every event has arrived, once.")
     ),
@@ -43,7 +44,7 @@ const demo = Command.make(
       Options.withDescription("How many events to publish with --once.")
     )
   },
-  ({ clickhousePort, data, events, once, postgresPort }) =>
+  ({ clickhousePort, consolePort, data, events, once, postgresPort }) =>
     Effect.gen(function* () {
       const run = `demo-${DateTime.formatIso(yield* DateTime.now).replaceAll(/[-:.]/g, "")}`
       yield* play(run, once ? Option.some(events) : Option.none()).pipe(
@@ -52,6 +53,8 @@ const demo = Command.make(
             data,
             postgresPort: Option.getOrUndefined(postgresPort),
             clickhousePort: Option.getOrUndefined(clickhousePort),
+            // Who runs it once is not there to look.
+            consolePort: once ? "off" : Option.getOrUndefined(consolePort),
             environment: run
           })
         ),
