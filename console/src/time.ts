@@ -15,7 +15,7 @@ export const duration = (millis: number): string => {
   const [unit, name] = UNITS[at] ?? [1_000, "s"]
   const whole = Math.floor(positive / unit)
   const [smaller, smallerName] = UNITS[at + 1] ?? [0, ""]
-  const rest = smaller === 0 || whole >= 10 || unit === 60_000 ? 0 : Math.floor((positive % unit) / smaller)
+  const rest = smaller === 0 || whole >= 10 ? 0 : Math.floor((positive % unit) / smaller)
   return rest === 0 ? `${whole} ${name}` : `${whole} ${name} ${rest} ${smallerName}`
 }
 

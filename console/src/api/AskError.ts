@@ -25,6 +25,18 @@ export const toAskError = (error: unknown): AskError => {
   return new Incomprehensible({ reason: error instanceof Error ? firstLine(error.message) : String(error) })
 }
 
+/** What went wrong, in a few words. */
+export const titleOf = (error: AskError): string => {
+  switch (error._tag) {
+    case "Problem":
+      return error.title
+    case "Unreachable":
+      return "The relay does not answer"
+    case "Incomprehensible":
+      return "The answer was not understood"
+  }
+}
+
 const firstLine = (text: string): string => text.split("\n", 1)[0] ?? ""
 
 declare module "@tanstack/react-query" {

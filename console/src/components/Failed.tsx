@@ -1,19 +1,8 @@
-import type { AskError } from "../api/AskError.ts"
+import { type AskError, titleOf } from "../api/AskError.ts"
 
 interface Props {
   readonly error: AskError
   readonly onRetry?: () => void
-}
-
-const titleOf = (error: AskError): string => {
-  switch (error._tag) {
-    case "Problem":
-      return error.title
-    case "Unreachable":
-      return "The relay does not answer"
-    case "Incomprehensible":
-      return "The answer was not understood"
-  }
 }
 
 /** What went wrong, and what to do. */

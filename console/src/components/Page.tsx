@@ -1,7 +1,10 @@
 import { type ReactNode, useEffect, useRef } from "react"
+import { Link } from "wouter"
 
 interface Props {
   readonly title: string
+  /** The list that this is of: where it is, and its name. */
+  readonly back?: readonly [href: string, name: string]
   /** Beside the title. */
   readonly aside?: ReactNode
   readonly children: ReactNode
@@ -10,7 +13,7 @@ interface Props {
 let isFirst = true
 
 /** A view under its title, which the tab and a screen reader announce. */
-export const Page = ({ aside, children, title }: Props) => {
+export const Page = ({ aside, back, children, title }: Props) => {
   const heading = useRef<HTMLHeadingElement>(null)
   useEffect(() => {
     document.title = `${title} · clickhouse-outbox`
@@ -22,6 +25,11 @@ export const Page = ({ aside, children, title }: Props) => {
   }, [])
   return (
     <>
+      {back !== undefined && (
+        <p className="back">
+          <Link href={back[0]}>← {back[1]}</Link>
+        </p>
+      )}
       <div className="title">
         <h1 ref={heading} tabIndex={-1}>
           {title}

@@ -20,7 +20,11 @@ export const Batch = ({ id }: Props) => (/^[1-9]\d{0,14}$/.test(id) ? <KnownBatc
 const KnownBatch = ({ id }: { readonly id: number }) => {
   const query = useQuery(batchQuery(id))
   return (
-    <Page title={`Batch ${id}`} aside={query.data !== undefined && <State state={query.data.state} />}>
+    <Page
+      title={`Batch ${id}`}
+      back={["/batches", "Batches"]}
+      aside={query.data !== undefined && <State state={query.data.state} />}
+    >
       <Answered query={query} what="the batch">
         {(batch) => (
           <section className="card" aria-label="Batch">
@@ -46,7 +50,7 @@ const KnownBatch = ({ id }: { readonly id: number }) => {
                   {duration(batch.deliveredAt.getTime() - batch.sealedAt.getTime())} after it was sealed
                 </Fact>
               )}
-              <Fact name="Attempts that failed">{batch.attempts}</Fact>
+              <Fact name="Attempts">{batch.attempts}</Fact>
               {batch.availableAt !== null && (
                 <Fact name={batch.state === "leased" ? "Leased until" : "Tried again from"}>
                   <Time at={batch.availableAt} inline />

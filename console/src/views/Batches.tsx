@@ -11,6 +11,7 @@ import { Page } from "../components/Page.tsx"
 import { State } from "../components/State.tsx"
 import { Time } from "../components/Time.tsx"
 import { bytes, integer } from "../numbers.ts"
+import { duration } from "../time.ts"
 
 const STATES = ["sealed", "leased", "retrying", "held", "delivered", "split", "failed"] as const
 
@@ -54,7 +55,7 @@ export const Batches = () => {
         </Empty>
       )}
       {batches !== undefined && batches.length > 0 && (
-        <table className="list">
+        <table className="list dense">
           <thead>
             <tr>
               <th scope="col">Batch</th>
@@ -90,11 +91,11 @@ export const Batches = () => {
                   {batch.attempts}
                 </td>
                 <td data-label="Sealed">
-                  <Time at={batch.sealedAt} />
+                  <Time at={batch.sealedAt} inline />
                 </td>
                 <td data-label="Delivered">
                   {batch.deliveredAt !== null ? (
-                    <Time at={batch.deliveredAt} />
+                    <>{duration(batch.deliveredAt.getTime() - batch.sealedAt.getTime())} after it was sealed</>
                   ) : (
                     <div className="message">{batch.message ?? "–"}</div>
                   )}

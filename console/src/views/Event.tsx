@@ -15,7 +15,7 @@ interface Props {
 export const Event = ({ id }: Props) =>
   Option.match(Schema.decodeOption(EventId)(id), {
     onNone: () => (
-      <Page title="Find an event" aside={<Find />}>
+      <Page title="Find an event" back={["/events", "Events"]} aside={<Find />}>
         <Empty title="This is no event’s id.">
           <p>
             An id is a uuid, such as <code>01a1fb4b-f0eb-77ab-b942-67d230829a9b</code>.
@@ -24,7 +24,7 @@ export const Event = ({ id }: Props) =>
       </Page>
     ),
     onSome: (eventId) => (
-      <Page title="Where is it now?" aside={<Find />}>
+      <Page title="Where is it now?" back={["/events", "Events"]} aside={<Find />}>
         <p className="lead">
           Event <code>{eventId}</code>
         </p>

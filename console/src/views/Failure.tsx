@@ -19,7 +19,11 @@ export const Failure = ({ id }: Props) =>
 const KnownFailure = ({ id }: { readonly id: FailureId }) => {
   const query = useQuery(failureQuery(id))
   return (
-    <Page title={`Failure ${id}`} aside={query.data !== undefined && <Closing failure={query.data} />}>
+    <Page
+      title={`Failure ${id}`}
+      back={["/failures", "Failures"]}
+      aside={query.data !== undefined && <Closing failure={query.data} />}
+    >
       <Answered query={query} what="the failure">
         {(failure) => (
           <>

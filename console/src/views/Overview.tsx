@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query"
+import { titleOf } from "../api/AskError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
 import { Answered } from "../components/Answered.tsx"
@@ -16,13 +17,14 @@ export const Overview = () => {
   const overview = useQuery(overviewQuery(span.minutes))
   const status = useQuery(statusQuery)
   const systems = useQuery(systemsQuery)
+  const error = status.error ?? systems.error
   return (
     <Page title="Overview" aside={status.data !== undefined && <Hold hold={status.data.relayHold} />}>
       <Verdict
         findings={findings({
           status: status.data,
           systems: systems.data,
-          error: status.error ?? systems.error
+          error: error === null ? null : { title: titleOf(error), message: error.message }
         })}
       />
       <Span span={span} onChange={(name) => set({ span: name })} />

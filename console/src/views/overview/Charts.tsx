@@ -1,10 +1,10 @@
 import { Chart } from "../../components/Chart.tsx"
 import { count, short } from "../../numbers.ts"
 import { duration } from "../../time.ts"
-import type { OverviewAnswer } from "./model.ts"
+import type { Overview } from "./model.ts"
 
 interface Props {
-  readonly overview: OverviewAnswer
+  readonly overview: Overview
 }
 
 const perSecond = (value: number) => `${short(value)}/s`
@@ -47,7 +47,7 @@ export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
           { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
         ]}
         format={duration}
-        about="from commit until ClickHouse has it"
+        about="from commit to ClickHouse, at the 95th percentile"
       />
       <Chart
         title="Refused"

@@ -2,10 +2,10 @@ import { useState } from "react"
 import { hold, resume, useChange } from "../../api/changes.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { say } from "../../notices.ts"
-import type { Status } from "./model.ts"
+import type { OutboxStatus } from "./model.ts"
 
 interface Props {
-  readonly hold: Status["relayHold"]
+  readonly hold: OutboxStatus["relayHold"]
 }
 
 /** Keeps all relays from delivering, and lets them again. */

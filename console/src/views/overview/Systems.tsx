@@ -4,10 +4,10 @@ import { Fact } from "../../components/Fact.tsx"
 import { Time } from "../../components/Time.tsx"
 import { count, integer } from "../../numbers.ts"
 import { duration } from "../../time.ts"
-import type { SystemsAnswer } from "./model.ts"
+import type { DatabaseState, RelayState, Systems as SystemsModel } from "./model.ts"
 
 interface Props {
-  readonly systems: SystemsAnswer
+  readonly systems: SystemsModel
 }
 
 /** The databases and the relays between them. */
@@ -28,7 +28,7 @@ export const Systems = ({ systems: { clickhouse, postgres, relays } }: Props) =>
   </div>
 )
 
-const Database = ({ database, name }: { readonly name: string; readonly database: SystemsAnswer["postgres"] }) => {
+const Database = ({ database, name }: { readonly name: string; readonly database: DatabaseState }) => {
   const isFine = database.reachable && database.migrated
   return (
     <section className="card" aria-label={name}>
@@ -49,9 +49,7 @@ const Database = ({ database, name }: { readonly name: string; readonly database
   )
 }
 
-type RelayAnswer = NonNullable<SystemsAnswer["relays"]>[number]
-
-const Relay = ({ relay }: { readonly relay: RelayAnswer }) => {
+const Relay = ({ relay }: { readonly relay: RelayState }) => {
   const now = useNow()
   return (
     <li>

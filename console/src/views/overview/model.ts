@@ -1,6 +1,12 @@
-import type { Answer, Client } from "../../api/client.ts"
+import type { Overview } from "../../../../src/Operations/overviewModel.ts"
+import type { DatabaseState, RelayState } from "../../../../src/Operations/systemsModel.ts"
 
-export type Status = Answer<Client["outbox"]["status"]>
-export type SystemsAnswer = Answer<Client["overview"]["systems"]>
-export type OverviewAnswer = Answer<Client["overview"]["overview"]>
-export type Bucket = OverviewAnswer["buckets"][number]
+export type { OutboxStatus } from "../../../../src/OutboxStore/status.ts"
+export type { DatabaseState, Overview, RelayState }
+
+export interface Systems {
+  readonly postgres: DatabaseState
+  readonly clickhouse: DatabaseState
+  /** Null while Postgres does not answer. */
+  readonly relays: ReadonlyArray<RelayState> | null
+}

@@ -1,9 +1,7 @@
 /** Whether all is well, in sentences. */
-import { Problem } from "clickhouse-outbox/operator-api"
-import type { AskError } from "../../api/AskError.ts"
 import { count } from "../../numbers.ts"
 import { duration } from "../../time.ts"
-import type { Status, SystemsAnswer } from "./model.ts"
+import type { DatabaseState, OutboxStatus, Systems } from "./model.ts"
 
 export interface Finding {
   /** `bad`: events do not arrive. `warn`: somebody is needed, but what can arrive arrives. */
@@ -14,10 +12,16 @@ export interface Finding {
   readonly link?: { readonly href: string; readonly text: string }
 }
 
+/** Why nothing is known. */
+interface Unanswered {
+  readonly title: string
+  readonly message: string
+}
+
 interface Known {
-  readonly status: Status | undefined
-  readonly systems: SystemsAnswer | undefined
-  readonly error: AskError | null
+  readonly status: OutboxStatus | undefined
+  readonly systems: Systems | undefined
+  readonly error: Unanswered | null
 }
 
 /** Older than this, events are late: sealing and delivering take a second or two. */
@@ -25,7 +29,7 @@ const LATE_MILLIS = 60_000
 
 /** The most urgent first; never none. */
 export const findings = ({ error, status, systems }: Known): readonly [Finding, ...ReadonlyArray<Finding>] => {
-  if (error !== null) return [failed(error)]
+  if (error !== null) return [unanswered(error)]
   if (status === undefined || systems === undefined) return [{ tone: "unknown", sentence: "Looking…" }]
   const all = [...databases(systems), ...delivery(status, systems), ...failures(status)]
   const [first, ...others] = all.sort((a, b) => RANK[a.tone] - RANK[b.tone])
@@ -34,20 +38,20 @@ export const findings = ({ error, status, systems }: Known): readonly [Finding, 
 
 const RANK = { bad: 0, warn: 1, unknown: 2, good: 3 } as const
 
-const waiting = ({ backlog, oldestUndeliveredMillis }: Status): string =>
+const waiting = ({ backlog, oldestUndeliveredMillis }: OutboxStatus): string =>
   backlog === 0 || oldestUndeliveredMillis === null
-    ? "every event has arrived"
+    ? "nothing is waiting"
     : `${count(backlog, "event")} waiting, the oldest for ${duration(oldestUndeliveredMillis)}`
 
-const well = (status: Status): Finding => ({ tone: "good", sentence: `All is well: ${waiting(status)}.` })
+const well = (status: OutboxStatus): Finding => ({ tone: "good", sentence: `All is well: ${waiting(status)}.` })
 
-const failed = (error: AskError): Finding => ({
+const unanswered = ({ message, title }: Unanswered): Finding => ({
   tone: "bad",
-  sentence: error instanceof Problem ? `${error.title}.` : "The relay does not answer.",
-  explanation: error.message
+  sentence: `${title}.`,
+  explanation: message
 })
 
-const databases = ({ clickhouse, postgres }: SystemsAnswer): ReadonlyArray<Finding> => [
+const databases = ({ clickhouse, postgres }: Systems): ReadonlyArray<Finding> => [
   ...(postgres.reachable && postgres.migrated
     ? []
     : [{ tone: "bad", sentence: database("Postgres", postgres), ...because(postgres.reason) } as const]),
@@ -56,14 +60,14 @@ const databases = ({ clickhouse, postgres }: SystemsAnswer): ReadonlyArray<Findi
     : [{ tone: "bad", sentence: database("ClickHouse", clickhouse), ...because(clickhouse.reason) } as const])
 ]
 
-const database = (name: string, { reachable }: { readonly reachable: boolean }): string =>
+const database = (name: string, { reachable }: DatabaseState): string =>
   reachable
     ? `${name} is not migrated.`
     : `${name} does not answer.${name === "ClickHouse" ? " Events wait in Postgres; none is lost." : ""}`
 
 const because = (reason: string | null) => (reason === null ? {} : { explanation: reason })
 
-const delivery = (status: Status, { clickhouse, relays }: SystemsAnswer): ReadonlyArray<Finding> => {
+const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): ReadonlyArray<Finding> => {
   const found: Array<Finding> = []
   const { backlog, lastError, openIncidents, relayHold } = status
   if (relayHold !== null) {
@@ -96,14 +100,16 @@ const delivery = (status: Status, { clickhouse, relays }: SystemsAnswer): Readon
   return found
 }
 
-const failures = ({ openFailures: { events, failures } }: Status): ReadonlyArray<Finding> =>
-  failures === 0
+const failures = (status: OutboxStatus): ReadonlyArray<Finding> => {
+  const { events, failures } = status.openFailures
+  return failures === 0
     ? []
     : [
         {
           tone: "warn",
           sentence: `${count(failures, "failure")} ${failures === 1 ? "needs" : "need"} you: ClickHouse refused ${count(events, "event")}.`,
-          explanation: "They hold up no others.",
+          explanation: `They hold up no others: ${waiting(status)}.`,
           link: { href: "/failures", text: failures === 1 ? "Look at it" : "Look at them" }
         }
       ]
+}
