@@ -19,11 +19,16 @@ export const duration = (millis: number): string => {
   return rest === 0 ? `${whole} ${name}` : `${whole} ${name} ${rest} ${smallerName}`
 }
 
+const MINUTE_MILLIS = 60_000
+
 /** `12 s ago`; of a time to come, `in 12 s`. */
 export const age = (at: Date, now: number): string => {
   const millis = now - at.getTime()
   if (millis < -1_000) return `in ${duration(-millis)}`
-  return millis < 1_000 ? "just now" : `${duration(Math.floor(millis / 1000) * 1000).replace(".0 ", " ")} ago`
+  if (millis < 1_000) return "just now"
+  // Whoever reads of minutes does not count seconds.
+  const unit = millis < MINUTE_MILLIS || millis >= 60 * MINUTE_MILLIS ? 1_000 : MINUTE_MILLIS
+  return `${duration(Math.floor(millis / unit) * unit).replace(".0 ", " ")} ago`
 }
 
 const clock = new Intl.DateTimeFormat("en-GB", {

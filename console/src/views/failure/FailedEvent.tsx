@@ -19,7 +19,7 @@ export const FailedEvent = ({ event, failure, text }: Props) => {
   const canChange = failure.state === "open" && event.replayedAt === null
   return (
     <>
-      <dl className="facts">
+      <dl className="facts inline">
         <Fact name="Event id">
           <Link href={`/events/${event.eventId}`}>
             <code>{event.eventId}</code>

@@ -10,6 +10,9 @@ interface Props {
   readonly onSelect: (selected: ReadonlySet<number>) => void
 }
 
+/** What the column beside it says already. */
+const PREFIX = /^Code: \d+\. DB::Exception: /
+
 const toggled = (selected: ReadonlySet<number>, id: number): ReadonlySet<number> => {
   const next = new Set(selected)
   if (!next.delete(id)) next.add(id)
@@ -66,7 +69,7 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
                 <span className="code">
                   {failure.errorClass} {failure.code}
                 </span>{" "}
-                {failure.message}
+                {failure.message.replace(PREFIX, "")}
               </div>
             </td>
             <td data-label="Last seen">

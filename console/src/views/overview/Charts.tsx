@@ -47,7 +47,7 @@ export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
           { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
         ]}
         format={duration}
-        about="from commit to ClickHouse, at the 95th percentile"
+        about="from commit to ClickHouse (p95)"
       />
       <Chart
         title="Refused"

@@ -54,7 +54,7 @@ const Relay = ({ relay }: { readonly relay: RelayState }) => {
   return (
     <li>
       <div>
-        <strong>{relay.id}</strong> {relay.self && <span className="quiet">answers you</span>}
+        <strong>{relay.id}</strong> {relay.self && <span className="quiet">serves this page</span>}
       </div>
       {relay.leases.length === 0 && <div>Waits for events</div>}
       {relay.leases.map(({ batchId, eventCount, since }) => (
