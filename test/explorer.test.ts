@@ -222,7 +222,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     )
   })
 
-  it.scoped("gives up what takes too long, and says what to do", () =>
+  it.scoped("gives up what takes too long, says what to do, and keeps nobody else waiting", () =>
     Effect.gen(function* () {
       const clickHouse = yield* ClickHouse
       // As if there were so many rows that ClickHouse needs a second for each.
@@ -234,7 +234,14 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
          FROM system.numbers WHERE NOT ignore(sleepEachRow(1)) SETTINGS max_block_size = 1`
       )
       const ask = yield* asker()
-      expect(yield* ask("GET /api/event-log")).toMatchObject({
+      const ended: Array<string> = []
+      const asked = (request: string) => Effect.tap(ask(request), () => ended.push(request))
+      const [answer] = yield* Effect.all(
+        [asked("GET /api/event-log"), asked("GET /api/event-log"), asked("GET /api/failures")],
+        { concurrency: "unbounded" }
+      )
+      expect(ended[0]).toBe("GET /api/failures")
+      expect(answer).toMatchObject({
         status: 422,
         json: {
           type: "urn:clickhouse-outbox:too-costly",

@@ -159,17 +159,26 @@ const relay = (ask: Answer.Ask) =>
     )
   )
 
+/** Requests that ask ClickHouse alone at the same time: slow ones are in the way of no other. */
+const CLICKHOUSE_CONCURRENCY = 2
+
 /** @param concurrency requests that use Postgres at the same time */
 export const layer = (concurrency: number, tokenRequired: boolean) =>
   Layer.unwrapEffect(
-    Effect.map(Effect.all([Effect.makeSemaphore(concurrency), Body.makeLarge]), ([turns, useLarge]) => {
-      const ask: Answer.Ask = (effect) => Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
+    Effect.gen(function* () {
+      const ask = atATime(yield* Effect.makeSemaphore(concurrency))
+      const askClickHouse = atATime(yield* Effect.makeSemaphore(CLICKHOUSE_CONCURRENCY))
       return Layer.mergeAll(
-        failures(ask, useLarge),
+        failures(ask, yield* Body.makeLarge),
         outbox(ask),
         relay(ask),
         overview(ask, tokenRequired),
-        eventLog(ask)
+        eventLog(askClickHouse)
       )
     })
   )
+
+const atATime =
+  (turns: Effect.Semaphore): Answer.Ask =>
+  (effect) =>
+    Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
