@@ -277,7 +277,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
           ...["--bundle", "--platform=browser", "--format=esm", "--log-level=error", "--outfile=page.js", file]
         ])
       expect(yield* bundle("built/page.js")).toEqual(succeeded(""))
-      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay\n"))
+      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay overview eventLog\n"))
       // What does need Node is told from what does not.
       expect(yield* bundle("built/readme.js")).toEqual(failed(expect.stringContaining('Could not resolve "node:')))
     })
