@@ -222,7 +222,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     )
   })
 
-  it.scoped("gives up what takes too long, and says what to do", () =>
+  it.scoped("gives up what takes too long, says what to do, and keeps nobody else waiting", () =>
     Effect.gen(function* () {
       const clickHouse = yield* ClickHouse
       // As if there were so many rows that ClickHouse needs a second for each.
@@ -234,7 +234,14 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
          FROM system.numbers WHERE NOT ignore(sleepEachRow(1)) SETTINGS max_block_size = 1`
       )
       const ask = yield* asker()
-      expect(yield* ask("GET /api/event-log")).toMatchObject({
+      const ended: Array<string> = []
+      const asked = (request: string) => Effect.tap(ask(request), () => ended.push(request))
+      const [answer] = yield* Effect.all(
+        [asked("GET /api/event-log"), asked("GET /api/event-log"), asked("GET /api/failures")],
+        { concurrency: "unbounded" }
+      )
+      expect(ended[0]).toBe("GET /api/failures")
+      expect(answer).toMatchObject({
         status: 422,
         json: {
           type: "urn:clickhouse-outbox:too-costly",
@@ -279,10 +286,22 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
 
   const refused: Record<string, [path: string, says: string]> = {
     "a cursor that is none": ["?before=yesterday", "before: Expected `next` of the page before"],
+    "a cursor of no time": [
+      "?before=2026-13-01T00:00:00.000000Z,01890a5d-ac96-774b-bcce-b302099a8057",
+      "before: Expected `next` of the page before"
+    ],
     "a limit that is too high": ["?limit=201", "limit: Expected a whole number from 1 to 200"],
     "a misspelt filter": ["?event_type=x", "event_type: is unexpected"],
     "an id that is none": ["/1", "event_id: Expected a uuid"]
   }
+
+  it.scoped("takes a time before or after all as one that is before or after all", () =>
+    Effect.gen(function* () {
+      const ask = yield* asker()
+      const answer = yield* ask("GET /api/event-log?since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z")
+      expect(answer).toMatchObject({ status: 200, json: { events: expect.any(Array) } })
+    })
+  )
 
   it.scoped("refuses what it does not understand", () =>
     Effect.gen(function* () {

@@ -6,7 +6,7 @@ import type { ClickHouse } from "../ClickHouse.ts"
 import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
 import { type LoggedEvent, LoggedEventNotFound, type TooCostly } from "./model.ts"
-import { decode, EVENT_CONTEXT, EVENT_DATE_TIME, orTooCostly, SETTINGS, toClickHouse } from "./read.ts"
+import { decode, EVENT_CONTEXT, EVENT_DATE_TIME, LAST, orTooCostly, SETTINGS, toClickHouse } from "./read.ts"
 
 /** Where an event is looked for, and nowhere else. */
 export interface Hint {
@@ -59,13 +59,10 @@ export const find =
     }).pipe(Effect.withSpan("EventLog.find", { kind: "client", attributes: { "event.id": eventId } }))
   }
 
-/** The last time that ClickHouse and `outbox.event` take. */
-const END = Date.UTC(2299, 11, 31)
-
 const placesOf = (eventId: EventId): ReadonlyArray<Hint> => {
   const everywhere = {}
   const millis = Number.parseInt(eventId.slice(0, 8) + eventId.slice(9, 13), 16)
-  return eventId[14] === "7" && millis < END
+  return eventId[14] === "7" && millis <= LAST
     ? [{ since: new Date(millis - MARGIN), until: new Date(millis + MARGIN) }, everywhere]
     : [everywhere]
 }

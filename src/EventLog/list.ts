@@ -93,7 +93,7 @@ export const list =
             ...(until !== undefined && { until: toClickHouse(until) }),
             ...(eventType !== undefined && { event_type: eventType }),
             ...(environment !== undefined && { environment }),
-            ...(before !== undefined && { before: toClickHouse(beforeTime), before_id: beforeId })
+            ...(before !== undefined && { before: beforeTime.replace("T", " ").replace("Z", ""), before_id: beforeId })
           },
           { settings: { ...SETTINGS, ...(eventType === undefined && { max_rows_to_read: MAX_ROWS }) } }
         )

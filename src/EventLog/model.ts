@@ -30,7 +30,10 @@ export class LoggedEvent extends Schema.Class<LoggedEvent>("LoggedEvent")({
  * @category models
  */
 export const EventCursor = Schema.String.pipe(
-  Schema.pattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z,[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
+  Schema.pattern(
+    /^(?:19|2[0-2])\d{2}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z,[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+  ),
+  Schema.filter((text) => !Number.isNaN(Date.parse(text.slice(0, text.indexOf(","))))),
   Schema.brand("EventCursor")
 )
 export type EventCursor = typeof EventCursor.Type

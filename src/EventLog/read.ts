@@ -22,9 +22,13 @@ export const EVENT_DATE_TIME = "replaceOne(toString(toDateTime64(event_date_time
 /** The context as JSON, whichever type its column has. */
 export const EVENT_CONTEXT = "toString(event_context)"
 
+/** What a DateTime64 can hold. No event is of another time. */
+const FIRST = Date.UTC(1900, 0, 1)
+export const LAST = Date.UTC(2299, 11, 31, 23, 59, 59, 999)
+
 /** As ClickHouse reads a DateTime64. */
-export const toClickHouse = (time: Date | string): string =>
-  (typeof time === "string" ? time : time.toISOString()).replace("T", " ").replace("Z", "")
+export const toClickHouse = (time: Date): string =>
+  new Date(Math.min(Math.max(time.getTime(), FIRST), LAST)).toISOString().replace("T", " ").replace("Z", "")
 
 const NAMES = [
   "event_id",

@@ -79,6 +79,11 @@ export const toProblem = (
   }
 }
 
+/** Lets a few at a time use a database, once their request has arrived, and says what went wrong there as a problem. */
+export type Ask = <A, E extends Parameters<typeof toProblem>[0], R>(
+  effect: Effect.Effect<A, E, R>
+) => Effect.Effect<A, Problem.Problem, R>
+
 const REFUSALS = {
   AlreadyHeld: "already-held",
   BatchNotFound: "batch-not-found",

@@ -1,20 +1,15 @@
 /** The endpoints: each asks a service, and answers with what that says. */
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { auditToJson, BatchFailure, BatchFailures, type FailureId, toJson } from "../BatchFailures.ts"
-import { EventLog } from "../EventLog.ts"
 import { Operations } from "../Operations.ts"
-import { relayId } from "../RelayId.ts"
-import { isUnavailable } from "../Unavailable.ts"
-import { version } from "../Version.ts"
 import * as Answer from "./Answer.ts"
 import { Api } from "./Api.ts"
 import * as Body from "./Body.ts"
+import { eventLog, overview } from "./Look.ts"
 import { heavyPage, page } from "./Page.ts"
 import * as Problem from "./Problem.ts"
 import * as Wire from "./Wire.ts"
@@ -24,12 +19,7 @@ type Failures = typeof BatchFailures.Service
 /** Who asks, where nobody is named. */
 const API = "api"
 
-/** Lets a few at a time use Postgres, once their request has arrived, and says what went wrong there as a problem. */
-type Ask = <A, E extends Parameters<typeof Answer.toProblem>[0], R>(
-  effect: Effect.Effect<A, E, R>
-) => Effect.Effect<A, Problem.Problem, R>
-
-const failures = (ask: Ask, useLarge: Body.UseLarge) =>
+const failures = (ask: Answer.Ask, useLarge: Body.UseLarge) =>
   HttpApiBuilder.group(Api, "failures", (handlers) =>
     Effect.map(BatchFailures, (failures) =>
       handlers
@@ -124,7 +114,7 @@ const auditPage = (failures: Failures, filter: Parameters<Failures["audit"]>[0],
     )
   )
 
-const outbox = (ask: Ask) =>
+const outbox = (ask: Answer.Ask) =>
   HttpApiBuilder.group(Api, "outbox", (handlers) =>
     Effect.map(Effect.all([BatchFailures, Operations]), ([failures, operations]) =>
       handlers
@@ -155,7 +145,7 @@ const outbox = (ask: Ask) =>
     )
   )
 
-const relay = (ask: Ask) =>
+const relay = (ask: Answer.Ask) =>
   HttpApiBuilder.group(Api, "relay", (handlers) =>
     Effect.map(Operations, ({ hold, relayHold, resume }) =>
       handlers
@@ -169,74 +159,26 @@ const relay = (ask: Ask) =>
     )
   )
 
-const MAX_RANGE = Duration.toMillis("24 hours")
-const MAX_BUCKETS = 1_000
-
-/** Charts are for looking at: nobody sees more, and each bucket costs. */
-const checkRange = ({ since, step }: typeof Wire.OverviewQuery.Type): Effect.Effect<void, Problem.Problem> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const range = now - (since?.getTime() ?? now)
-    const refuse = (field: string, reason: string) =>
-      Effect.fail(Problem.make("bad-request", "Nothing was read", [new Problem.Issue({ field, reason })]))
-    if (range < 0) return refuse("since", "Must not be in the future")
-    // Whoever asks for all of it has taken some time to ask.
-    if (range > MAX_RANGE + 60_000) return refuse("since", "Must not be longer ago than 24 hours")
-    return step !== undefined && range / 1_000 / step > MAX_BUCKETS
-      ? refuse("step", `Would be more than ${MAX_BUCKETS} buckets; make it longer`)
-      : Effect.void
-  })
-
-const overview = (ask: Ask, tokenRequired: boolean) =>
-  HttpApiBuilder.group(Api, "overview", (handlers) =>
-    Effect.map(Effect.all([EventLog, Operations]), ([eventLog, operations]) =>
-      handlers
-        .handle("session", () => Effect.succeed({ version, tokenRequired, relay: relayId }))
-        .handle("overview", ({ urlParams }) =>
-          Effect.zipRight(
-            checkRange(urlParams),
-            ask(operations.overview({ since: urlParams.since, stepSeconds: urlParams.step }))
-          )
-        )
-        .handle("systems", () =>
-          ask(
-            Effect.all({
-              postgres: operations.postgres,
-              clickhouse: eventLog.server,
-              relays: operations.relays.pipe(Effect.catchIf(isUnavailable, () => Effect.succeed(null)))
-            })
-          )
-        )
-    )
-  )
-
-const eventLog = (ask: Ask) =>
-  HttpApiBuilder.group(Api, "eventLog", (handlers) =>
-    Effect.map(EventLog, (eventLog) =>
-      handlers
-        .handle("list", ({ urlParams: { type, ...filter } }) => ask(eventLog.list({ eventType: type, ...filter })))
-        .handle("names", ({ urlParams: { since } }) => ask(eventLog.names(since)))
-        .handle("event", ({ path, urlParams: { type, ...range } }) =>
-          ask(
-            Effect.map(
-              eventLog.find(path.event_id, { ...(type !== undefined && { eventType: type }), ...range }),
-              (events) => ({ events })
-            )
-          )
-        )
-    )
-  )
+/** Requests that ask ClickHouse alone at the same time: slow ones are in the way of no other. */
+const CLICKHOUSE_CONCURRENCY = 2
 
 /** @param concurrency requests that use Postgres at the same time */
 export const layer = (concurrency: number, tokenRequired: boolean) =>
   Layer.unwrapEffect(
-    Effect.map(Effect.all([Effect.makeSemaphore(concurrency), Body.makeLarge]), ([turns, useLarge]) => {
-      const ask: Ask = (effect) => Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
+    Effect.gen(function* () {
+      const ask = atATime(yield* Effect.makeSemaphore(concurrency))
+      const askClickHouse = atATime(yield* Effect.makeSemaphore(CLICKHOUSE_CONCURRENCY))
       return Layer.mergeAll(
-        failures(ask, useLarge),
+        failures(ask, yield* Body.makeLarge),
         outbox(ask),
         relay(ask),
         overview(ask, tokenRequired),
-        eventLog(ask)
+        eventLog(askClickHouse)
       )
     })
   )
+
+const atATime =
+  (turns: Effect.Semaphore): Answer.Ask =>
+  (effect) =>
+    Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
