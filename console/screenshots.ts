@@ -32,11 +32,13 @@ const correct = async (page: Page) => {
   await page.keyboard.press("Control+a")
   await page.keyboard.insertText(text.replace(TOO_LARGE, "1234.50"))
   await page.locator(".cm-deletedChunk").waitFor()
+  // The editor looks at it a moment later.
+  await page.locator(".problems p").waitFor({ state: "detached" })
   await page.getByRole("heading", { level: 1 }).click()
 }
 
 const VIEWS = [
-  { name: "overview", path: "/", ready: (page: Page) => page.getByText("Answers in").last().waitFor() },
+  { name: "overview", path: "/", ready: (page: Page) => page.locator(".chart svg").last().waitFor() },
   { name: "failures", path: "/failures", ready: (page: Page) => page.getByRole("row").nth(1).waitFor() },
   { name: "failure", path: "/failures", ready: correct },
   { name: "events", path: "/events", ready: (page: Page) => page.getByRole("row").nth(1).waitFor() }

@@ -49,9 +49,15 @@ describe("The console's verdict", () => {
 
   it("puts what keeps events from arriving before what needs somebody", () => {
     expect(verdict({ openFailures: { failures: 2, events: 3 }, ...LATE }, { relays: [] })).toEqual([
-      "bad: No relay is running: 1,234 events waiting, the oldest for 1 min 30 s.",
+      "bad: No relay seems to be running: 1,234 events waiting, the oldest for 1 min 30 s.",
       "warn: 2 failures need you: ClickHouse refused 3 events."
     ])
+  })
+
+  it("does not take a relay that has stopped for one that runs", () => {
+    const stopped = new RelayState({ ...relay, self: false, connections: 0, deliveredEvents: 12, deliveredBatches: 1 })
+    expect(verdict({}, { relays: [stopped] })).toEqual(["warn: No relay seems to be running: nothing is waiting."])
+    expect(verdict({}, { relays: [stopped, relay] })).toEqual(["good: All is well: nothing is waiting."])
   })
 
   it("names one cause of a delay, not its consequences too", () => {

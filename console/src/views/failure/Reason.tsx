@@ -9,6 +9,11 @@ interface Props {
   readonly failure: Failure
 }
 
+const replayedOf = ({ eventCount, replayedCount }: Failure): string => {
+  if (replayedCount === 0) return ""
+  return replayedCount === eventCount ? ", replayed" : `, ${replayedCount} of them replayed`
+}
+
 /** What ClickHouse said, and what that means. */
 export const Reason = ({ failure }: Props) => {
   const meaning = meaningOf(failure.code)
@@ -30,7 +35,7 @@ export const Reason = ({ failure }: Props) => {
       <dl className="facts">
         <Fact name="Events">
           {count(failure.eventCount, "event")} of {failure.eventTypes.join(", ")}
-          {failure.replayedCount > 0 && `, ${failure.replayedCount} of them replayed`}
+          {replayedOf(failure)}
         </Fact>
         <Fact name="Last refused">
           <Time at={failure.lastSeenAt} inline />

@@ -5,6 +5,7 @@ import { Time } from "../../components/Time.tsx"
 import { count, integer } from "../../numbers.ts"
 import { duration } from "../../time.ts"
 import type { DatabaseState, RelayState, Systems as SystemsModel } from "./model.ts"
+import { isThere } from "./verdict.ts"
 
 interface Props {
   readonly systems: SystemsModel
@@ -15,7 +16,7 @@ export const Systems = ({ systems: { clickhouse, postgres, relays } }: Props) =>
   <div className="systems">
     <Database name="Postgres" database={postgres} />
     <section className="card" aria-labelledby="relays">
-      <h2 id="relays">{relays === null ? "Relays" : count(relays.length, "relay")}</h2>
+      <h2 id="relays">Relays</h2>
       {relays === null && <p className="quiet">Not known while Postgres does not answer.</p>}
       {relays?.length === 0 && <p>None is running. Events wait in Postgres until one is started.</p>}
       <ul className="relays">
@@ -56,7 +57,9 @@ const Relay = ({ relay }: { readonly relay: RelayState }) => {
       <div>
         <strong>{relay.id}</strong> {relay.self && <span className="quiet">serves this page</span>}
       </div>
-      {relay.leases.length === 0 && <div>Waits for events</div>}
+      {relay.leases.length === 0 && (
+        <div>{isThere(relay) ? "Waits for events" : "Not connected: stopped, or part of another program"}</div>
+      )}
       {relay.leases.map(({ batchId, eventCount, since }) => (
         <div key={batchId}>
           Sends <Link href={`/batches/${batchId}`}>batch #{batchId}</Link>, {count(eventCount, "event")}, for{" "}

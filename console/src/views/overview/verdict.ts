@@ -1,7 +1,7 @@
 /** Whether all is well, in sentences. */
 import { count } from "../../numbers.ts"
 import { duration } from "../../time.ts"
-import type { DatabaseState, OutboxStatus, Systems } from "./model.ts"
+import type { DatabaseState, OutboxStatus, RelayState, Systems } from "./model.ts"
 
 export interface Finding {
   /** `bad`: events do not arrive. `warn`: somebody is needed, but what can arrive arrives. */
@@ -85,8 +85,8 @@ const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): Readon
       link: { href: "/incidents?state=open", text: "See the incident" }
     })
   }
-  if (relays !== null && relays.length === 0) {
-    found.push({ tone: backlog > 0 ? "bad" : "warn", sentence: `No relay is running: ${waiting(status)}.` })
+  if (relays !== null && !relays.some(isThere)) {
+    found.push({ tone: backlog > 0 ? "bad" : "warn", sentence: `No relay seems to be running: ${waiting(status)}.` })
   }
   const isExplained = found.length > 0 || !clickhouse.reachable
   if (!isExplained && (status.oldestUndeliveredMillis ?? 0) > LATE_MILLIS) {
@@ -99,6 +99,10 @@ const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): Readon
   }
   return found
 }
+
+/** One that has stopped is remembered for a while by what it delivered. */
+export const isThere = ({ connections, leases, self }: RelayState): boolean =>
+  self || connections > 0 || leases.length > 0
 
 const failures = (status: OutboxStatus): ReadonlyArray<Finding> => {
   const { events, failures } = status.openFailures
