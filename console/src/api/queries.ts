@@ -11,8 +11,19 @@ type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] 
   ? P
   : never
 
+/** A page is a request: whoever has read far back is not followed any more. */
+const FOLLOWED_PAGES = 4
+
+interface Listed {
+  readonly state: { readonly data: { readonly pages: ReadonlyArray<unknown> } | undefined }
+}
+
 /** What every list has in common. */
-const paged = { placeholderData: keepPreviousData, refetchInterval: LIST_MILLIS } as const
+const paged = {
+  placeholderData: keepPreviousData,
+  refetchInterval: ({ state }: Listed) =>
+    (state.data?.pages.length ?? 0) > FOLLOWED_PAGES ? (false as const) : LIST_MILLIS
+} as const
 
 const none = <A>(): A | undefined => undefined
 
