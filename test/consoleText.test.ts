@@ -63,7 +63,7 @@ describe("The console's verdict", () => {
   it("names one cause of a delay, not its consequences too", () => {
     expect(verdict(LATE)).toEqual(["bad: Delivery is behind: 1,234 events waiting, the oldest for 1 min 30 s."])
     expect(verdict(LATE, { clickhouse: unreachable })).toEqual([
-      "bad: ClickHouse does not answer. Events wait in Postgres; none is lost."
+      "bad: ClickHouse does not answer: 1,234 events waiting, the oldest for 1 min 30 s, and none is lost."
     ])
   })
 

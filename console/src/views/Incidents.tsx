@@ -38,7 +38,9 @@ export const Incidents = () => {
       </search>
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {incidents === undefined && query.error === null && <Loading what="incidents" />}
-      {incidents?.length === 0 && <Empty title="No incident. Batches got through, or soon did." />}
+      {incidents?.length === 0 && (
+        <Empty title="No incident. One is opened when batches do not get through for a while." />
+      )}
       {incidents?.map((incident) => (
         <section className="card" key={incident.id} aria-labelledby={`incident-${incident.id}`}>
           <h2 id={`incident-${incident.id}`}>

@@ -20,9 +20,11 @@ export const Systems = ({ systems: { clickhouse, postgres, relays } }: Props) =>
       {relays === null && <p className="quiet">Not known while Postgres does not answer.</p>}
       {relays?.length === 0 && <p>None is running. Events wait in Postgres until one is started.</p>}
       <ul className="relays">
-        {relays?.map((relay) => (
-          <Relay key={relay.id} relay={relay} />
-        ))}
+        {relays
+          ?.toSorted((a, b) => Number(isThere(b)) - Number(isThere(a)))
+          .map((relay) => (
+            <Relay key={relay.id} relay={relay} />
+          ))}
       </ul>
     </section>
     <Database name="ClickHouse" database={clickhouse} />
@@ -58,7 +60,9 @@ const Relay = ({ relay }: { readonly relay: RelayState }) => {
         <strong>{relay.id}</strong> {relay.self && <span className="quiet">serves this page</span>}
       </div>
       {relay.leases.length === 0 && (
-        <div>{isThere(relay) ? "Waits for events" : "Not connected: stopped, or part of another program"}</div>
+        <div>
+          {isThere(relay) ? "Has no batch at the moment" : "Not connected: stopped, or part of another program"}
+        </div>
       )}
       {relay.leases.map(({ batchId, eventCount, since }) => (
         <div key={batchId}>

@@ -31,7 +31,8 @@ const LATE_MILLIS = 60_000
 export const findings = ({ error, status, systems }: Known): readonly [Finding, ...ReadonlyArray<Finding>] => {
   if (error !== null) return [unanswered(error)]
   if (status === undefined || systems === undefined) return [{ tone: "unknown", sentence: "Looking…" }]
-  const all = [...databases(systems), ...delivery(status, systems), ...failures(status)]
+  const obstacles = [...databases(status, systems), ...delivery(status, systems)]
+  const all = [...obstacles, ...failures(status, obstacles.length === 0)]
   const [first, ...others] = all.sort((a, b) => RANK[a.tone] - RANK[b.tone])
   return first === undefined ? [well(status)] : [first, ...others]
 }
@@ -51,19 +52,22 @@ const unanswered = ({ message, title }: Unanswered): Finding => ({
   explanation: message
 })
 
-const databases = ({ clickhouse, postgres }: Systems): ReadonlyArray<Finding> => [
+const databases = (status: OutboxStatus, { clickhouse, postgres }: Systems): ReadonlyArray<Finding> => [
   ...(postgres.reachable && postgres.migrated
     ? []
-    : [{ tone: "bad", sentence: database("Postgres", postgres), ...because(postgres.reason) } as const]),
+    : [{ tone: "bad", sentence: `Postgres ${absence(postgres)}.`, ...because(postgres.reason) } as const]),
   ...(clickhouse.reachable && clickhouse.migrated
     ? []
-    : [{ tone: "bad", sentence: database("ClickHouse", clickhouse), ...because(clickhouse.reason) } as const])
+    : [
+        {
+          tone: "bad",
+          sentence: `ClickHouse ${absence(clickhouse)}: ${waiting(status)}, and none is lost.`,
+          ...because(clickhouse.reason)
+        } as const
+      ])
 ]
 
-const database = (name: string, { reachable }: DatabaseState): string =>
-  reachable
-    ? `${name} is not migrated.`
-    : `${name} does not answer.${name === "ClickHouse" ? " Events wait in Postgres; none is lost." : ""}`
+const absence = ({ reachable }: DatabaseState): string => (reachable ? "is not migrated" : "does not answer")
 
 const because = (reason: string | null) => (reason === null ? {} : { explanation: reason })
 
@@ -104,7 +108,7 @@ const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): Readon
 export const isThere = ({ connections, leases, self }: RelayState): boolean =>
   self || connections > 0 || leases.length > 0
 
-const failures = (status: OutboxStatus): ReadonlyArray<Finding> => {
+const failures = (status: OutboxStatus, othersArrive: boolean): ReadonlyArray<Finding> => {
   const { events, failures } = status.openFailures
   return failures === 0
     ? []
@@ -112,7 +116,7 @@ const failures = (status: OutboxStatus): ReadonlyArray<Finding> => {
         {
           tone: "warn",
           sentence: `${count(failures, "failure")} ${failures === 1 ? "needs" : "need"} you: ClickHouse refused ${count(events, "event")}.`,
-          explanation: `They hold up no others: ${waiting(status)}.`,
+          explanation: othersArrive ? `They hold up no others: ${waiting(status)}.` : "They hold up no others.",
           link: { href: "/failures", text: failures === 1 ? "Look at it" : "Look at them" }
         }
       ]
