@@ -21,6 +21,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // The editor is loaded with the first failure that is opened, all else at once.
     chunkSizeWarningLimit: 900,
+    // Those whose work is in the files want to be named beside them.
+    license: { fileName: "licenses.txt" },
     rollupOptions: {
       onwarn: (warning, warn) => {
         // "use client", which is about servers that render.

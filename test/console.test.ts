@@ -216,6 +216,35 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("replays all that match a filter, also those that are not shown, and no other", () =>
+      Effect.gen(function* () {
+        const matching = Event.make({ eventType: "match_tested", eventContext: {} })
+        const ids = yield* Effect.forEach([1, 2, 3], () => Failures.make([matching]))
+        const other = yield* Failures.make([Event.make({ eventType: "other_tested", eventContext: {} })])
+        const { complaints, page } = yield* visit("/failures?type=match_tested")
+        yield* promise(async () => {
+          await page.getByRole("button", { name: "Replay all that match…" }).click()
+          await page.getByLabel("Your name, for the audit trail").fill("ada")
+          await page.getByRole("button", { name: "Replay all", exact: true }).click()
+          await page.getByText("Replayed 3 events of 3 failures.").waitFor()
+        })
+        const sql = yield* SqlClient.SqlClient
+        expect(
+          yield* sql`
+            SELECT state, count(*)::integer AS failures
+            FROM outbox.batch_failure
+            WHERE id = ANY (${[other, ...ids].map(({ failureId }) => failureId)}::bigint[])
+            GROUP BY state
+            ORDER BY state
+          `
+        ).toEqual([
+          { state: "open", failures: 1 },
+          { state: "replayed", failures: 3 }
+        ])
+        expect(complaints).toEqual([])
+      })
+    )
+
     it.scoped("asks for the token where there is one, says when it is wrong, and forgets it on leaving", () =>
       Effect.gen(function* () {
         const { complaints, page } = yield* visit("/", Operator.withToken)

@@ -169,7 +169,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
   it.effect("holds the build, the migrations and the documents of npm, and nothing else that lies around", () =>
     Effect.gen(function* () {
       const { files, tarballBytes } = yield* NpmProject.NpmProject
-      const built = /^dist\/(console\/(index\.html|assets\/[^/]+\.(js|css|svg))|.+\.(js|d\.ts))$/
+      const built = /^dist\/(console\/(index\.html|licenses\.txt|assets\/[^/]+\.(js|css|svg))|.+\.(js|d\.ts))$/
       expect(files.filter((file) => !built.test(file) && !file.startsWith("migrations/"))).toEqual([
         ...["CHANGELOG.md", "LICENSE", "README.md"],
         "deploy/grafana/clickhouse-outbox.json",
@@ -179,6 +179,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
       expect(files).toEqual(
         expect.arrayContaining([
           "dist/console/index.html",
+          "dist/console/licenses.txt",
           "migrations/clickhouse/0001_event_log.sql",
           "migrations/postgres/0001_outbox.sql"
         ])

@@ -3,6 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query"
 import type { FailureId } from "clickhouse-outbox/operator-api"
 import type * as Effect from "effect/Effect"
 import { ask, type Client } from "./client.ts"
+import type { FailureFilter } from "./queries.ts"
 import { actor } from "./session.ts"
 
 /** A mutation after which no answer is taken for current, except the texts that somebody may be editing. */
@@ -23,6 +24,12 @@ const asked = <A, E>(use: (client: Client, headers: ReturnType<typeof actor>) =>
 
 export const replay = (ids: ReadonlyArray<FailureId>) =>
   asked((client, headers) => client.failures.replayAll({ headers, payload: { ids } }))
+
+/** Every open failure that the filter lets through, or every open one. */
+export const replayMatching = ({ state: _, ...filter }: FailureFilter) =>
+  asked((client, headers) =>
+    client.failures.replayAll({ headers, payload: Object.keys(filter).length === 0 ? { all: true } : filter })
+  )
 
 export const replayEvent = (input: Parameters<Client["failures"]["replayEvent"]>[0]["path"]) =>
   asked((client, headers) => client.failures.replayEvent({ headers, path: input }))

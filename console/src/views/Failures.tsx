@@ -8,6 +8,7 @@ import { LoadMore } from "../components/LoadMore.tsx"
 import { Page } from "../components/Page.tsx"
 import { Bulk } from "./failures/Bulk.tsx"
 import { Filters } from "./failures/Filters.tsx"
+import { ReplayMatching } from "./failures/ReplayMatching.tsx"
 import { Table } from "./failures/Table.tsx"
 import { useFilter } from "./failures/useFilter.ts"
 
@@ -39,7 +40,12 @@ export const Failures = () => {
       )}
       {failures !== undefined && failures.length > 0 && (
         <>
-          <Bulk chosen={chosen} onDone={() => setSelected(new Set())} />
+          <div className="bulk">
+            <Bulk chosen={chosen} onDone={() => setSelected(new Set())} />
+            {chosen.length === 0 && filter.state === "open" && (
+              <ReplayMatching filter={filter} isNarrowed={isNarrowed} />
+            )}
+          </div>
           <Table failures={failures} selected={new Set(chosen.map(({ id }) => id))} onSelect={setSelected} />
           <LoadMore query={query} />
         </>

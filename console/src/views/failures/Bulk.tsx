@@ -40,7 +40,7 @@ export const Bulk = ({ chosen, onDone }: Props) => {
     }
   )
   return (
-    <div className="bulk">
+    <>
       <span role="status">
         {chosen.length === 0 ? "Select failures to replay or discard several at once." : `${failures} selected`}
       </span>
@@ -79,6 +79,6 @@ export const Bulk = ({ chosen, onDone }: Props) => {
           <p>Their events will not be delivered. Reopening takes it back for as long as the failure is kept.</p>
         </Confirm>
       )}
-    </div>
+    </>
   )
 }
