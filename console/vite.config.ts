@@ -32,6 +32,7 @@ export default defineConfig({
   },
   server: {
     host: "127.0.0.1",
-    proxy: { "/api": { target: RELAY, headers: { origin: new URL(RELAY).origin } } }
+    // The relay answers what comes from its own pages.
+    proxy: { "/api": { target: RELAY, changeOrigin: true, headers: { origin: new URL(RELAY).origin } } }
   }
 })
