@@ -96,6 +96,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
             await page.getByRole("button", { name: "Save and replay…" }).click()
             await page.getByLabel("Your name, for the audit trail").fill("ada")
             await page.getByRole("button", { name: "Save and replay", exact: true }).click()
+            await page.getByText("No open failure is left.").waitFor()
             await page.getByRole("link", { name: "See it there" }).click()
             await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
             await page.getByRole("link", { name: "Overview" }).click()

@@ -6,6 +6,7 @@ import { Page } from "../components/Page.tsx"
 import { AuditTrail } from "./failure/AuditTrail.tsx"
 import { Closing } from "./failure/Closing.tsx"
 import { Events } from "./failure/Events.tsx"
+import { NextOpen } from "./failure/NextOpen.tsx"
 import { Reason } from "./failure/Reason.tsx"
 import { NotFound } from "./NotFound.tsx"
 
@@ -27,6 +28,7 @@ const KnownFailure = ({ id }: { readonly id: FailureId }) => {
       <Answered query={query} what="the failure">
         {(failure) => (
           <>
+            {failure.state !== "open" && <NextOpen />}
             <div className="sides">
               <Reason failure={failure} />
               <Events failure={failure} />
