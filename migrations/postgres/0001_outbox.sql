@@ -303,8 +303,8 @@ WHERE batch.republished_event_ids IS NULL OR event.event_id <> ALL (batch.republ
 
 -- Publishes one event in the caller's transaction and returns its id. For every language that speaks SQL.
 -- NULL means the default: now, the setting outbox.environment or 'production', version 1, a new uuid.
--- Runs as its owner, so that an application needs no privilege on the table, and by a search_path of its own, which is
--- not the caller's. PL/pgSQL, because before version 18 a function in SQL is planned at each call.
+-- Runs as its owner, so that an application needs no privilege on the table, and by a search_path that is not the
+-- caller's. PL/pgSQL, because before version 18 a function in SQL is planned at each call.
 CREATE FUNCTION outbox.publish(
   event_type text,
   event_context jsonb,
@@ -377,6 +377,7 @@ CREATE FUNCTION outbox.publish_all(
   traceparent text DEFAULT NULL
 ) RETURNS SETOF uuid
 LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   INSERT INTO outbox.event AS published (
     event_type, event_context, event_date_time, environment, metadata_version, event_id, traceparent, slot
