@@ -429,7 +429,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         })
       )
       expect(documented.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort())
-      expect(documented).toHaveLength(20)
+      expect(documented).toHaveLength(29)
       const docs = yield* ask("GET /docs")
       expect(docs.status).toBe(200)
       expect(docs.text).not.toMatch(/<(?:script|link|img|iframe)[^>]+(?:src|href)=/)

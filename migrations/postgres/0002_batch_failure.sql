@@ -31,6 +31,7 @@ CREATE TABLE outbox.batch_failure (
 
 CREATE INDEX batch_failure_origin ON outbox.batch_failure (origin_batch_id);
 CREATE INDEX batch_failure_previous ON outbox.batch_failure (previous_failure_id) WHERE previous_failure_id IS NOT NULL;
+CREATE INDEX batch_failure_last_seen_at ON outbox.batch_failure (last_seen_at);
 CREATE INDEX batch_failure_open ON outbox.batch_failure (id) WHERE state = 'open';
 CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE state <> 'open';
 
@@ -85,7 +86,7 @@ CREATE TABLE outbox.audit (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
-  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'hold', 'resume')),
+  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'hold', 'resume')),
   failure_id bigint,
   event_id uuid,
   -- The columns that were changed, as they were and as they are.
