@@ -193,6 +193,12 @@ CREATE TABLE outbox.batch (
   -- Events that ClickHouse refused while it had the others: published again, and in another batch now.
   republished_event_ids uuid[],
   delivered_at timestamptz,
+  -- Whatever is known of its attempts, ClickHouse may have some of its events: none is sent before it was asked.
+  ask_first boolean NOT NULL DEFAULT false,
+  -- It was delivered then, and is pending because ClickHouse was found to lack events of it later. By then rows of it may
+  -- have been deleted, or published again.
+  was_delivered_at timestamptz,
+  CHECK (was_delivered_at IS NULL OR ask_first),
   CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
   CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL)),
   CHECK ((parent_id IS NULL) = (origin_id IS NULL))

@@ -18,6 +18,8 @@ const LeaseRow = Schema.Struct({
   leaseId: Schema.UUID,
   attempt: Schema.Int,
   inDoubt: Schema.Boolean,
+  askFirst: Schema.Boolean,
+  redelivery: Schema.Boolean,
   expired: Schema.Boolean,
   repairToken: Schema.NullOr(Schema.UUID),
   repairEventIds: Schema.NullOr(Repair.fields.eventIds)
@@ -31,7 +33,7 @@ export const lease =
     // its lease: whoever takes that over writes down that the attempt failed.
     sql`
       WITH free AS (
-        SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired, lease_holder
+        SELECT id, attempts > settled_attempts OR ask_first AS in_doubt, lease_id IS NOT NULL AS expired, lease_holder
         FROM outbox.batch
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
@@ -61,6 +63,8 @@ export const lease =
         batch.lease_id AS "leaseId",
         batch.attempts AS "attempt",
         free.in_doubt AS "inDoubt",
+        batch.ask_first AS "askFirst",
+        batch.was_delivered_at IS NOT NULL AS "redelivery",
         free.expired AS "expired",
         batch.repair_token AS "repairToken",
         batch.repair_event_ids AS "repairEventIds",

@@ -119,13 +119,13 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
     AND batch.state <> 'split'
 `
 
-/** A batch that is still to be delivered must come out as it was sealed, or nothing is changed. */
+/** A batch that is to be delivered for the first time must come out as it was sealed, or nothing is changed. */
 const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>
   sql<{ id: string; expected: number; actual: number }>`
     SELECT batch.id::text, batch.event_count AS expected, count(restamped.id)::integer AS actual
     FROM outbox.batch
     LEFT JOIN restamped ON restamped.batch_id = batch.id
-    WHERE batch.state = 'pending'
+    WHERE batch.state = 'pending' AND was_delivered_at IS NULL
     GROUP BY batch.id
     HAVING count(restamped.id) <> batch.event_count
     LIMIT 1
