@@ -8,6 +8,7 @@ import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
 import { awaitSealer } from "./seal.ts"
+import { doubtPending } from "./timeline.ts"
 
 /** What {@link restamp} found. */
 export interface Restamped {
@@ -76,12 +77,17 @@ export const restamp: Effect.Effect<
     yield* sql`
       UPDATE outbox.sealer SET
         system_identifier = control.system_identifier,
+        timeline = outbox.current_timeline(),
+        -- Of this transaction are the events that are sealed next.
+        doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
         sealed_snapshot = ${snapshot?.now}::pg_snapshot,
         window_snapshot = NULL,
         cursor_tx_id = NULL,
         cursor_id = NULL
       FROM pg_control_system() AS control
     `
+    // What was restored may be older than what was delivered.
+    yield* doubtPending(sql)
     const [counted] = yield* sql<Restamped>`
       SELECT count(*)::float8 AS events, count(DISTINCT batch_id)::float8 AS batches FROM restamped
     `
