@@ -135,6 +135,8 @@ CREATE TABLE outbox.sealer (
   timeline integer NOT NULL,
   -- What was written by transactions before this one may have been delivered by commits that were lost.
   doubt_before xid8 NOT NULL DEFAULT '0',
+  -- Since when. What is known of failures from before may be less than what was done about them.
+  doubted_at timestamptz NOT NULL DEFAULT '-infinity',
   sealed_snapshot pg_snapshot NOT NULL,
   window_snapshot pg_snapshot,
   cursor_tx_id xid8,

@@ -80,6 +80,7 @@ export const restamp: Effect.Effect<
         timeline = outbox.current_timeline(),
         -- Of this transaction are the events that are sealed next.
         doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
+        doubted_at = clock_timestamp(),
         sealed_snapshot = ${snapshot?.now}::pg_snapshot,
         window_snapshot = NULL,
         cursor_tx_id = NULL,
