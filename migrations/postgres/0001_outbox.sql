@@ -167,12 +167,30 @@ BEGIN ATOMIC
     AND pg_visible_in_snapshot(tx_id, to_snapshot);
 END;
 
+-- A server that is promoted or recovered to a point in time begins a new timeline of its write-ahead log, at once; the
+-- control file learns of it with the next checkpoint only. 0 where the server does not tell, as Amazon Aurora may.
+CREATE FUNCTION outbox.current_timeline() RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  RETURN ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::integer;
+EXCEPTION
+  WHEN feature_not_supported OR object_not_in_prerequisite_state THEN RETURN 0;
+END
+$$;
+
 -- How far sealing has come: one row. Every transaction visible in sealed_snapshot is in a batch; so is every row of
 -- window_snapshot up to the cursor while that window is being cut.
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   -- Transaction ids belong to one cluster: this is the one they were read on.
   system_identifier bigint NOT NULL,
+  -- The timeline that all this is known to be of. Another one means that commits may have been lost.
+  timeline integer NOT NULL,
+  -- What was written by transactions before this one may have been delivered by commits that were lost.
+  doubt_before xid8 NOT NULL DEFAULT '0',
+  -- Since when. What is known of failures from before may be less than what was done about them.
+  doubted_at timestamptz NOT NULL DEFAULT '-infinity',
   sealed_snapshot pg_snapshot NOT NULL,
   window_snapshot pg_snapshot,
   cursor_tx_id xid8,
@@ -185,8 +203,8 @@ CREATE TABLE outbox.sealer (
   CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
 ) WITH (fillfactor = 10);
 
-INSERT INTO outbox.sealer (system_identifier, sealed_snapshot, sealed_at)
-SELECT system_identifier, pg_current_snapshot(), '-infinity'
+INSERT INTO outbox.sealer (system_identifier, timeline, sealed_snapshot, sealed_at)
+SELECT system_identifier, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
 FROM pg_control_system();
 
 -- The manifest. The upper half of a row is immutable: it defines which events the batch holds and under which token
@@ -247,6 +265,12 @@ CREATE TABLE outbox.batch (
   -- Events that ClickHouse refused while it had the others: published again, and in another batch now.
   republished_event_ids uuid[],
   delivered_at timestamptz,
+  -- Whatever is known of its attempts, ClickHouse may have some of its events: none is sent before it was asked.
+  ask_first boolean NOT NULL DEFAULT false,
+  -- It was delivered then, and is pending because ClickHouse was found to lack events of it later. By then rows of it may
+  -- have been deleted, or published again.
+  was_delivered_at timestamptz,
+  CHECK (was_delivered_at IS NULL OR ask_first),
   CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
   CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL)),
   CHECK ((parent_id IS NULL) = (origin_id IS NULL))

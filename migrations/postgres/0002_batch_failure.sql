@@ -86,7 +86,9 @@ CREATE TABLE outbox.audit (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
-  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'hold', 'resume')),
+  action text NOT NULL CHECK (
+    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'redeliver', 'hold', 'resume')
+  ),
   failure_id bigint,
   event_id uuid,
   -- The columns that were changed, as they were and as they are.
