@@ -127,9 +127,9 @@ const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
 
 const ROLES = ["outbox_publisher", "outbox_relay", "outbox_operator", "outbox_reader"]
 
-/** Given as functions, because a dollar sign in a replacement means something. */
+/** In one go, so that neither is looked for in what was filled in. */
 const fillIn = (sql: string, engine: string, onCluster: string): string =>
-  sql.replace("$ON_CLUSTER", () => onCluster).replace("$ENGINE", () => engine)
+  sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
 
 /** ON CLUSTER takes no parameter. */
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`
