@@ -16,7 +16,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Audit from "./BatchFailures/audit.ts"
-import { close } from "./BatchFailures/close.ts"
+import { close, closeAll } from "./BatchFailures/close.ts"
 import { correct } from "./BatchFailures/correct.ts"
 import type {
   BatchFailure,
@@ -27,10 +27,12 @@ import type {
   FailureClosed,
   FailureId,
   FailureNotFound,
+  FailureNotReopened,
   Filter,
   Replayed
 } from "./BatchFailures/model.ts"
 import * as Read from "./BatchFailures/read.ts"
+import * as Reopen from "./BatchFailures/reopen.ts"
 import * as Replay from "./BatchFailures/replay.ts"
 import { type NotMigrated, requireOutbox } from "./NotMigrated.ts"
 import type { Page } from "./Page.ts"
@@ -47,6 +49,7 @@ export {
   FailureClosed,
   FailureId,
   FailureNotFound,
+  FailureNotReopened,
   FailureState,
   Filter,
   Replayed,
@@ -109,12 +112,28 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
       reason: string,
       actor: string
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError>
+    /** Discards those that are open, in one transaction, and returns which. */
+    readonly discardAll: (
+      failureIds: ReadonlyArray<FailureId>,
+      reason: string,
+      actor: string
+    ) => Effect.Effect<ReadonlyArray<FailureId>, SqlError>
     /** Writes down that somebody took care of it in another way. */
     readonly resolve: (
       failureId: FailureId,
       note: string,
       actor: string
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError>
+    /** Takes back that it was discarded or resolved. What was replayed is published, and stays so. */
+    readonly reopen: (
+      failureId: FailureId,
+      actor: string
+    ) => Effect.Effect<BatchFailure, FailureNotFound | FailureNotReopened | SqlError>
+    /** Reopens those that were discarded or resolved, in one transaction, and returns which. */
+    readonly reopenAll: (
+      failureIds: ReadonlyArray<FailureId>,
+      actor: string
+    ) => Effect.Effect<ReadonlyArray<FailureId>, SqlError>
     /** What operators changed, newest first; `page.after` is the last id of the page before. */
     readonly audit: (
       filter?: Audit.AuditFilter,
@@ -122,6 +141,8 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     ) => Effect.Effect<ReadonlyArray<Audit.AuditEntry>, SqlError>
   }
 >() {}
+
+const DISCARD = { action: "discard", state: "discarded" }
 
 /**
  * @since 0.1.0
@@ -140,8 +161,11 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
       replay: Replay.replay(sql),
       replayEvent: Replay.replayEvent(sql),
       replayAll: Replay.replayAll(sql),
-      discard: close(sql, { action: "discard", state: "discarded" }),
+      discard: close(sql, DISCARD),
+      discardAll: closeAll(sql, DISCARD),
       resolve: close(sql, { action: "resolve", state: "resolved" }),
+      reopen: Reopen.reopen(sql),
+      reopenAll: Reopen.reopenAll(sql),
       audit: Audit.audit(sql)
     }
   })

@@ -27,6 +27,11 @@ import type {
   NotHeld,
   Whereabouts
 } from "./Operations/model.ts"
+import { type OverviewRange, overview } from "./Operations/overview.ts"
+import type { Overview } from "./Operations/overviewModel.ts"
+import { postgresState } from "./Operations/postgresState.ts"
+import { relays } from "./Operations/relays.ts"
+import type { DatabaseState, RelayState } from "./Operations/systemsModel.ts"
 import { where } from "./Operations/where.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
 import { status } from "./OutboxStore/status.ts"
@@ -46,6 +51,10 @@ export {
   Whereabouts
 } from "./Operations/model.ts"
 
+export type { OverviewRange } from "./Operations/overview.ts"
+export { Overview, OverviewBucket, OverviewNow } from "./Operations/overviewModel.ts"
+export { DatabaseState, RelayLease, RelayState } from "./Operations/systemsModel.ts"
+
 /**
  * @since 0.1.0
  * @category tags
@@ -55,6 +64,12 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
   {
     /** What is undelivered, and in which state. */
     readonly status: Effect.Effect<OutboxStatus, SqlError>
+    /** How the outbox fares, now and over time, by the manifest: true for all relays, and outlives each. */
+    readonly overview: (range?: OverviewRange) => Effect.Effect<Overview, SqlError>
+    /** Those that are connected, or have delivered something lately. */
+    readonly relays: Effect.Effect<ReadonlyArray<RelayState>, SqlError>
+    /** Whether Postgres answers and has this release's outbox. */
+    readonly postgres: Effect.Effect<DatabaseState>
     /** Newest first; `page.after` is the last id of the page before. */
     readonly batches: (
       filter: Batches.BatchFilter,
@@ -89,6 +104,9 @@ export const make: Effect.Effect<
   yield* checkCluster(sql)
   return {
     status: status(sql),
+    overview: overview(sql),
+    relays: relays(sql),
+    postgres: postgresState(sql),
     batches: Batches.batches(sql),
     batch: Batches.batch(sql),
     where: where(sql),

@@ -1,6 +1,6 @@
 /**
- * The operator API: what {@link BatchFailures} and {@link Operations} can do, over HTTP; and beside it `/healthz`,
- * `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
+ * The operator API: what {@link BatchFailures}, {@link Operations} and {@link EventLog} can do, over HTTP; and beside it
+ * `/healthz`, `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
  *
  * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
@@ -12,7 +12,8 @@
  * When its port is taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it
  * listens on loopback only, and answers nothing that a browser was led to ask.
  *
- * `/docs` explains it, `/openapi.json` describes it for programs, and {@link Api} makes a client of it in TypeScript.
+ * `/` is the console, for people. `/docs` explains the API, `/openapi.json` describes it for programs, and {@link Api}
+ * makes a client of it in TypeScript.
  *
  * @since 0.1.0
  */
@@ -27,6 +28,7 @@ import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchFailures } from "./BatchFailures.ts"
 import * as Config from "./Config.ts"
+import type { EventLog } from "./EventLog.ts"
 import * as Metrics from "./Metrics.ts"
 import type { Operations } from "./Operations.ts"
 import type { Relay } from "./Relay.ts"
@@ -46,7 +48,7 @@ export class Operator extends Context.Tag("clickhouse-outbox/Operator")<
 >() {}
 
 /** What it is a door to. */
-export type Services = BatchFailures | Operations | Relay
+export type Services = BatchFailures | EventLog | Operations | Relay
 
 /**
  * @since 0.1.0
@@ -58,6 +60,8 @@ export interface Options {
    * leave one for each of its workers and two more.
    */
   readonly concurrency?: number
+  /** The folder of the console that is served at `/`; the package's own unless set. */
+  readonly console?: string
 }
 
 /**
@@ -109,14 +113,14 @@ export const makeEarly = (
  * @example
  * ```ts
  * import { Layer } from "effect"
- * import { BatchFailures, Event, Operations, Operator, Postgres, Relay } from "clickhouse-outbox"
+ * import { BatchFailures, ClickHouse, Event, EventLog, Operations, Operator, Postgres, Relay } from "clickhouse-outbox"
  * import { UserCreated } from "./events.ts"
  *
  * const OutboxLive = Operator.layerConfig.pipe(
  *   Layer.provideMerge(Relay.layerConfig),
- *   Layer.provide([BatchFailures.layer, Operations.layer]),
+ *   Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
  *   Layer.provide(Layer.succeed(Event.Definitions, [UserCreated])),
- *   Layer.provideMerge(Postgres.layerConfig)
+ *   Layer.provideMerge(Layer.merge(Postgres.layerConfig, ClickHouse.layerConfig))
  * )
  * ```
  * @since 0.1.0

@@ -10,7 +10,6 @@
  *
  * @since 0.1.0
  */
-import { hostname } from "node:os"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
@@ -37,6 +36,7 @@ import { type Health, makePulse, type Pulse } from "./Relay/health.ts"
 import { keepHouse } from "./Relay/housekeeping.ts"
 import { sealForever, sealUntilEmpty } from "./Relay/pace.ts"
 import { watch } from "./Relay/watch.ts"
+import { relayId } from "./RelayId.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import type { SinkError } from "./SinkError.ts"
 
@@ -141,7 +141,7 @@ const worker = (
   Effect.gen(function* () {
     const options = {
       ...config,
-      holder: `${hostname()}/${process.pid}/${index}`,
+      holder: `${relayId}/${index}`,
       alive: pulse.alive(index),
       progressed: pulse.progressed,
       wake: Queue.offer(wake, undefined)

@@ -5,7 +5,8 @@
  *   {@link transaction} is a transaction whose success means that it was committed.
  * - {@link Relay} carries committed events to ClickHouse: {@link OutboxStore} is its side of Postgres,
  *   {@link ClickHouseSink} its side of ClickHouse.
- * - {@link BatchFailures} and {@link Operations} are what operators see and do, {@link Operator} serves them over HTTP.
+ * - {@link BatchFailures}, {@link Operations} and {@link EventLog} are what operators see and do, {@link Operator} serves
+ *   them over HTTP.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
  *   environment.
  * - {@link Metrics} are what is measured, {@link Telemetry} sends them, spans and logs over OTLP.
@@ -18,6 +19,7 @@ export * as ClickHouse from "./ClickHouse.ts"
 export * as ClickHouseSink from "./ClickHouseSink.ts"
 export * as Config from "./Config.ts"
 export * as Event from "./Event.ts"
+export * as EventLog from "./EventLog.ts"
 export * as EventPublisher from "./EventPublisher.ts"
 export * as Metrics from "./Metrics.ts"
 export * as Migrations from "./Migrations.ts"

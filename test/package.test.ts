@@ -29,7 +29,7 @@ const PROGRAM = `
 import { FetchHttpClient, HttpApiClient } from "@effect/platform"
 import { SqlClient } from "@effect/sql"
 import {
-  BatchFailures, ClickHouse, Event, EventPublisher, Operations, Operator, Postgres, Relay, transaction
+  BatchFailures, ClickHouse, Event, EventLog, EventPublisher, Operations, Operator, Postgres, Relay, transaction
 } from "clickhouse-outbox"
 import { Api } from "clickhouse-outbox/operator-api"
 import { PublishedEvents } from "clickhouse-outbox/testing"
@@ -49,7 +49,7 @@ const createUser = (email: string) =>
 
 const Live = Layer.merge(EventPublisher.layerConfig, Operator.layerConfig).pipe(
   Layer.provideMerge(Relay.layerConfig),
-  Layer.provide([BatchFailures.layer, Operations.layer]),
+  Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
   Layer.provideMerge(Layer.merge(Postgres.layerConfig, ClickHouse.layerConfig)),
   Layer.provideMerge(FetchHttpClient.layer),
   Layer.provide(Logger.minimumLogLevel(LogLevel.Warning))
@@ -277,7 +277,7 @@ layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm pack
           ...["--bundle", "--platform=browser", "--format=esm", "--log-level=error", "--outfile=page.js", file]
         ])
       expect(yield* bundle("built/page.js")).toEqual(succeeded(""))
-      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay\n"))
+      expect(yield* run(process.execPath, ["page.js"])).toEqual(succeeded("failures outbox relay overview eventLog\n"))
       // What does need Node is told from what does not.
       expect(yield* bundle("built/readme.js")).toEqual(failed(expect.stringContaining('Could not resolve "node:')))
     })

@@ -117,7 +117,7 @@ const allowed = (login: Login.Login, statements: ReadonlyArray<string>) =>
   }).pipe(Effect.scoped)
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_publisher", (it) => {
-  it.scoped("publishes from SQL and by the library, and its events arrive", () =>
+  it.scoped("publishes from SQL, by the library and from a file, and its events arrive", () =>
     Effect.gen(function* () {
       const login = yield* Login.make("outbox_publisher")
       const query = yield* Login.session(login)
@@ -130,8 +130,11 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
         Effect.provide(EventPublisher.layer({ environment: "test" })),
         Effect.provide(PgClient.layer({ url: Redacted.make(login.url) }))
       )
+      const line = `{"event_type": "by_role", "event_context": {}}\n`
+      const published = yield* Cli.run(["publish", "-"], { stdin: line, variables: { DATABASE_URL: login.url } })
+      expect(published).toMatchObject({ code: 0 })
       yield* Relay.drain
-      expect(yield* counts).toEqual({ rows: 6, events: 6 })
+      expect(yield* counts).toEqual({ rows: 7, events: 7 })
     })
   )
 
@@ -155,8 +158,9 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
     Effect.gen(function* () {
       const login = yield* Login.make("outbox_publisher")
       const all = yield* functions
-      const publishing = all.filter(({ name }) => /^publish(_all)?$/.test(name)).map(({ call }) => call)
-      expect(publishing).toHaveLength(2)
+      // Those of the domains look at their argument and nothing else.
+      const publishing = all.filter(({ name }) => /^(publish(_all)?|is_\w+)$/.test(name)).map(({ call }) => call)
+      expect(publishing).toHaveLength(7)
       expect(
         yield* allowed(
           login,
@@ -333,7 +337,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
         expect(
           yield* Cli.run(["publish", "-"], {
             stdin: `{"event_type": "from_a_file", "event_context": {}}\n`,
-            variables: { DATABASE_URL: (yield* Login.make("outbox_operator")).url }
+            variables: { DATABASE_URL: (yield* Login.make("outbox_publisher")).url }
           })
         ).toMatchObject({ code: 0 })
         expect(yield* run("restamp")).toMatchObject(refusedByPostgres)

@@ -31,6 +31,7 @@ CREATE TABLE outbox.batch_failure (
 
 CREATE INDEX batch_failure_origin ON outbox.batch_failure (origin_batch_id);
 CREATE INDEX batch_failure_previous ON outbox.batch_failure (previous_failure_id) WHERE previous_failure_id IS NOT NULL;
+CREATE INDEX batch_failure_last_seen_at ON outbox.batch_failure (last_seen_at);
 CREATE INDEX batch_failure_open ON outbox.batch_failure (id) WHERE state = 'open';
 CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE state <> 'open';
 
@@ -41,7 +42,10 @@ CREATE TABLE outbox.batch_failure_event (
   LIKE outbox.event INCLUDING CONSTRAINTS INCLUDING GENERATED,
   corrected_at timestamptz,
   replayed_at timestamptz,
-  PRIMARY KEY (failure_id, id)
+  PRIMARY KEY (failure_id, id),
+  -- What outbox.publish sees to, for what is corrected.
+  CONSTRAINT event_context_must_be_a_json_object CHECK (outbox.is_object(event_context::jsonb)),
+  CONSTRAINT event_context_must_not_exceed_1000_levels CHECK (outbox.is_shallow(event_context::jsonb))
 );
 
 CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
@@ -82,7 +86,7 @@ CREATE TABLE outbox.audit (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
-  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'hold', 'resume')),
+  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'hold', 'resume')),
   failure_id bigint,
   event_id uuid,
   -- The columns that were changed, as they were and as they are.
@@ -114,7 +118,8 @@ CREATE VIEW outbox.failed_event AS
 SELECT
   failure.id AS failure_id, failure.batch_id, failure.state, failure.parked,
   failure.error_class, failure.error_code, failure.error_message,
-  event.event_id, event.event_type, event.event_date_time, event.environment, event.event_context,
+  event.event_id, event.event_type, event.event_date_time, event.environment,
+  event.event_context::jsonb AS event_context,
   event.metadata_version, event.traceparent, event.published_at, event.corrected_at, event.replayed_at
 FROM outbox.batch_failure AS failure
 JOIN outbox.batch_failure_event AS event ON event.failure_id = failure.id;

@@ -21,27 +21,11 @@ BEGIN
 END
 $$;
 
--- What anybody may run is granted by name. A function that runs as its owner finds the same things whatever the caller's
--- search_path is.
-DO $$
-DECLARE
-  definer regprocedure;
-BEGIN
-  REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
-  REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
-  REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC;
-  REVOKE ALL ON ALL ROUTINES IN SCHEMA outbox FROM PUBLIC;
-  FOR definer IN
-    SELECT oid
-    FROM pg_proc
-    WHERE pronamespace = 'outbox'::regnamespace
-      AND prosecdef
-      AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting LIKE 'search\_path=%')
-  LOOP
-    EXECUTE format('ALTER ROUTINE %s SET search_path = pg_catalog, pg_temp', definer);
-  END LOOP;
-END
-$$;
+-- What anybody may do is granted by name.
+REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA outbox FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -69,6 +53,11 @@ BEGIN
   -- Applications: publish, and nothing else.
   IF to_regrole('outbox_publisher') IS NOT NULL THEN
     GRANT EXECUTE ON FUNCTION outbox.publish, outbox.publish_all TO outbox_publisher;
+    GRANT INSERT ON outbox.new_event TO outbox_publisher;
+    -- COPY to it holds values against the domains as the caller. They look at their argument and nothing else.
+    GRANT EXECUTE ON FUNCTION
+      outbox.is_name, outbox.is_object, outbox.is_shallow, outbox.is_in_range, outbox.is_traceparent
+      TO outbox_publisher;
   END IF;
 
   -- Relays: seal, deliver, set aside what is refused, tidy up. No event can be changed, and none deleted but with its
@@ -88,7 +77,7 @@ BEGIN
     GRANT DELETE ON outbox.audit TO outbox_relay;
   END IF;
 
-  -- Operators: correct and replay what was refused, close it, hold relays, publish from a file. All of it is audited, and
+  -- Operators: correct and replay what was refused, close it, hold relays. All of it is audited, and
   -- they cannot change what the audit says.
   IF to_regrole('outbox_operator') IS NOT NULL THEN
     GRANT INSERT (

@@ -1,37 +1,71 @@
-/** Closing a failure without delivering its events. */
+/** Closing failures without delivering their events. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { change, lockOpen } from "./lock.ts"
+import { change, lockAll, lockOpen } from "./lock.ts"
 import type { BatchFailure, FailureClosed, FailureId, FailureNotFound } from "./model.ts"
 import { get } from "./read.ts"
 
+interface Closing {
+  readonly action: string
+  readonly state: string
+}
+
 export const close =
-  (sql: SqlClient.SqlClient, { action, state }: { readonly action: string; readonly state: string }) =>
+  (sql: SqlClient.SqlClient, closing: Closing) =>
   (
     failureId: FailureId,
     note: string,
     actor: string
   ): Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError> =>
     lockOpen(sql, failureId).pipe(
-      // The row is locked, so what is read here is what is changed.
-      Effect.zipRight(sql`
-        WITH closed AS (
-          UPDATE outbox.batch_failure SET state = ${state}, note = ${note}, closed_at = clock_timestamp()
-          WHERE id = ${failureId}
-          RETURNING id
-        )
-        INSERT INTO outbox.audit (actor, action, failure_id, before, after)
-        SELECT
-          ${actor}, ${action}, id,
-          jsonb_build_object('state', 'open'),
-          jsonb_build_object('state', ${state}::text, 'note', ${note}::text)
-        FROM closed
-      `),
+      Effect.zipRight(closeLocked(sql, closing, [failureId], note, actor)),
       Effect.zipRight(get(sql)(failureId)),
       change(sql),
-      Effect.tap(
-        Effect.logInfo("Closed a failure").pipe(Effect.annotateLogs({ actor, "failure.id": failureId, state }))
-      ),
-      Effect.withSpan(`BatchFailures.${action}`, { attributes: { "failure.id": failureId } })
+      Effect.tap(report(closing, actor, [failureId])),
+      Effect.withSpan(`BatchFailures.${closing.action}`, { attributes: { "failure.id": failureId } })
     )
+
+export const closeAll =
+  (sql: SqlClient.SqlClient, closing: Closing) =>
+  (
+    failureIds: ReadonlyArray<FailureId>,
+    note: string,
+    actor: string
+  ): Effect.Effect<ReadonlyArray<FailureId>, SqlError> =>
+    lockAll(sql, failureIds, ["open"]).pipe(
+      Effect.tap((open) => closeLocked(sql, closing, open, note, actor)),
+      change(sql),
+      Effect.tap((closed) => report(closing, actor, closed)),
+      Effect.withSpan(`BatchFailures.${closing.action}All`)
+    )
+
+const report = ({ state }: Closing, actor: string, failureIds: ReadonlyArray<FailureId>) =>
+  Effect.forEach(
+    failureIds,
+    (failureId) =>
+      Effect.logInfo("Closed a failure").pipe(Effect.annotateLogs({ actor, "failure.id": failureId, state })),
+    { discard: true }
+  )
+
+/** The rows are locked, so what was read of them is what is changed. */
+const closeLocked = (
+  sql: SqlClient.SqlClient,
+  { action, state }: Closing,
+  failureIds: ReadonlyArray<FailureId>,
+  note: string,
+  actor: string
+) => sql`
+  WITH closed AS (
+    UPDATE outbox.batch_failure SET state = ${state}, note = ${note}, closed_at = clock_timestamp()
+    WHERE id = ANY (${failureIds}::bigint[])
+    RETURNING id
+  )
+  INSERT INTO outbox.audit (actor, action, failure_id, before, after)
+  SELECT
+    ${actor}, ${action}, id,
+    jsonb_build_object('state', 'open'),
+    jsonb_build_object('state', ${state}::text, 'note', ${note}::text)
+  FROM closed
+  ORDER BY id
+`

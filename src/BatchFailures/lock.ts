@@ -10,7 +10,7 @@ import {
   EventReplayed,
   FailedEventNotFound,
   FailureClosed,
-  type FailureId,
+  FailureId,
   FailureNotFound,
   type FailureState
 } from "./model.ts"
@@ -23,13 +23,42 @@ export const lockOpen = (
   sql: SqlClient.SqlClient,
   failureId: FailureId
 ): Effect.Effect<void, FailureNotFound | FailureClosed | SqlError> =>
+  lock(sql, failureId).pipe(
+    Effect.filterOrFail(
+      (state) => state === "open",
+      (state) => new FailureClosed({ failureId, state })
+    ),
+    Effect.asVoid
+  )
+
+/** What state the failure is in, and stays in until the transaction ends. */
+export const lock = (
+  sql: SqlClient.SqlClient,
+  failureId: FailureId
+): Effect.Effect<FailureState, FailureNotFound | SqlError> =>
   Effect.gen(function* () {
     const [failure] = yield* sql<{ state: FailureState }>`
       SELECT state FROM outbox.batch_failure WHERE id = ${failureId} FOR UPDATE
     `
-    if (failure === undefined) return yield* new FailureNotFound({ failureId })
-    if (failure.state !== "open") return yield* new FailureClosed({ failureId, state: failure.state })
+    return failure === undefined ? yield* new FailureNotFound({ failureId }) : failure.state
   })
+
+/**
+ * Those of the failures that are in one of these states, and stay in it until the transaction ends. Locked in the order
+ * of their ids, so that two who change several at once do not wait for each other.
+ */
+export const lockAll = (
+  sql: SqlClient.SqlClient,
+  failureIds: ReadonlyArray<FailureId>,
+  states: ReadonlyArray<FailureState>
+): Effect.Effect<ReadonlyArray<FailureId>, SqlError> =>
+  sql<{ id: number }>`
+    SELECT id::float8 AS id
+    FROM outbox.batch_failure
+    WHERE id = ANY (${failureIds}::bigint[]) AND state = ANY (${states}::text[])
+    ORDER BY outbox.batch_failure.id
+    FOR UPDATE
+  `.pipe(Effect.map((rows) => rows.map(({ id }) => FailureId.make(id))))
 
 /**
  * The row of an event that was not replayed yet: the oldest one, should several have been published under the id. The

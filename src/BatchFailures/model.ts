@@ -101,6 +101,8 @@ export const toJson = (event: FailedEvent): string => {
  * @category models
  */
 export const Filter = Schema.Struct({
+  /** One of these. */
+  ids: Schema.optionalWith(Schema.Array(FailureId), { exact: true }),
   state: Schema.optionalWith(FailureState, { exact: true }),
   class: Schema.optionalWith(ErrorClass, { exact: true }),
   /** ClickHouse's error code. */
@@ -163,6 +165,24 @@ export class FailureClosed extends Schema.TaggedError<FailureClosed>()("FailureC
 }) {
   override get message(): string {
     return `Failure ${this.failureId} is ${this.state} already. Nothing was changed`
+  }
+}
+
+/**
+ * Only what was discarded or resolved can be taken back: what was replayed is on its way, and what is open is open.
+ * Nothing was changed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class FailureNotReopened extends Schema.TaggedError<FailureNotReopened>()("FailureNotReopened", {
+  failureId: FailureId,
+  state: FailureState
+}) {
+  override get message(): string {
+    return this.state === "replayed"
+      ? `Failure ${this.failureId} cannot be reopened: all of its events were published again, which cannot be taken back. Nothing was changed`
+      : `Failure ${this.failureId} is ${this.state} already. Nothing was changed`
   }
 }
 

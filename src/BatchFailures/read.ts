@@ -59,8 +59,9 @@ const decodeFailures = (rows: unknown): Effect.Effect<ReadonlyArray<BatchFailure
 
 /** The condition on `failure`, a row of `outbox.batch_failure`. */
 export const matches = (sql: SqlClient.SqlClient, filter: Filter): Fragment => {
-  const { class: errorClass, code, eventType, since, state, until } = filter
+  const { class: errorClass, code, eventType, ids, since, state, until } = filter
   return sql.and([
+    ...(ids === undefined ? [] : [sql`failure.id = ANY (${ids}::bigint[])`]),
     ...(state === undefined ? [] : [sql`failure.state = ${state}`]),
     ...(errorClass === undefined ? [] : [sql`failure.error_class = ${errorClass}`]),
     ...(code === undefined ? [] : [sql`failure.error_code = ${code}`]),

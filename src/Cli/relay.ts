@@ -12,12 +12,14 @@ import * as BatchFailures from "../BatchFailures.ts"
 import * as ClickHouse from "../ClickHouse.ts"
 import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
+import * as EventLog from "../EventLog.ts"
 import * as Operations from "../Operations.ts"
 import * as Operator from "../Operator.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
 import { raceFirst } from "../Race.ts"
 import * as Relay from "../Relay.ts"
+import { applicationName } from "../RelayId.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Telemetry from "../Telemetry.ts"
 import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
@@ -70,13 +72,23 @@ const MAX_CONCURRENCY = 4
  * The operator API, on the connections that the relay leaves to it, from the start: whoever asks is told what the relay
  * waits for. Whatever becomes of it is logged, and no end to the relay.
  */
-const serve = ({ http, postgres, relay }: Configuration, started: Effect.Effect<typeof Relay.Relay.Service>) => {
+const serve = (
+  { clickHouse, http, postgres, relay }: Configuration,
+  started: Effect.Effect<typeof Relay.Relay.Service>
+) => {
   const services = Effect.flatMap(started, (relay) =>
-    Layer.build(Layer.mergeAll(BatchFailures.layer, Operations.layer, Layer.succeed(Relay.Relay, relay)))
+    Layer.build(
+      Layer.mergeAll(
+        BatchFailures.layer,
+        Operations.layer,
+        EventLog.layer(clickHouse),
+        Layer.succeed(Relay.Relay, relay)
+      )
+    )
   ).pipe(namePostgres(postgres), waitForPostgres(relay), Effect.orDie)
   const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
   return Effect.gen(function* () {
-    const context = yield* Effect.context<SqlClient.SqlClient>()
+    const context = yield* Effect.context<ClickHouse.ClickHouse | SqlClient.SqlClient>()
     yield* Operator.makeEarly(http, Effect.provide(services, context), { concurrency })
     return yield* Effect.never
   }).pipe(
@@ -110,7 +122,7 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
     }).pipe(Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))))
     const running = untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))
     const connected = running.pipe(
-      Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),
+      Effect.provide([Postgres.layer(config.postgres, applicationName), ClickHouse.layer(config.clickHouse)]),
       namePostgres(config.postgres),
       Effect.provide(Telemetry.layerConfig())
     )

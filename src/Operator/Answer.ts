@@ -14,10 +14,13 @@ import {
   type FailedEventNotFound,
   type FailureClosed,
   type FailureNotFound,
+  type FailureNotReopened,
   toJson
 } from "../BatchFailures/model.ts"
 import { fromRawMembers } from "../EventLines/rawMembers.ts"
+import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
 import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
+import type { SinkError } from "../SinkError.ts"
 import { isNotPermitted, isUnavailable } from "../Unavailable.ts"
 import * as Problem from "./Problem.ts"
 
@@ -46,9 +49,14 @@ type Refusal =
   | FailedEventNotFound
   | FailureClosed
   | FailureNotFound
+  | FailureNotReopened
+  | LoggedEventNotFound
   | NotHeld
+  | TooCostly
 
-export const toProblem = (error: Refusal | SqlError | Problem.Problem): Effect.Effect<never, Problem.Problem> => {
+export const toProblem = (
+  error: Refusal | SinkError | SqlError | Problem.Problem
+): Effect.Effect<never, Problem.Problem> => {
   switch (error._tag) {
     case "Problem":
       return Effect.fail(error)
@@ -57,6 +65,8 @@ export const toProblem = (error: Refusal | SqlError | Problem.Problem): Effect.E
       return isUnavailable(error)
         ? Effect.zipRight(Effect.logWarning("The operator API cannot use the outbox", error), unavailable)
         : Effect.die(error)
+    case "SinkError":
+      return Problem.fail("clickhouse-unavailable", `ClickHouse does not answer this: ${error.reason}`)
     case "CorrectionInvalid":
       return Effect.fail(
         Problem.make(
@@ -70,6 +80,11 @@ export const toProblem = (error: Refusal | SqlError | Problem.Problem): Effect.E
   }
 }
 
+/** Lets a few at a time use a database, once their request has arrived, and says what went wrong there as a problem. */
+export type Ask = <A, E extends Parameters<typeof toProblem>[0], R>(
+  effect: Effect.Effect<A, E, R>
+) => Effect.Effect<A, Problem.Problem, R>
+
 const REFUSALS = {
   AlreadyHeld: "already-held",
   BatchNotFound: "batch-not-found",
@@ -78,7 +93,10 @@ const REFUSALS = {
   FailedEventNotFound: "event-not-found",
   FailureClosed: "failure-closed",
   FailureNotFound: "failure-not-found",
-  NotHeld: "not-held"
+  FailureNotReopened: "failure-not-reopened",
+  LoggedEventNotFound: "event-not-found",
+  NotHeld: "not-held",
+  TooCostly: "too-costly"
 } as const
 
 /** Why is for the log alone: it names hosts. */

@@ -12,7 +12,9 @@ import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { BatchFailure, Replayed } from "../BatchFailures/model.ts"
+import { EventNames, LoggedEvents } from "../EventLog/model.ts"
 import { BatchStatus, Whereabouts } from "../Operations/model.ts"
+import { Overview } from "../Operations/overviewModel.ts"
 import { OutboxStatus } from "../OutboxStore/status.ts"
 import * as Document from "./OpenApi.ts"
 import * as Problem from "./Problem.ts"
@@ -20,6 +22,7 @@ import * as Wire from "./Wire.ts"
 
 export { FailureId } from "../Batch.ts"
 export { EventId } from "../Event.ts"
+export { EventCursor } from "../EventLog/model.ts"
 export { Problem } from "./Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
@@ -39,7 +42,8 @@ const Body = body("64 KiB")
 const LargeBody = body("9 MiB")
 const Unprocessable = Problem.ofStatus(422, "The event could not be published like this; `issues` says why.")
 const Bug = Problem.ofStatus(500, "A bug, which the server's log shows.")
-const Unavailable = Problem.ofStatus(503, "Postgres does not answer. Nothing is lost by trying again.")
+const TooMuch = Problem.ofStatus(422, "Too much would have to be read. A type or a shorter time makes it less.")
+const Unavailable = Problem.ofStatus(503, "A database does not answer. Nothing is lost by trying again.")
 
 /** Lets whoever has the token in, or everybody where the server has none; see `Authorization.ts`. */
 export class Authorization extends HttpApiMiddleware.Tag<Authorization>()("clickhouse-outbox/Operator/Authorization", {
@@ -156,6 +160,37 @@ const failures = HttpApiGroup.make("failures")
       .addError(Conflict)
       .annotateContext(about("Resolve a failure", "Somebody took care of it in another way."))
   )
+  .add(
+    HttpApiEndpoint.post("discardAll", "/failures/discard")
+      .setHeaders(Wire.Actor)
+      .setPayload(Wire.DiscardAllRequest)
+      .addSuccess(Wire.Changed)
+      .addError(Body)
+      .annotateContext(about("Discard several failures", "In one transaction. Those that are closed stay as they are."))
+  )
+  .add(
+    HttpApiEndpoint.post("reopen")`/failures/${id}/reopen`
+      .setHeaders(Wire.Actor)
+      .addSuccess(BatchFailure)
+      .addError(NotFound)
+      .addError(Conflict)
+      .annotateContext(
+        about(
+          "Reopen a failure",
+          "Takes back that it was discarded or resolved. What was replayed is published, and stays so."
+        )
+      )
+  )
+  .add(
+    HttpApiEndpoint.post("reopenAll", "/failures/reopen")
+      .setHeaders(Wire.Actor)
+      .setPayload(Wire.ReopenAllRequest)
+      .addSuccess(Wire.Changed)
+      .addError(Body)
+      .annotateContext(
+        about("Reopen several failures", "In one transaction. Those that are open or replayed stay as they are.")
+      )
+  )
   .middleware(Authorization)
   .annotateContext(OpenApi.annotations({ description: "What ClickHouse refused, and what to do about it." }))
 
@@ -198,6 +233,65 @@ const outbox = HttpApiGroup.make("outbox")
   .middleware(Authorization)
   .annotateContext(OpenApi.annotations({ description: "Where everything is." }))
 
+const overview = HttpApiGroup.make("overview")
+  .add(
+    HttpApiEndpoint.get("session", "/session")
+      .addSuccess(Wire.Session)
+      .annotateContext(about("Show whether a token is needed", "Whoever is answered is let in everywhere."))
+  )
+  .add(
+    HttpApiEndpoint.get("overview", "/overview")
+      .setUrlParams(Wire.OverviewQuery)
+      .addSuccess(Overview)
+      .annotateContext(
+        about(
+          "Show how the outbox fares",
+          "Now, and over time: throughput, backlog, latency and failures of all relays together, as the manifest has them."
+        )
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("systems", "/systems")
+      .addSuccess(Wire.Systems)
+      .annotateContext(
+        about("Show the databases and the relays", "Asks both databases, and answers also where one does not.")
+      )
+  )
+  .middleware(Authorization)
+  .annotateContext(OpenApi.annotations({ description: "How everything is." }))
+
+const eventLog = HttpApiGroup.make("eventLog")
+  .add(
+    HttpApiEndpoint.get("list", "/event-log")
+      .setUrlParams(Wire.EventLogQuery)
+      .addSuccess(LoggedEvents)
+      .addError(TooMuch)
+      .annotateContext(
+        about("List delivered events", "As ClickHouse has them, newest first. All that is given must hold.")
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("names", "/event-log/names")
+      .setUrlParams(Wire.EventNamesQuery)
+      .addSuccess(EventNames)
+      .annotateContext(about("List types and environments", "Of delivered events, the most frequent first."))
+  )
+  .add(
+    HttpApiEndpoint.get("event")`/event-log/${eventId}`
+      .setUrlParams(Wire.LoggedEventQuery)
+      .addSuccess(Wire.FoundEvents)
+      .addError(NotFound)
+      .addError(TooMuch)
+      .annotateContext(
+        about(
+          "Show a delivered event",
+          "Looked for around the time that its id tells, and then everywhere, unless told where. An event's places in the outbox tell its type and its time, with which it is found at once."
+        )
+      )
+  )
+  .middleware(Authorization)
+  .annotateContext(OpenApi.annotations({ description: "What has arrived in ClickHouse." }))
+
 const relay = HttpApiGroup.make("relay")
   .add(
     HttpApiEndpoint.get("state", "/relay")
@@ -235,6 +329,8 @@ export class Api extends HttpApi.make("operator")
   .add(failures)
   .add(outbox)
   .add(relay)
+  .add(overview)
+  .add(eventLog)
   .addError(Everywhere)
   .prefix("/api")
   .annotateContext(

@@ -9,6 +9,7 @@ import { Operations } from "../Operations.ts"
 import * as Answer from "./Answer.ts"
 import { Api } from "./Api.ts"
 import * as Body from "./Body.ts"
+import { eventLog, overview } from "./Look.ts"
 import { heavyPage, page } from "./Page.ts"
 import * as Problem from "./Problem.ts"
 import * as Wire from "./Wire.ts"
@@ -18,12 +19,7 @@ type Failures = typeof BatchFailures.Service
 /** Who asks, where nobody is named. */
 const API = "api"
 
-/** Lets a few at a time use Postgres, once their request has arrived, and says what went wrong there as a problem. */
-type Ask = <A, E extends Parameters<typeof Answer.toProblem>[0], R>(
-  effect: Effect.Effect<A, E, R>
-) => Effect.Effect<A, Problem.Problem, R>
-
-const failures = (ask: Ask, useLarge: Body.UseLarge) =>
+const failures = (ask: Answer.Ask, useLarge: Body.UseLarge) =>
   HttpApiBuilder.group(Api, "failures", (handlers) =>
     Effect.map(BatchFailures, (failures) =>
       handlers
@@ -82,6 +78,17 @@ const failures = (ask: Ask, useLarge: Body.UseLarge) =>
             ask(failures.resolve(path.id, note, actor))
           )
         )
+        .handleRaw("discardAll", ({ headers: { actor = API }, request }) =>
+          Effect.flatMap(Body.json(Wire.DiscardAllRequest)(request), ({ ids, reason }) =>
+            ask(Effect.map(failures.discardAll(ids, reason, actor), (failures) => ({ failures })))
+          )
+        )
+        .handle("reopen", ({ headers: { actor = API }, path }) => ask(failures.reopen(path.id, actor)))
+        .handleRaw("reopenAll", ({ headers: { actor = API }, request }) =>
+          Effect.flatMap(Body.json(Wire.ReopenAllRequest)(request), ({ ids }) =>
+            ask(Effect.map(failures.reopenAll(ids, actor), (failures) => ({ failures })))
+          )
+        )
     )
   )
 
@@ -107,7 +114,7 @@ const auditPage = (failures: Failures, filter: Parameters<Failures["audit"]>[0],
     )
   )
 
-const outbox = (ask: Ask) =>
+const outbox = (ask: Answer.Ask) =>
   HttpApiBuilder.group(Api, "outbox", (handlers) =>
     Effect.map(Effect.all([BatchFailures, Operations]), ([failures, operations]) =>
       handlers
@@ -138,7 +145,7 @@ const outbox = (ask: Ask) =>
     )
   )
 
-const relay = (ask: Ask) =>
+const relay = (ask: Answer.Ask) =>
   HttpApiBuilder.group(Api, "relay", (handlers) =>
     Effect.map(Operations, ({ hold, relayHold, resume }) =>
       handlers
@@ -152,11 +159,26 @@ const relay = (ask: Ask) =>
     )
   )
 
+/** Requests that ask ClickHouse alone at the same time: slow ones are in the way of no other. */
+const CLICKHOUSE_CONCURRENCY = 2
+
 /** @param concurrency requests that use Postgres at the same time */
-export const layer = (concurrency: number) =>
+export const layer = (concurrency: number, tokenRequired: boolean) =>
   Layer.unwrapEffect(
-    Effect.map(Effect.all([Effect.makeSemaphore(concurrency), Body.makeLarge]), ([turns, useLarge]) => {
-      const ask: Ask = (effect) => Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)
-      return Layer.mergeAll(failures(ask, useLarge), outbox(ask), relay(ask))
+    Effect.gen(function* () {
+      const ask = atATime(yield* Effect.makeSemaphore(concurrency))
+      const askClickHouse = atATime(yield* Effect.makeSemaphore(CLICKHOUSE_CONCURRENCY))
+      return Layer.mergeAll(
+        failures(ask, yield* Body.makeLarge),
+        outbox(ask),
+        relay(ask),
+        overview(ask, tokenRequired),
+        eventLog(askClickHouse)
+      )
     })
   )
+
+const atATime =
+  (turns: Effect.Semaphore): Answer.Ask =>
+  (effect) =>
+    Effect.catchAll(turns.withPermits(1)(effect), Answer.toProblem)

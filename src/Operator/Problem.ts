@@ -18,14 +18,17 @@ const KINDS = {
   "event-not-found": [404, "There is no such event"],
   "batch-not-found": [404, "There is no such batch"],
   "failure-closed": [409, "The failure is closed"],
+  "failure-not-reopened": [409, "The failure cannot be reopened"],
   "event-replayed": [409, "The event was replayed"],
   "already-held": [409, "The relay is held"],
   "not-held": [409, "The relay is not held"],
   "too-large": [413, "The body is too large"],
   "no-json": [415, "The body is not declared as JSON"],
   "correction-invalid": [422, "The event could not be published like this"],
+  "too-costly": [422, "Too much would have to be read"],
   bug: [500, "A bug"],
-  "postgres-unavailable": [503, "Postgres does not answer"]
+  "postgres-unavailable": [503, "Postgres does not answer"],
+  "clickhouse-unavailable": [503, "ClickHouse does not answer"]
 } as const
 
 /** One thing that is wrong with a request. */

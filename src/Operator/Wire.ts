@@ -8,7 +8,9 @@ import * as Schema from "effect/Schema"
 import { AuditEntry } from "../BatchFailures/audit.ts"
 import { BatchFailure, FailedEvent, FailureId, FailureState } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
+import { EventCursor, LoggedEvent } from "../EventLog/model.ts"
 import { BatchState, BatchStatus, Incident } from "../Operations/model.ts"
+import { DatabaseState, RelayState } from "../Operations/systemsModel.ts"
 import { RelayHold } from "../OutboxStore/model.ts"
 import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
@@ -101,9 +103,20 @@ export const FailureQuery = Schema.Struct({
   limit
 }).annotations(strict)
 
+/** More would make one transaction long, in which all of them are locked. */
+const MAX_IDS = 500
+
+const ids = Schema.Array(FailureId).pipe(
+  Schema.minItems(1, { message: () => "Must not be empty" }),
+  Schema.maxItems(MAX_IDS, { message: () => `Must have ${MAX_IDS} ids at most` })
+)
+
+const IDS = "Failures, by their ids. Those that are not there, or not in the right state any more, stay as they are."
+
 /** A filter, or the word that it is to be all. */
 export const ReplayRequest = Schema.Struct({
   ...filter,
+  ids: Schema.optionalWith(ids.annotations({ description: "One of these." }), optional),
   code: Schema.optionalWith(
     Schema.Int.pipe(Schema.between(0, MAX_INTEGER)).annotations({ description: CODE }),
     optional
@@ -114,9 +127,20 @@ export const ReplayRequest = Schema.Struct({
   )
 }).annotations(strict)
 
-export const DiscardRequest = Schema.Struct({
-  reason: note("Why its events are not to be delivered, for the audit trail.")
-}).annotations(strict)
+const reason = note("Why its events are not to be delivered, for the audit trail.")
+
+export const DiscardRequest = Schema.Struct({ reason }).annotations(strict)
+
+export const DiscardAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }), reason }).annotations(
+  strict
+)
+
+export const ReopenAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }) }).annotations(strict)
+
+/** What a change of several failures came to. */
+export const Changed = Schema.Struct({
+  failures: Schema.Array(FailureId).annotations({ description: "Those that were changed." })
+})
 
 export const ResolveRequest = Schema.Struct({
   note: note("How somebody took care of it, for the audit trail.")
@@ -161,6 +185,48 @@ export const IncidentQuery = Schema.Struct({
   state: Schema.optionalWith(oneOf(Incident.fields.state, "Whether it is over."), optional)
 }).annotations(strict)
 
+const MAX_STEP = 3_600
+
+export const OverviewQuery = Schema.Struct({
+  since: Schema.optionalWith(time("How far back; 15 minutes unless set, and 24 hours at most."), optional),
+  step: Schema.optionalWith(
+    whole(1, MAX_STEP, "Seconds of a bucket; so many that there are 120 buckets at most, unless set."),
+    optional
+  )
+}).annotations(strict)
+
+const eventTime = {
+  since: Schema.optionalWith(time("Of this time or later; an hour before `until`, or now, unless set."), optional),
+  until: Schema.optionalWith(time("Of a time before this."), optional)
+}
+
+const eventType = Schema.optionalWith(text("Of this type."), optional)
+
+export const EventLogQuery = Schema.Struct({
+  type: eventType,
+  environment: Schema.optionalWith(text("Of this environment."), optional),
+  ...eventTime,
+  before: Schema.optionalWith(
+    EventCursor.annotations({
+      ...saying("Expected `next` of the page before"),
+      description: "`next` of the page before."
+    }),
+    optional
+  ),
+  limit: Schema.optionalWith(whole(1, 200, "Rows at most; 50 unless set."), optional)
+}).annotations(strict)
+
+export const EventNamesQuery = Schema.Struct({
+  since: Schema.optionalWith(time("Of this time or later; 24 hours ago unless set."), optional)
+}).annotations(strict)
+
+/** Where to look first, by somebody who knows. */
+export const LoggedEventQuery = Schema.Struct({
+  type: eventType,
+  since: Schema.optionalWith(time("Of this time or later."), optional),
+  until: eventTime.until
+}).annotations(strict)
+
 /** ASCII: what a header may hold beyond it arrives differently from each client. */
 export const Actor = Schema.Struct({
   actor: Schema.optionalWith(
@@ -199,4 +265,24 @@ export const BatchPage = Schema.Struct({ batches: Schema.Array(BatchStatus), nex
 export const IncidentPage = Schema.Struct({ incidents: Schema.Array(Incident), next })
 export const RelayAnswer = Schema.Struct({
   held: Schema.NullOr(RelayHold).annotations({ description: "Null while relays take batches." })
+})
+
+export const Session = Schema.Struct({
+  version: Schema.String.annotations({ description: "Of the server." }),
+  tokenRequired: column("token_required", Schema.Boolean),
+  relay: Schema.String.annotations({ description: "Which relay answers, as `host/pid`." })
+}).annotations({ identifier: "Session" })
+
+export const Systems = Schema.Struct({
+  postgres: DatabaseState,
+  clickhouse: DatabaseState,
+  relays: Schema.NullOr(Schema.Array(RelayState)).annotations({
+    description: "Those that have delivered something lately, or are connected. Null while Postgres does not answer."
+  })
+}).annotations({ identifier: "Systems" })
+
+export const FoundEvents = Schema.Struct({
+  events: Schema.NonEmptyArray(LoggedEvent).annotations({
+    description: "More than one if several were published under the id."
+  })
 })

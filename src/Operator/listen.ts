@@ -6,6 +6,7 @@ import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type { HttpRouter } from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import type { ServeError } from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
@@ -23,6 +24,7 @@ import { type Health, Relay } from "../Relay.ts"
 import { withProblems } from "./Answer.ts"
 import { Api } from "./Api.ts"
 import * as Authorization from "./Authorization.ts"
+import * as Console from "./Console.ts"
 import * as Http from "./Http.ts"
 import * as Probes from "./Probes.ts"
 import * as Problem from "./Problem.ts"
@@ -73,8 +75,8 @@ const serve = (config: Listening): Effect.Effect<never, ServeError> =>
     const api = yield* Ref.make<App>(starting)
     const probes = yield* Probes.router(health(available))
     const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
-    yield* HttpServer.serveEffect(guard(open, app)).pipe(
-      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => PROBES.has(url.replace(/\?.*/s, "")))
+    yield* HttpServer.serveEffect(withConsole(config.console ?? Console.FOLDER, guard(open, app))).pipe(
+      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => !isApi(url))
     )
     const built = yield* Deferred.await(available).pipe(
       Effect.flatMap((services) => Effect.provide(buildApi(config), services)),
@@ -88,6 +90,18 @@ const serve = (config: Listening): Effect.Effect<never, ServeError> =>
   }).pipe(Effect.provide(Layer.merge(Server.layer(config), NodeHttpServer.layerContext)), Effect.scoped)
 
 const PROBES: ReadonlySet<string> = new Set(Probes.PATHS)
+
+const pathOf = (url: string): string => url.replace(/\?.*/s, "")
+
+const isApi = (url: string): boolean => /^\/(?:api|docs|openapi\.json)(?:\/|$)/.test(pathOf(url))
+
+/** Whatever is neither the API's nor a probe's may be the console's. */
+const withConsole = <R>(folder: string, app: HttpApp.Default<never, R>) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) =>
+    isApi(url) || PROBES.has(pathOf(url))
+      ? app
+      : Effect.flatMap(Console.answer(folder), Option.match({ onNone: () => app, onSome: Effect.succeed }))
+  )
 
 type App = HttpApp.Default<Problem.Problem, HttpRouter.DefaultServices>
 
@@ -111,7 +125,7 @@ const buildApi = ({ concurrency = 1, token }: Listening) =>
     HttpApiBuilder.middleware((app: HttpApp.Default) => withProblems(app))
   ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
-    Layer.provide(Http.layer(concurrency)),
+    Layer.provide(Http.layer(concurrency, Option.isSome(token))),
     Layer.provide(Authorization.layer(token)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
@@ -138,6 +152,7 @@ const HEADERS = {
   "cache-control": "no-store",
   "content-security-policy":
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff"
 }
 

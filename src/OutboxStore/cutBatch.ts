@@ -117,10 +117,19 @@ export const cutBatch = (
         extract(epoch FROM greatest(total.first_published_at, sealer.sealed_at) - clock_timestamp()) * 1000
           + ${lingerMillis} * greatest(backlog.batches, 1) AS millis
       FROM total, outbox.sealer, (
-        -- While batches queue up, such as in an outage, small ones would only make the queue longer.
+        -- While batches queue up, such as in an outage, small ones would only make the queue longer. What failed before
+        -- another batch arrived waits for an operator or for its own turn: nothing queues up behind it.
         SELECT count(*) AS batches
         FROM (
-          SELECT FROM outbox.batch WHERE state = 'pending' AND lease_id IS NULL LIMIT ${MOST_LINGERS}
+          SELECT
+          FROM outbox.batch
+          WHERE state = 'pending'
+            AND lease_id IS NULL
+            AND coalesce(
+              first_error_at > (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered'),
+              true
+            )
+          LIMIT ${MOST_LINGERS}
         ) AS queue
       ) AS backlog
       WHERE total.event_count > 0

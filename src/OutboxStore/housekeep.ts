@@ -46,8 +46,8 @@ const inSteps = (sql: SqlClient.SqlClient, step: Effect.Effect<ReadonlyArray<unk
   }).pipe(atomically(sql, SETTINGS), Effect.repeat({ while: (deletedAny) => deletedAny }))
 
 /**
- * Its events go with it, so a step ends where they become many: one failure may hold a whole batch. None is opened
- * again, so one that is closed for long cannot be in use.
+ * Its events go with it, so a step ends where they become many: one failure may hold a whole batch. One that is
+ * reopened meanwhile stays: the outer conditions are checked again on the newest version of a row that was locked.
  */
 const deleteFailures = (sql: SqlClient.SqlClient, tooOld: Fragment) => sql`
   DELETE FROM outbox.batch_failure
@@ -65,6 +65,8 @@ const deleteFailures = (sql: SqlClient.SqlClient, tooOld: Fragment) => sql`
     ) AS counted
     WHERE events - event_count < ${ROWS_PER_STEP}
   )
+    AND state <> 'open'
+    AND closed_at ${tooOld}
   RETURNING id
 `
 

@@ -16,7 +16,8 @@ export const observe = (sql: SqlClient.SqlClient): Effect.Effect<Observation, No
     return yield* Effect.orDie(Schema.decodeUnknown(Observation)(row))
   }).pipe(consistently(sql))
 
-const readOutbox = (sql: SqlClient.SqlClient, { cursor, sealed, unsealed }: Sealer) => {
+/** The row of an {@link Observation}. */
+export const readOutbox = (sql: SqlClient.SqlClient, { cursor, sealed, unsealed }: Sealer) => {
   // Of each index range the first by key, which is the oldest, or nearly. Joined to the sealer, all would be read.
   const first = (events: Range) => sql`
     SELECT published_at

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as BatchFailures from "../../src/BatchFailures.ts"
 import * as Config from "../../src/Config.ts"
+import * as EventLog from "../../src/EventLog.ts"
 import * as Operations from "../../src/Operations.ts"
 import * as Operator from "../../src/Operator.ts"
 import * as Relay from "../../src/Relay.ts"
@@ -17,7 +18,7 @@ const relay = Layer.effect(
   Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => Relay.make({ ...relay, ...outbox }))
 )
 
-export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, relay)
+export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, EventLog.layerConfig, relay)
 
 export const config: Config.Http = { port: 0, host: "127.0.0.1", token: Option.none() }
 

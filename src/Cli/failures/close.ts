@@ -1,4 +1,4 @@
-/** `clickhouse-outbox failures discard` and `clickhouse-outbox failures resolve` */
+/** `clickhouse-outbox failures discard`, `… resolve` and `… reopen` */
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Console from "effect/Console"
@@ -40,3 +40,15 @@ export const resolve = Command.make(
       )
     }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Writes down that somebody took care of it in another way."))
+
+export const reopen = Command.make("reopen", { failureIds }, ({ failureIds }) =>
+  Effect.gen(function* () {
+    const { reopen } = yield* BatchFailures
+    const who = yield* actor
+    yield* each(
+      failureIds,
+      (id) => reopen(id, who),
+      (reopened) => Console.log(reopened.map(({ id }) => `reopened failure ${id}`).join("\n"))
+    )
+  }).pipe(withServices(layer))
+).pipe(Command.withDescription("Takes back that it was discarded or resolved. What was replayed stays published."))

@@ -3,10 +3,10 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { FailureClosed, FailureId, FailureNotFound } from "../../BatchFailures.ts"
+import type { FailureClosed, FailureId, FailureNotFound, FailureNotReopened } from "../../BatchFailures.ts"
 import { reasonOf } from "../../Reason.ts"
 
-type Refused = FailureNotFound | FailureClosed | SqlError
+type Refused = FailureNotFound | FailureClosed | FailureNotReopened | SqlError
 
 export class SomeFailed extends Schema.TaggedError<SomeFailed>()("SomeFailed", {
   reasons: Schema.Array(Schema.String)

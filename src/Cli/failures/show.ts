@@ -116,7 +116,9 @@ const whatNext = ({ eventCount, id, nextFailureId, state }: BatchFailure): strin
     return fields([[`clickhouse-outbox failures show ${nextFailureId}`, "see what was refused again"]])
   }
   if (state === "replayed") return fields([["clickhouse-outbox where EVENT_ID", "see where an event is now"]])
-  if (state !== "open") return "nothing"
+  if (state !== "open") {
+    return fields([[`clickhouse-outbox failures reopen ${id}`, "take back that it was closed"]])
+  }
   const event = eventCount > 1 ? " --event EVENT_ID" : ""
   return fields([
     [`clickhouse-outbox failures edit ${id}${event}`, "correct what was refused"],

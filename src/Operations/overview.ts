@@ -1,0 +1,166 @@
+/**
+ * How an outbox fares, and how it has fared.
+ *
+ * Nothing is recorded for it. The manifest says when each batch was sealed and acknowledged, by whichever relay, so what
+ * has happened is true for all relays together and outlives each. The cost is that of two ranges of indexes which hold
+ * all that is asked for, and grows with the batches of the time that is looked at: half a second for 100,000 of them.
+ */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Observation } from "../OutboxStore/model.ts"
+import { readOutbox } from "../OutboxStore/observe.ts"
+import { consistently, readSealer, type Sealer } from "../OutboxStore/sealer.ts"
+import { rfc3339 } from "../Row.ts"
+import { Overview } from "./overviewModel.ts"
+
+/** What is looked at. */
+export interface OverviewRange {
+  /** 15 minutes ago unless set. */
+  readonly since?: Date | undefined
+  /** So long that there are 120 buckets at most, unless set. */
+  readonly stepSeconds?: number | undefined
+}
+
+const DEFAULT_RANGE = Duration.toMillis("15 minutes")
+const DEFAULT_BUCKETS = 120
+/** In seconds: such as people put on an axis. */
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900]
+
+export const overview =
+  (sql: SqlClient.SqlClient) =>
+  ({ since, stepSeconds }: OverviewRange = {}): Effect.Effect<Overview, SqlError> =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const from = (since?.getTime() ?? now - DEFAULT_RANGE) / 1_000
+      const step = stepSeconds ?? stepOf(now / 1_000 - from)
+      const sealer = yield* readSealer(sql)
+      const outbox = yield* Effect.flatMap(readOutbox(sql, sealer), decodeObservation)
+      const [row] = yield* readHistory(sql, sealer, outbox, step, Math.floor(from / step))
+      return yield* Effect.orDie(Schema.decodeUnknown(Overview)({ ...row, step_seconds: step, now: toNow(outbox) }))
+    }).pipe(consistently(sql), Effect.withSpan("Operations.overview"))
+
+const stepOf = (seconds: number): number =>
+  STEPS.find((step) => seconds / step <= DEFAULT_BUCKETS) ?? Math.ceil(seconds / DEFAULT_BUCKETS)
+
+const decodeObservation = (row: unknown) => Effect.orDie(Schema.decodeUnknown(Observation)(row))
+
+const toNow = (outbox: Observation) => ({
+  backlog: outbox.backlogEvents,
+  oldest_ms: outbox.oldestUndeliveredMillis,
+  batches: { sealed: 0, leased: 0, retrying: 0, held: 0, ...outbox.undeliveredBatches },
+  open_failures: outbox.openFailures,
+  open_failure_events: outbox.openFailureEvents,
+  open_incidents: Object.keys(outbox.openIncidents).length,
+  relay_held: outbox.relayHeld
+})
+
+/**
+ * Buckets are numbered from 1970, so that a chart which is drawn again has them where they were; times are counted in
+ * buckets, too, as floats, which are several times faster than Postgres' numerics.
+ *
+ * Backlogs are counted backwards from what there is now, by what came and what went since: what has left the manifest
+ * was delivered before that. The oldest event that waited at some time is the oldest of all that were delivered after it.
+ */
+const readHistory = (
+  sql: SqlClient.SqlClient,
+  { unsealed }: Sealer,
+  { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: Observation,
+  step: number,
+  first: number
+) => {
+  const inBuckets = (time: string) => sql.literal(`extract(epoch FROM ${time})::float8 / ${step}`)
+  const toTime = (buckets: string) => sql.literal(`to_timestamp(${buckets} * ${step})`)
+  const before = (millis: number) => sql.literal(`now() - ${millis} * interval '1 millisecond'`)
+  const since = toTime(String(first))
+  return sql`
+    WITH edge AS (
+      SELECT ${first}::bigint AS first, floor(${inBuckets("now()")})::bigint AS last
+    ),
+    sealed AS (
+      SELECT event_count, ${inBuckets("first_published_at")} AS first, ${inBuckets("sealed_at")} AS sealed
+      FROM outbox.batch
+      WHERE parent_id IS NULL AND sealed_at >= ${since}
+      UNION ALL
+      -- What waits to be sealed, as if it were now.
+      SELECT
+        ${unsealed}::bigint, ${inBuckets(`(now() - ${oldestUnsealedMillis} * interval '1 millisecond')`)}, ${inBuckets("now()")}
+    ),
+    -- A batch's events were published between its first one and the next batch's first one, or its sealing. One that
+    -- committed late does not count as the first.
+    begun AS (
+      SELECT event_count, sealed, max(first) OVER (ORDER BY sealed ROWS UNBOUNDED PRECEDING) AS began FROM sealed
+    ),
+    stretch AS (
+      SELECT event_count, began, greatest(began, least(sealed, lead(began) OVER (ORDER BY sealed))) AS ended FROM begun
+    ),
+    published AS (
+      SELECT
+        n,
+        sum(event_count * CASE
+          WHEN ended > began THEN (least(ended, n + 1) - greatest(began, n)) / (ended - began)
+          ELSE 1
+        END) AS events
+      FROM edge, stretch, LATERAL generate_series(greatest(floor(began)::bigint, first), least(floor(ended)::bigint, last)) AS n
+      GROUP BY n
+    ),
+    delivered AS (
+      SELECT
+        least(floor(${inBuckets("delivered_at")})::bigint, last) AS n,
+        sum(event_count) AS events,
+        count(*) AS batches,
+        min(first_published_at) AS oldest,
+        percentile_cont('{0.5,0.95}'::float8[]) WITHIN GROUP (
+          ORDER BY ${sql.literal("extract(epoch FROM delivered_at - first_published_at)::float8 * 1000")}
+        ) AS millis
+      FROM edge, outbox.batch
+      WHERE state = 'delivered' AND delivered_at >= ${since}
+      GROUP BY 1
+    ),
+    refused AS (
+      SELECT
+        least(floor(${inBuckets("last_seen_at")})::bigint, last) AS n, sum(event_count) AS events, count(*) AS failures
+      FROM edge, outbox.batch_failure
+      WHERE last_seen_at >= ${since}
+      GROUP BY 1
+    ),
+    history AS (
+      SELECT
+        n, least(${toTime("(n + 1)")}, now()) AS ended,
+        published.events AS published, delivered.events AS delivered, batches, refused.events AS refused, failures, millis,
+        sum(coalesce(published.events, 0) - coalesce(delivered.events, 0) - coalesce(refused.events, 0))
+          OVER later AS grown,
+        min(oldest) OVER later AS oldest
+      FROM edge, generate_series(edge.first, edge.last) AS n
+      LEFT JOIN published USING (n)
+      LEFT JOIN delivered USING (n)
+      LEFT JOIN refused USING (n)
+      WINDOW later AS (ORDER BY n DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    )
+    SELECT
+      ${sql.literal(rfc3339("now()"))} AS at,
+      (
+        SELECT ${sql.literal(rfc3339("min(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
+      ) AS recorded_since,
+      (
+        SELECT jsonb_agg(jsonb_build_object(
+          'at', to_char(${toTime("n")} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+          'published', round(coalesce(published, 0)::numeric, 3),
+          'delivered', coalesce(delivered, 0),
+          'batches', coalesce(batches, 0),
+          'refused', coalesce(refused, 0),
+          'failures', coalesce(failures, 0),
+          'backlog', round(greatest(${backlogEvents}::float8 - coalesce(grown, 0), 0)),
+          'oldest_ms', round(greatest(coalesce(extract(epoch FROM ended - least(
+            oldest, ${oldestUndeliveredMillis > 0 ? before(oldestUndeliveredMillis) : sql`NULL`}
+          )), 0), 0) * 1000),
+          'p50_ms', round(millis[1]),
+          'p95_ms', round(millis[2])
+        ) ORDER BY n)
+        FROM history
+      ) AS buckets
+  `
+}
