@@ -266,16 +266,21 @@ layer(Environment.layer(), { excludeTestServices: true })("The statements in doc
   )
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("With the grants in docs/operations.md", (it) => {
+layer(Environment.layer(), { excludeTestServices: true })("With the grants in docs/security.md", (it) => {
   it.scoped("applications publish, relays deliver, isolate and tidy, readers look, and nobody changes an event", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const roles = ["shop_app", "outbox_relay", "outbox_reader"].map((role) => `${role}_${process.pid}_${Date.now()}`)
-      const [app = "", relay = "", reader = ""] = roles
-      const grants = BLOCKS.find(({ page, text }) => page === "docs/operations.md" && text.includes("TO shop_app"))
-        ?.text.replaceAll(/\bshop_app\b/g, app)
-        .replaceAll(/\boutbox_relay\b/g, relay)
-        .replaceAll(/\boutbox_reader\b/g, reader)
+      const suffix = `${process.pid}_${Date.now()}`
+      const [app, relay, operator, reader] = [
+        `shop_app_${suffix}`,
+        `shop_relay_${suffix}`,
+        `ada_${suffix}`,
+        `grafana_${suffix}`
+      ]
+      const roles = [app, relay, operator, reader]
+      const grants = BLOCKS.find(
+        ({ page, text }) => page === "docs/security.md" && text.includes("TO shop_app")
+      )?.text.replaceAll(/\b(shop_app|shop_relay|ada|grafana)\b/g, `$1_${suffix}`)
       yield* Effect.acquireRelease(
         sql.unsafe(roles.map((role) => `CREATE ROLE ${role} LOGIN PASSWORD 'x'`).join(";")),
         () => Effect.orDie(sql.unsafe(roles.map((role) => `DROP OWNED BY ${role}; DROP ROLE ${role}`).join(";")))
@@ -298,8 +303,8 @@ layer(Environment.layer(), { excludeTestServices: true })("With the grants in do
       expect(yield* as(reader, "failures", "list")).toMatchObject({ code: 0, stdout: expect.stringContaining("bad") })
       expect(yield* as(reader, "failures", "replay", "1")).toMatchObject(denied)
       expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
-      expect(yield* as(relay, "hold", "--reason", "a test")).toMatchObject({ code: 0 })
-      expect(yield* as(relay, "resume")).toMatchObject({ code: 0 })
+      expect(yield* as(operator, "hold", "--reason", "a test")).toMatchObject({ code: 0 })
+      expect(yield* as(operator, "resume")).toMatchObject({ code: 0 })
       expect(yield* as(relay, "restamp")).toMatchObject(denied)
 
       const slots = sql`SELECT outbox.current_slot() AS slot, (SELECT count(*)::integer FROM outbox.event) AS events`

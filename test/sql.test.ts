@@ -343,11 +343,11 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     })
   )
 
-  it.scoped("needs USAGE on the schema and no other privilege, and gives none", () =>
+  it.scoped("needs the role outbox_publisher and no other privilege, and gives none", () =>
     Effect.gen(function* () {
       const query = yield* session
       const role = `publisher_${Date.now()}_${process.pid}`
-      yield* Effect.acquireRelease(query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}`), () =>
+      yield* Effect.acquireRelease(query(`CREATE ROLE ${role} IN ROLE outbox_publisher`), () =>
         Effect.orDie(query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
       )
       const publisher = yield* session

@@ -460,5 +460,3 @@ $$;
 
 CREATE TRIGGER publish INSTEAD OF INSERT ON outbox.new_event
 FOR EACH ROW EXECUTE FUNCTION outbox.publish_new_event();
-
-GRANT INSERT ON outbox.new_event TO PUBLIC;
