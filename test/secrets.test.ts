@@ -105,9 +105,13 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
           const url = yield* relay.url
           yield* sql`SELECT outbox.publish('seen', '{}'), outbox.publish('refused', '{"n": 1e30}')`
           const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
-          const settled = ready === 200 ? "GET /api/failures" : "GET /api/incidents"
-          yield* until(ask(url, settled, authorized), ({ json }) => JSON.stringify(json).includes('"code":'))
-          yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready)
+          const settled = ready === 200 ? "GET /api/failures" : "GET /api/status"
+          yield* until(
+            ask(url, settled, authorized),
+            ({ json }) => JSON.stringify(json).includes('"code":'),
+            "60 seconds"
+          )
+          yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready, "30 seconds")
           const answers = yield* Effect.forEach(
             [
               ...["status", "failures", "batches", "incidents", "relay"].map((path) => `GET /api/${path}`),
