@@ -329,6 +329,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
           CREATE ROLE ${role};
           GRANT USAGE ON SCHEMA outbox TO ${role};
           GRANT INSERT ON outbox.event TO ${role};
+          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox TO ${role};
           GRANT USAGE ON SEQUENCE outbox.event_id_seq TO ${role}
         `),
         () => Effect.orDie(query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))

@@ -441,8 +441,9 @@ END;
 -- For COPY, whose lines are checked and written as events that are published one by one.
 CREATE VIEW outbox.new_event AS
 SELECT
-  event_type, event_context::outbox.event_context AS event_context, event_date_time, environment, metadata_version,
-  event_id, traceparent
+  event_type, event_context::jsonb AS event_context, event_date_time::timestamptz AS event_date_time,
+  environment::text AS environment, metadata_version::bigint AS metadata_version, event_id,
+  traceparent::text AS traceparent
 FROM outbox.event;
 
 CREATE FUNCTION outbox.publish_new_event() RETURNS trigger

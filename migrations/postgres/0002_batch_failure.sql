@@ -145,3 +145,24 @@ SELECT
     LIMIT 100
   ) AS batch_ids
 FROM outbox.incident;
+
+-- Makes a delivered batch pending again, so that a relay asks ClickHouse for its events and sends those that are missing:
+-- what operators may do to a batch, and all they may. Nothing happens to one that was given back or delivered since.
+CREATE FUNCTION outbox.give_back(batch_id bigint, seen_delivered_at timestamptz, missing_events integer) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  UPDATE outbox.batch SET
+    state = 'pending',
+    ask_first = true,
+    was_delivered_at = delivered_at,
+    delivered_at = NULL,
+    available_at = '-infinity',
+    error_class = 'in-doubt',
+    error_code = NULL,
+    error_message = format('ClickHouse lacks %s of its events, which it had taken', missing_events),
+    first_error_at = clock_timestamp(),
+    incident_id = NULL
+  WHERE id = batch_id AND state = 'delivered' AND delivered_at = seen_delivered_at
+  RETURNING true;
+END;

@@ -54,10 +54,6 @@ BEGIN
   IF to_regrole('outbox_publisher') IS NOT NULL THEN
     GRANT EXECUTE ON FUNCTION outbox.publish, outbox.publish_all TO outbox_publisher;
     GRANT INSERT ON outbox.new_event TO outbox_publisher;
-    -- COPY to it holds values against the domains as the caller. They look at their argument and nothing else.
-    GRANT EXECUTE ON FUNCTION
-      outbox.is_name, outbox.is_object, outbox.is_shallow, outbox.is_in_range, outbox.is_traceparent
-      TO outbox_publisher;
   END IF;
 
   -- Relays: seal, deliver, set aside what is refused, tidy up. No event can be changed, and none deleted but with its
@@ -77,8 +73,8 @@ BEGIN
     GRANT DELETE ON outbox.audit TO outbox_relay;
   END IF;
 
-  -- Operators: correct and replay what was refused, close it, hold relays. All of it is audited, and
-  -- they cannot change what the audit says.
+  -- Operators: correct and replay what was refused, close it, hold relays, give back what ClickHouse lost. All of it is
+  -- audited, and they cannot change what the audit says.
   IF to_regrole('outbox_operator') IS NOT NULL THEN
     GRANT INSERT (
       slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent
@@ -86,6 +82,8 @@ BEGIN
     GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_operator;
     GRANT UPDATE ON outbox.batch_failure, outbox.batch_failure_event TO outbox_operator;
     GRANT INSERT, DELETE ON outbox.relay_hold TO outbox_operator;
+    GRANT EXECUTE ON FUNCTION outbox.give_back TO outbox_operator;
+    GRANT USAGE ON SEQUENCE outbox.batch_id_seq TO outbox_operator;
     GRANT INSERT ON outbox.audit TO outbox_operator;
   END IF;
 END

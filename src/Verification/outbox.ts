@@ -111,33 +111,26 @@ export const giveBack = (
       SELECT count(*) AS count FROM (${sql.literal(rows(batch, "event_id", only(missing)))}) AS events
     ),
     given_back AS (
-      UPDATE outbox.batch SET
-        state = 'pending',
-        ask_first = true,
-        was_delivered_at = delivered_at,
-        delivered_at = NULL,
-        available_at = '-infinity',
-        error_class = 'in-doubt',
-        error_code = NULL,
-        error_message = ${`ClickHouse lacks ${missing.length} of its events, which it had taken`},
-        first_error_at = clock_timestamp(),
-        incident_id = NULL
+      SELECT CASE
+        WHEN retained.count >= ${missing.length}
+          THEN outbox.give_back(${batch.id}, ${deliveredAt}::timestamptz, ${missing.length})
+      END AS done
       FROM retained
-      WHERE id = ${batch.id}
-        AND state = 'delivered'
-        AND delivered_at = ${deliveredAt}::timestamptz
-        AND retained.count >= ${missing.length}
-      RETURNING id, was_delivered_at
     ),
     audited AS (
       INSERT INTO outbox.audit (actor, action, before, after)
       SELECT
         ${actor}, 'redeliver',
-        jsonb_build_object('batch_id', id, 'state', 'delivered', 'delivered_at', was_delivered_at),
-        jsonb_build_object('batch_id', id, 'state', 'pending', 'missing_events', ${missing.length}::integer)
+        jsonb_build_object(
+          'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${deliveredAt}::timestamptz
+        ),
+        jsonb_build_object(
+          'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
+        )
       FROM given_back
+      WHERE done
     )
-    SELECT count(*)::integer AS count FROM given_back
+    SELECT count(*)::integer AS count FROM given_back WHERE done
   `.pipe(
     atomically(sql, SETTINGS),
     Effect.map(([row]) => row?.count === 1)
