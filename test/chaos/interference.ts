@@ -1,0 +1,143 @@
+/** What is done to relays where they get to named points, and to bytes that have been counted. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { Interference, Passing } from "../support/proxy.ts"
+import { endsBody, isQuestion, type Point, points, type Server, silence, tokenOf, track } from "./points.ts"
+import type { Relay } from "./relays.ts"
+import type { Action, Fault, Step } from "./schedule.ts"
+
+type Look = (relay: number, server: Server, passing: Passing) => Interference | undefined
+
+interface Armed {
+  readonly look: Look
+  readonly done: Deferred.Deferred<void>
+}
+
+type Counting = Extract<Fault, { kind: "cut after bytes" }>
+
+export interface Interferer {
+  /** Waits until a relay has got there. */
+  readonly step: (step: Step) => Effect.Effect<void>
+  /** Waits until so many bytes have passed. */
+  readonly countBytes: (fault: Counting) => Effect.Effect<void>
+  /** How often relays asked ClickHouse which events it has. */
+  readonly questions: () => number
+  /** Batches of which relays were told that ClickHouse has them, by token. */
+  readonly pretended: () => ReadonlyArray<string>
+}
+
+const YES = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+/** Looks at everything that passes between the relays and the databases. */
+export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
+  Effect.gen(function* () {
+    const armed = new Set<Armed>()
+    /** Batches whose insert was cut in the middle: whatever comes under their token is a repeat. */
+    const cut = new Set<string>()
+    const pretended: Array<string> = []
+    let questions = 0
+
+    const look: Look = (relay, server, passing) => {
+      if (server === "clickhouse" && isQuestion(passing)) questions++
+      for (const one of armed) {
+        const interference = one.look(relay, server, passing)
+        if (interference !== undefined) return interference
+      }
+      return undefined
+    }
+    yield* Effect.forEach(relays, ({ proxies }, relay) =>
+      Effect.all([
+        proxies.postgres.watch((passing) => look(relay, "postgres", passing)),
+        proxies.clickhouse.watch((passing) => look(relay, "clickhouse", passing))
+      ])
+    )
+
+    const arm = (make: (done: () => void) => Look) =>
+      Effect.gen(function* () {
+        const done = yield* Deferred.make<void>()
+        const look = make(() => {
+          armed.delete(one)
+          Deferred.unsafeDone(done, Effect.void)
+        })
+        const one: Armed = { look, done }
+        armed.add(one)
+        yield* Effect.ensuring(
+          Deferred.await(done),
+          Effect.sync(() => armed.delete(one))
+        )
+      })
+
+    const at = (point: Point, action: Action) =>
+      arm((done) => {
+        const tracks = relays.map(() => track(point))
+        return (relay, server, passing) => {
+          if (server !== point.server || tracks[relay]?.(passing) !== true) return undefined
+          done()
+          const token = tokenOf(passing)
+          if (action.does === "cut" && passing.from === "client" && token !== undefined) cut.add(token)
+          return act(relays[relay], action, passing, point.arriving(passing.bytes))
+        }
+      })
+
+    const pretend = arm((done) => {
+      let answering: string | undefined
+      return (relay, server, passing) => {
+        const token = tokenOf(passing)
+        if (server !== "clickhouse" || passing.from !== "client" || token === undefined || !cut.has(token)) {
+          return undefined
+        }
+        const connection = `${relay}/${passing.connection}`
+        if (passing.sent === 0) answering ??= connection
+        if (answering !== connection) return undefined
+        if (!endsBody(passing.bytes)) return { arriving: 0, next: "continue" }
+        pretended.push(token)
+        done()
+        return { arriving: 0, next: { reply: YES } }
+      }
+    })
+
+    return {
+      step: (step) => (step.kind === "pretend" ? pretend : at(points[step.point], step.action)),
+      countBytes: (fault) => arm((done) => counting(fault, done)),
+      questions: () => questions,
+      pretended: () => pretended
+    }
+  })
+
+const act = (
+  relay: Relay | undefined,
+  action: Action,
+  { bytes }: Passing,
+  arriving: number
+): Interference | undefined => {
+  switch (action.does) {
+    case "kill":
+      // What was passed on whole may be worked on a little before the end.
+      if (arriving === bytes.length && action.afterMillis > 0) {
+        setTimeout(() => relay?.signal("SIGKILL"), action.afterMillis)
+        return undefined
+      }
+      relay?.signal("SIGKILL")
+      return silence(arriving)
+    case "stop":
+      relay?.signal("SIGSTOP")
+      setTimeout(() => relay?.signal("SIGCONT"), action.millis)
+      return undefined
+    default:
+      return { arriving, next: action.does }
+  }
+}
+
+/** Of requests to ClickHouse those that insert, and their answers. */
+const counting = ({ bytes, of, relay, server }: Counting, done: () => void): Look => {
+  const counts = new Map<number, number>()
+  return (from, to, passing) => {
+    if (from !== relay || to !== server || passing.from !== (of === "request" ? "client" : "server")) return undefined
+    if (server === "clickhouse" && tokenOf(passing) === undefined) return undefined
+    const before = counts.get(passing.connection) ?? 0
+    counts.set(passing.connection, before + passing.bytes.length)
+    if (before + passing.bytes.length < bytes) return undefined
+    done()
+    return { arriving: bytes - before, next: "cut" }
+  }
+}

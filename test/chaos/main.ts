@@ -1,0 +1,87 @@
+/**
+ * `npm run chaos`: relays, databases and the connections between them are killed, cut, frozen and slowed, at random
+ * moments and at named points, while writers write. After each round a judge compares the writers' own journal with
+ * ClickHouse. The first event that is missing, doubled, changed, or delivered though rolled back ends the run.
+ *
+ * The schedule of faults and the writers' plans are functions of the seed and the round's number. When exactly a fault
+ * meets a relay is not.
+ */
+import { randomBytes } from "node:crypto"
+import { writeFile } from "node:fs/promises"
+import { fileURLToPath } from "node:url"
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Arr from "effect/Array"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import { faultCounts, print, printRound, type Report, totals } from "./report.ts"
+import { run } from "./run.ts"
+import * as World from "./world.ts"
+
+const RELAY = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
+
+const wholeNumber = (name: string, minimum: number) =>
+  Options.integer(name).pipe(
+    Options.filterMap(
+      Option.liftPredicate((n) => n >= minimum),
+      `--${name} must be a whole number of at least ${minimum}`
+    )
+  )
+
+const write = (json: Option.Option<string>, report: Report) =>
+  Option.match(json, {
+    onNone: () => Effect.void,
+    onSome: (file) =>
+      Effect.promise(() =>
+        writeFile(
+          file,
+          JSON.stringify({ seed: report.seed, ...totals(report), byKind: faultCounts(report), report }, null, 1)
+        )
+      )
+  })
+
+const chaos = Command.make(
+  "chaos",
+  {
+    rounds: wholeNumber("rounds", 1).pipe(
+      Options.withDefault(50),
+      Options.withDescription("How many rounds, of some five seconds each.")
+    ),
+    seed: Options.text("seed").pipe(
+      Options.optional,
+      Options.withDescription("Makes the schedule; a random one unless it is given.")
+    ),
+    round: wholeNumber("round", 0).pipe(Options.optional, Options.withDescription("Only this round of the seed.")),
+    json: Options.text("json").pipe(Options.optional, Options.withDescription("A file to write the report to."))
+  },
+  ({ json, round, rounds, seed: given }) =>
+    Effect.gen(function* () {
+      const seed = Option.getOrElse(given, () => randomBytes(4).toString("hex"))
+      yield* Console.log(`seed ${seed}`)
+      const report = yield* run({
+        seed,
+        rounds: Option.match(round, { onNone: () => Arr.range(0, rounds - 1), onSome: Arr.of }),
+        onRound: (played) => Console.log(printRound(played))
+      }).pipe(
+        Effect.provide(World.layer([RELAY])),
+        Effect.tapErrorTag("WentWrong", (wrong) => write(json, wrong.report))
+      )
+      yield* write(json, report)
+      yield* Console.log(`\n${print(report)}`)
+    }).pipe(Effect.tapError((error) => Console.error(`chaos: ${error.message}`)))
+).pipe(Command.withDescription("Proves that nothing is lost and nothing doubled, whatever is killed, cut or frozen."))
+
+// Ctrl-C comes twice, from the terminal and from npm: the second must not cut off what the first has begun to stop.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {})
+
+Command.run(chaos, { name: "chaos", version: "0.1.0" })(process.argv).pipe(
+  Effect.provide([
+    NodeContext.layer,
+    Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.stringLogger))
+  ]),
+  NodeRuntime.runMain({ disableErrorReporting: false, disablePrettyLogger: true })
+)
