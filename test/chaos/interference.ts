@@ -23,7 +23,7 @@ export interface Interferer {
   /** How often relays asked ClickHouse which events it has. */
   readonly questions: () => number
   /** Batches of which relays were told that ClickHouse has them, by token. */
-  readonly pretended: () => ReadonlyArray<string>
+  readonly pretended: () => ReadonlySet<string>
 }
 
 const YES = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -32,13 +32,23 @@ const YES = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
   Effect.gen(function* () {
     const armed = new Set<Armed>()
-    /** Batches whose insert was cut in the middle: whatever comes under their token is a repeat. */
+    /** How many inserts came under each token. */
+    const inserts = new Map<string, number>()
+    /** Batches whose only insert was cut in the middle: ClickHouse has nothing of them. */
     const cut = new Set<string>()
-    const pretended: Array<string> = []
+    /** Batches that ClickHouse says to have and has not. It remembers their tokens, so it says so every time. */
+    const pretended = new Set<string>()
     let questions = 0
 
     const look: Look = (relay, server, passing) => {
-      if (server === "clickhouse" && isQuestion(passing)) questions++
+      if (server === "clickhouse") {
+        if (isQuestion(passing)) questions++
+        const token = tokenOf(passing)
+        if (token !== undefined && passing.from === "client") {
+          if (passing.sent === 0) inserts.set(token, (inserts.get(token) ?? 0) + 1)
+          if (pretended.has(token)) return sayYes(passing)
+        }
+      }
       for (const one of armed) {
         const interference = one.look(relay, server, passing)
         if (interference !== undefined) return interference
@@ -74,26 +84,21 @@ export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
           if (server !== point.server || tracks[relay]?.(passing) !== true) return undefined
           done()
           const token = tokenOf(passing)
-          if (action.does === "cut" && passing.from === "client" && token !== undefined) cut.add(token)
+          const isFirst = token !== undefined && inserts.get(token) === 1
+          if (isFirst && action.does === "cut" && passing.from === "client") cut.add(token)
           return act(relays[relay], action, passing, point.arriving(passing.bytes))
         }
       })
 
-    const pretend = arm((done) => {
-      let answering: string | undefined
-      return (relay, server, passing) => {
-        const token = tokenOf(passing)
-        if (server !== "clickhouse" || passing.from !== "client" || token === undefined || !cut.has(token)) {
-          return undefined
-        }
-        const connection = `${relay}/${passing.connection}`
-        if (passing.sent === 0) answering ??= connection
-        if (answering !== connection) return undefined
-        if (!endsBody(passing.bytes)) return { arriving: 0, next: "continue" }
-        pretended.push(token)
-        done()
-        return { arriving: 0, next: { reply: YES } }
-      }
+    const pretend = arm((done) => (_, server, passing) => {
+      const token = tokenOf(passing)
+      const begins = passing.from === "client" && passing.sent === 0
+      if (server !== "clickhouse" || !begins || token === undefined) return undefined
+      // An earlier insert that still runs somewhere would be stored after all.
+      if (!cut.has(token) || inserts.get(token) !== 2) return undefined
+      pretended.add(token)
+      done()
+      return sayYes(passing)
     })
 
     return {
@@ -103,6 +108,10 @@ export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
       pretended: () => pretended
     }
   })
+
+/** Without a byte of it having reached the other side. */
+const sayYes = ({ bytes }: Passing): Interference =>
+  endsBody(bytes) ? { arriving: 0, next: { reply: YES } } : { arriving: 0, next: "continue" }
 
 const act = (
   relay: Relay | undefined,

@@ -83,5 +83,5 @@ Command.run(chaos, { name: "chaos", version: "0.1.0" })(process.argv).pipe(
     NodeContext.layer,
     Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.stringLogger))
   ]),
-  NodeRuntime.runMain({ disableErrorReporting: false, disablePrettyLogger: true })
+  NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true })
 )

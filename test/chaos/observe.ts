@@ -109,7 +109,10 @@ export const historyOf = (eventId: string, marker: string | undefined) =>
     const statuses = yield* ask((sql) => sql`SELECT * FROM outbox.event_status WHERE event_id = ${eventId}`)
     const batches = yield* ask(
       (sql) => sql`
-        SELECT to_jsonb(history) - 'batch' || (to_jsonb(batch) - '{event_types,traceparents}'::text[]) AS change
+        SELECT
+          at, (batch).id, (batch).state, (batch).attempts, (batch).settled_attempts, (batch).lease_id,
+          (batch).lease_holder, (batch).event_count, (batch).token, (batch).parent_id, (batch).repair_token,
+          cardinality((batch).repair_event_ids) AS repaired, (batch).error_message, (batch).first_attempt_at
         FROM chaos.history, (
           SELECT tx_id FROM chaos.marker WHERE id = ${marker ?? null}
           UNION
@@ -121,5 +124,5 @@ export const historyOf = (eventId: string, marker: string | undefined) =>
         ORDER BY history.id
       `
     )
-    return { rows, failures, statuses, batches: batches.map((row) => row) }
+    return { rows, failures, statuses, batches }
   })

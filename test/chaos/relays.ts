@@ -10,6 +10,7 @@ import { LEASE_MILLIS } from "./schedule.ts"
 export interface Relay {
   readonly proxies: Readonly<Record<Server, Proxy.Proxy>>
   readonly signal: (signal: NodeJS.Signals) => void
+  readonly hasStarted: () => boolean
   /** By an hour. False if it has not started yet. */
   readonly setClockForward: () => boolean
   /** What its last processes have logged, oldest first. */
@@ -98,6 +99,7 @@ export const make = ({ clickhouseUrl, onEnd, postgresUrl, program }: Options) =>
         if (signal === "SIGKILL") killed = true
         child?.kill(signal)
       },
+      hasStarted: () => started,
       setClockForward: () => started && child?.kill("SIGUSR2") === true,
       log: () => lines
     }

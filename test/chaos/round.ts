@@ -46,8 +46,12 @@ const MOST_HISTORIES = 3
 export const play = (environment: string, plan: Round, rowsBefore: number) =>
   Effect.gen(function* () {
     const { interferer, relays, takeEnded, writersContext, writersProxy } = yield* World
+    yield* until(
+      Effect.sync(() => relays.filter((relay) => relay.hasStarted()).length),
+      (all) => all === relays.length,
+      DRAIN
+    )
     const questionsBefore = interferer.questions()
-    const pretendedBefore = interferer.pretended().length
     const journal: Writers.Journal = []
     const write = Effect.provide(writersContext)
 
@@ -98,7 +102,6 @@ export const play = (environment: string, plan: Round, rowsBefore: number) =>
     const rows = [...committed.events.values()].filter(({ place }) => place === "table").length
     const inTable = yield* Observe.countRows
     const deeds = yield* Observe.deeds
-    const pretended = interferer.pretended().slice(pretendedBefore)
 
     const violations: ReadonlyArray<Violation> = [
       ...broken,
@@ -131,7 +134,7 @@ export const play = (environment: string, plan: Round, rowsBefore: number) =>
       questions: interferer.questions() - questionsBefore,
       repairs: deeds.repairs,
       repairedEvents: deeds.repairedEvents,
-      arrangedRepairs: deeds.tokens.filter((token) => pretended.includes(token)).length,
+      arrangedRepairs: deeds.tokens.filter((token) => interferer.pretended().has(token)).length,
       violations: [...violations, ...overall],
       histories
     }
