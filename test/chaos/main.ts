@@ -8,7 +8,6 @@
  */
 import { randomBytes } from "node:crypto"
 import { writeFile } from "node:fs/promises"
-import { fileURLToPath } from "node:url"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -21,8 +20,6 @@ import * as Option from "effect/Option"
 import { faultCounts, print, printRound, type Report, totals } from "./report.ts"
 import { run } from "./run.ts"
 import * as World from "./world.ts"
-
-const RELAY = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
 
 const wholeNumber = (name: string, minimum: number) =>
   Options.integer(name).pipe(
@@ -67,7 +64,7 @@ const chaos = Command.make(
         rounds: Option.match(round, { onNone: () => Arr.range(0, rounds - 1), onSome: Arr.of }),
         onRound: (played) => Console.log(printRound(played))
       }).pipe(
-        Effect.provide(World.layer([RELAY])),
+        Effect.provide(World.layer),
         Effect.tapErrorTag("WentWrong", (wrong) => write(json, wrong.report))
       )
       yield* write(json, report)

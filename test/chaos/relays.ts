@@ -42,8 +42,8 @@ const VARIABLES = {
 const CLOCK = fileURLToPath(new URL("./shiftClock.mjs", import.meta.url))
 
 interface Options {
-  /** Arguments for Node that run `clickhouse-outbox`. */
-  readonly program: ReadonlyArray<string>
+  /** The file that is `clickhouse-outbox`. */
+  readonly program: string
   readonly postgresUrl: string
   readonly clickhouseUrl: string
   readonly onEnd: (ended: Ended) => void
@@ -62,7 +62,7 @@ export const make = ({ clickhouseUrl, onEnd, postgresUrl, program }: Options) =>
       Effect.sync(() => {
         killed = false
         started = false
-        const spawned = spawn(process.execPath, ["--import", CLOCK, ...program, "relay"], {
+        const spawned = spawn(process.execPath, ["--import", CLOCK, program, "relay"], {
           stdio: ["ignore", "ignore", "pipe"],
           env: {
             PATH: process.env.PATH,
@@ -72,7 +72,7 @@ export const make = ({ clickhouseUrl, onEnd, postgresUrl, program }: Options) =>
           }
         })
         spawned.stderr.on("data", (bytes) => {
-          started = true
+          if (String(bytes).includes("The relay has started")) started = true
           lines.push(...String(bytes).trimEnd().split("\n"))
           lines.splice(0, lines.length - KEPT_LINES)
         })

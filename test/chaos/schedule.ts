@@ -180,7 +180,7 @@ const crashOf = (server: Server): Effect.Effect<Fault> =>
 const writer: Effect.Effect<Writer> = Effect.gen(function* () {
   return {
     through: yield* oneOf("library" as const, "SQL" as const),
-    transactions: yield* Effect.replicateEffect(transaction, yield* between(4, 10))
+    transactions: yield* Effect.replicateEffect(transaction, yield* between(4, 8))
   }
 })
 
@@ -194,7 +194,7 @@ const transaction: Effect.Effect<Transaction> = Effect.gen(function* () {
       : yield* oneOf("roll back" as const, "savepoints" as const, "walk out" as const),
     events,
     bytes: huge ? 100 : yield* oneOf(10, 100, 1_000, 20_000),
-    refused: (yield* chance(0.15)) ? yield* between(1, Math.min(events, 4)) : 0,
+    refused: (yield* chance(0.06)) ? yield* between(1, Math.min(events, 3)) : 0,
     openMillis: long ? yield* between(300, 1_500) : 0,
     pauseMillis: yield* between(10, 150)
   }

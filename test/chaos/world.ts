@@ -21,6 +21,7 @@ import * as Postgres from "../../src/Postgres.ts"
 import * as Proxy from "../support/proxy.ts"
 import * as Interference from "./interference.ts"
 import type { Server } from "./points.ts"
+import { bundle } from "./program.ts"
 import * as Relays from "./relays.ts"
 import { APPLICATION } from "./writers.ts"
 
@@ -62,9 +63,10 @@ const SCHEMA = `
     (NEW.state, NEW.lease_id, NEW.attempts, NEW.repair_token))
   EXECUTE FUNCTION chaos.remember()`
 
-const make = (program: ReadonlyArray<string>, servers: Readonly<Record<Server, EmbeddedServer>>) =>
+const make = (servers: Readonly<Record<Server, EmbeddedServer>>) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
+    const program = yield* bundle
     yield* Migrations.postgres
     yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
     yield* sql.unsafe(SCHEMA)
@@ -93,20 +95,19 @@ const make = (program: ReadonlyArray<string>, servers: Readonly<Record<Server, E
   })
 
 /** Fresh servers, and the services of those who look on, straight to them. */
-export const layer = (program: ReadonlyArray<string>) =>
-  Layer.unwrapScoped(
-    Effect.gen(function* () {
-      const [postgres, clickhouse] = yield* Effect.all([EmbeddedPostgres.make(), EmbeddedClickHouse.make()], {
-        concurrency: "unbounded"
-      })
-      const variables = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url }
-      const world = Layer.scoped(World, make(program, { postgres, clickhouse }))
-      return Layer.mergeAll(OutboxStore.layerConfig, BatchFailures.layer).pipe(
-        Layer.provideMerge(world),
-        Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)),
-        Layer.provideMerge(NodeContext.layer),
-        Layer.provideMerge(Logger.minimumLogLevel(LogLevel.Error)),
-        Layer.provide(configuredBy(variables))
-      )
+export const layer = Layer.unwrapScoped(
+  Effect.gen(function* () {
+    const [postgres, clickhouse] = yield* Effect.all([EmbeddedPostgres.make(), EmbeddedClickHouse.make()], {
+      concurrency: "unbounded"
     })
-  )
+    const variables = { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url }
+    const world = Layer.scoped(World, make({ postgres, clickhouse }))
+    return Layer.mergeAll(OutboxStore.layerConfig, BatchFailures.layer).pipe(
+      Layer.provideMerge(world),
+      Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig)),
+      Layer.provideMerge(NodeContext.layer),
+      Layer.provideMerge(Logger.minimumLogLevel(LogLevel.Error)),
+      Layer.provide(configuredBy(variables))
+    )
+  })
+)

@@ -18,7 +18,7 @@ export const APPLICATION = "chaos-writer"
 /** The writer's own reason to roll back. */
 class ChangedItsMind extends Data.TaggedError("ChangedItsMind") {}
 
-const MONTHS = 3
+const MONTHS = 2
 
 /** As fine as each of the ways to publish can say when something happened. */
 const FRACTION = { library: "123000", SQL: "123456" }
@@ -46,17 +46,26 @@ const compose = (environment: string, through: Writer["through"], plan: Transact
 
 const half = (events: ReadonlyArray<WrittenEvent>) => Arr.splitAt(events, Math.ceil(events.length / 2))
 
-/** Carries one transaction out and writes it down. What was begun is finished, so that its end is known. */
+/** While Postgres is away. */
+const MOST_ATTEMPTS = 20
+
+/**
+ * Carries one transaction out and writes it down; another time, with other events, where it failed. What was begun is
+ * finished, so that its end is known.
+ */
 const carryOut =
   (url: string, environment: string, through: Writer["through"], journal: Journal) => (plan: Transaction) => {
     const write = through === "library" ? throughLibrary : throughSql(url)
-    const events = compose(environment, through, plan)
-    const [kept, undone] = plan.does === "savepoints" ? half(events) : [events, []]
-    const written = { marker: randomUUID(), events: kept, undone }
-    return write(plan, written).pipe(
-      Effect.tap((outcome) => Effect.sync(() => journal.push({ ...written, outcome }))),
-      Effect.uninterruptible,
-      Effect.zipRight(Effect.sleep(plan.pauseMillis))
+    const commits = plan.does === "commit" || plan.does === "savepoints"
+    const attempt = Effect.suspend(() => {
+      const events = compose(environment, through, plan)
+      const [kept, undone] = plan.does === "savepoints" ? half(events) : [events, []]
+      const written = { marker: randomUUID(), events: kept, undone }
+      return Effect.tap(write(plan, written), (outcome) => Effect.sync(() => journal.push({ ...written, outcome })))
+    })
+    return Effect.uninterruptible(attempt).pipe(
+      Effect.zipLeft(Effect.sleep(plan.pauseMillis)),
+      Effect.repeat({ times: MOST_ATTEMPTS, while: (outcome) => commits && outcome === "rolled back" })
     )
   }
 
@@ -66,9 +75,9 @@ export const run = (url: string, environment: string, { through, transactions }:
 
 /** Small transactions until interrupted, so that there is something to do at every moment. */
 export const trickle = (url: string, environment: string, through: Writer["through"], journal: Journal) =>
-  Effect.forEach([0, 0, 1], (refused) => carryOut(url, environment, through, journal)({ ...SMALL, refused })).pipe(
-    Effect.forever
-  )
+  Effect.forEach([0, 0, 0, 0, 0, 0, 0, 1], (refused) =>
+    carryOut(url, environment, through, journal)({ ...SMALL, refused })
+  ).pipe(Effect.forever)
 
 export type Journal = Array<WrittenTransaction>
 type Write<R> = (
