@@ -26,7 +26,7 @@ const refuseInserts = (setting: string, value: string, millis: number) =>
 /** Whether it happened. */
 export const inject = (fault: Fault) =>
   Effect.gen(function* () {
-    const { interferer, relays, servers, writersProxy } = yield* World
+    const { crash, interferer, relays, writersProxy } = yield* World
     const relay = "relay" in fault ? relays[fault.relay] : undefined
     const proxy = "server" in fault ? relay?.proxies[fault.server] : undefined
     switch (fault.kind) {
@@ -69,14 +69,9 @@ export const inject = (fault: Fault) =>
       case "writers cut":
         yield* writersProxy.cut
         return true
-      case "crash": {
-        const server = servers[fault.server]
-        if (fault.signal === "SIGKILL") yield* server.kill
-        else process.kill(yield* server.pid, fault.signal)
-        yield* Effect.sleep(fault.millis)
-        yield* Effect.orDie(server.restart)
+      case "crash":
+        yield* crash(fault.server, fault.signal, fault.millis)
         return true
-      }
     }
   })
 

@@ -13,8 +13,10 @@ import * as Options from "@effect/cli/Options"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import { faultCounts, print, printRound, type Report, totals } from "./report.ts"
@@ -39,6 +41,13 @@ const write = (json: Option.Option<string>, report: Report) =>
           JSON.stringify({ seed: report.seed, ...totals(report), byKind: faultCounts(report), report }, null, 1)
         )
       )
+  })
+
+/** A round that went wrong says so itself. Anything else is a fault of this program. */
+const explain = (cause: Cause.Cause<{ readonly message: string }>): string =>
+  Option.match(Cause.failureOption(cause), {
+    onNone: () => Cause.pretty(cause, { renderErrorCause: true }),
+    onSome: ({ message }) => message
   })
 
 const chaos = Command.make(
@@ -69,7 +78,11 @@ const chaos = Command.make(
       )
       yield* write(json, report)
       yield* Console.log(`\n${print(report)}`)
-    }).pipe(Effect.tapError((error) => Console.error(`chaos: ${error.message}`)))
+    }).pipe(
+      Effect.tapErrorCause((cause) =>
+        Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(`chaos: ${explain(cause)}`)
+      )
+    )
 ).pipe(Command.withDescription("Proves that nothing is lost and nothing doubled, whatever is killed, cut or frozen."))
 
 // Ctrl-C comes twice, from the terminal and from npm: the second must not cut off what the first has begun to stop.
@@ -80,5 +93,10 @@ Command.run(chaos, { name: "chaos", version: "0.1.0" })(process.argv).pipe(
     NodeContext.layer,
     Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.stringLogger))
   ]),
-  NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true })
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    // What was cut short must not look like what was proved.
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+  })
 )

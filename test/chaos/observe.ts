@@ -7,8 +7,8 @@ import { ClickHouse } from "../../src/ClickHouse.ts"
 import type { Failed, Row } from "./judge.ts"
 import { APPLICATION } from "./writers.ts"
 
-/** Connections that a crash has broken are found out one by one. */
-const again = Effect.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo("10 seconds")))
+/** Connections that a crash has broken are found out one by one, and a server that starts takes its time. */
+const again = Effect.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo("60 seconds")))
 
 export const ask = <A>(question: (sql: SqlClient.SqlClient) => Effect.Effect<ReadonlyArray<A>, SqlError>) =>
   Effect.flatMap(SqlClient.SqlClient, question).pipe(again, Effect.orDie)

@@ -1,7 +1,6 @@
 /** What a run came to, for people and as JSON. */
 import * as Arr from "effect/Array"
 import type { Happened, Outcome } from "./round.ts"
-import type { Fault, Step } from "./schedule.ts"
 
 export interface RoundReport extends Outcome {
   readonly round: number
@@ -18,10 +17,12 @@ const actions = { kill: "killed", stop: "stopped", cut: "cut", reset: "reset", s
 const servers = { postgres: "Postgres", clickhouse: "ClickHouse" }
 
 /** One name for faults of one kind. */
-export const kindOf = (what: Step | Fault): string => {
+export const kindOf = (what: Happened["what"]): string => {
   switch (what.kind) {
     case "point":
       return `${what.point}: ${actions[what.action.does]}`
+    case "ClickHouse ended by itself":
+      return "ClickHouse: ended by itself, restart"
     case "pretend":
       return "ClickHouse has lost what it took"
     case "kill":

@@ -13,8 +13,13 @@ import type { Fault, Round, Step } from "./schedule.ts"
 import { World } from "./world.ts"
 import * as Writers from "./writers.ts"
 
+/** What nobody had planned. */
+export interface Incident {
+  readonly kind: "ClickHouse ended by itself"
+}
+
 export interface Happened {
-  readonly what: Step | Fault
+  readonly what: Step | Fault | Incident
   /** Whether anything came there while it was waited for. */
   readonly reached: boolean
 }
@@ -45,12 +50,13 @@ const MOST_HISTORIES = 3
 /** @param rowsBefore how many rows ClickHouse has of all rounds before */
 export const play = (environment: string, plan: Round, rowsBefore: number) =>
   Effect.gen(function* () {
-    const { interferer, relays, takeEnded, writersContext, writersProxy } = yield* World
+    const { clickHouseEnded, interferer, relays, takeEnded, writersContext, writersProxy } = yield* World
     yield* until(
       Effect.sync(() => relays.filter((relay) => relay.hasStarted()).length),
       (all) => all === relays.length,
       DRAIN
     )
+    const endedBefore = clickHouseEnded()
     const questionsBefore = interferer.questions()
     const journal: Writers.Journal = []
     const write = Effect.provide(writersContext)
@@ -123,7 +129,7 @@ export const play = (environment: string, plan: Round, rowsBefore: number) =>
     )
     if (violations.length + overall.length === 0) yield* Observe.forget
     const outcome: Outcome = {
-      happened: [...steps, ...faults],
+      happened: [...steps, ...faults, ...Array.from({ length: clickHouseEnded() - endedBefore }, () => ENDED)],
       committed: committed.events.size,
       rolledBack: committed.never.size,
       refused: [...written.values()].filter(({ eventId, isRefused }) => isRefused && committed.events.has(eventId))
@@ -140,6 +146,8 @@ export const play = (environment: string, plan: Round, rowsBefore: number) =>
     }
     return outcome
   })
+
+const ENDED: Happened = { what: { kind: "ClickHouse ended by itself" }, reached: true }
 
 const isSilence = (step: Step) => step.kind === "point" && step.action.does === "silence"
 

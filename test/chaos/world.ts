@@ -28,13 +28,16 @@ import { APPLICATION } from "./writers.ts"
 export class World extends Context.Tag("chaos/World")<
   World,
   {
-    readonly servers: Readonly<Record<Server, EmbeddedServer>>
     readonly relays: ReadonlyArray<Relays.Relay>
     readonly interferer: Interference.Interferer
     /** Between the writers and Postgres. */
     readonly writersProxy: Proxy.Proxy
     /** What writers through the library use: connections of their own. */
     readonly writersContext: Context.Context<SqlClient.SqlClient | EventPublisher.EventPublisher>
+    /** Ends a server, leaves it so for a while, and starts it again. */
+    readonly crash: (server: Server, signal: "SIGKILL" | "SIGQUIT", millis: number) => Effect.Effect<void>
+    /** How often ClickHouse has ended by itself, and was started again. */
+    readonly clickHouseEnded: () => number
     /** Relays that ended by themselves since this was called last. */
     readonly takeEnded: () => ReadonlyArray<Relays.Ended>
   }
@@ -62,6 +65,18 @@ const SCHEMA = `
   WHEN ((OLD.state, OLD.lease_id, OLD.attempts, OLD.repair_token) IS DISTINCT FROM
     (NEW.state, NEW.lease_id, NEW.attempts, NEW.repair_token))
   EXECUTE FUNCTION chaos.remember()`
+
+/**
+ * The engine in a library ends when a client resets a connection at the wrong moment, where a server would log it:
+ * https://github.com/ClickHouse/ClickHouse/issues/115666. One more crash that relays have to survive.
+ */
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
 
 const make = (servers: Readonly<Record<Server, EmbeddedServer>>) =>
   Effect.gen(function* () {
@@ -91,7 +106,34 @@ const make = (servers: Readonly<Record<Server, EmbeddedServer>>) =>
       )
     )
     const interferer = yield* Interference.make(relays)
-    return { servers, relays, interferer, writersProxy, writersContext, takeEnded: () => ended.splice(0) }
+
+    const alone = yield* Effect.makeSemaphore(1)
+    const crash = (server: Server, signal: "SIGKILL" | "SIGQUIT", millis: number) =>
+      alone.withPermits(1)(
+        Effect.gen(function* () {
+          if (signal === "SIGKILL") yield* servers[server].kill
+          else process.kill(yield* servers[server].pid, signal)
+          yield* Effect.sleep(millis)
+          yield* Effect.orDie(servers[server].restart)
+        })
+      )
+    let clickHouseEnded = 0
+    const revive = Effect.gen(function* () {
+      if (isRunning(yield* servers.clickhouse.pid)) return
+      clickHouseEnded++
+      yield* Effect.orDie(servers.clickhouse.restart)
+    })
+    yield* Effect.forkScoped(Effect.forever(Effect.delay(alone.withPermits(1)(revive), "100 millis")))
+
+    return {
+      relays,
+      interferer,
+      crash,
+      clickHouseEnded: () => clickHouseEnded,
+      writersProxy,
+      writersContext,
+      takeEnded: () => ended.splice(0)
+    }
   })
 
 /** Fresh servers, and the services of those who look on, straight to them. */
