@@ -173,7 +173,11 @@ const closing = (committed: Committed) =>
 /** Until everything that was committed is in ClickHouse or is a failure. By relays, without help. */
 const drain = Effect.gen(function* () {
   const store = yield* OutboxStore
-  const status = Effect.retry(store.status, Schedule.spaced("100 millis").pipe(Schedule.upTo("10 seconds")))
+  const status = store.status.pipe(
+    Effect.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo("60 seconds"))),
+    // So that looking is not what keeps the machine busy.
+    Effect.delay("150 millis")
+  )
   const { relays } = yield* World
   const drained = yield* Effect.option(Effect.sandbox(until(status, ({ backlog }) => backlog === 0, DRAIN)))
   if (Option.isSome(drained)) return []
