@@ -21,7 +21,7 @@ describe("Whatever is killed, cut or frozen", () => {
         expect(eventsCommitted).toBeGreaterThan(100)
         expect(faults).toBeGreaterThan(2)
       }).pipe(Effect.provide(World.layer)),
-    180_000
+    400_000
   )
 })
 

@@ -1,5 +1,4 @@
 /** What is done to relays where they get to named points, and to bytes that have been counted. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { Interference, Passing } from "../support/proxy.ts"
 import { endsBody, isQuestion, type Point, points, type Server, silence, tokenOf, track } from "./points.ts"
@@ -7,11 +6,6 @@ import type { Relay } from "./relays.ts"
 import type { Action, Fault, Step } from "./schedule.ts"
 
 type Look = (relay: number, server: Server, passing: Passing) => Interference | undefined
-
-interface Armed {
-  readonly look: Look
-  readonly done: Deferred.Deferred<void>
-}
 
 type Counting = Extract<Fault, { kind: "cut after bytes" }>
 
@@ -31,7 +25,7 @@ const YES = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 /** Looks at everything that passes between the relays and the databases. */
 export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
   Effect.gen(function* () {
-    const armed = new Set<Armed>()
+    const armed = new Set<Look>()
     /** How many inserts came under each token. */
     const inserts = new Map<string, number>()
     /** Batches whose only insert was cut in the middle: ClickHouse has nothing of them. */
@@ -49,8 +43,8 @@ export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
           if (pretended.has(token)) return sayYes(passing)
         }
       }
-      for (const one of armed) {
-        const interference = one.look(relay, server, passing)
+      for (const looking of armed) {
+        const interference = looking(relay, server, passing)
         if (interference !== undefined) return interference
       }
       return undefined
@@ -62,19 +56,15 @@ export const make = (relays: ReadonlyArray<Relay>): Effect.Effect<Interferer> =>
       ])
     )
 
+    /** Looks until it is done, or interrupted. */
     const arm = (make: (done: () => void) => Look) =>
-      Effect.gen(function* () {
-        const done = yield* Deferred.make<void>()
-        const look = make(() => {
-          armed.delete(one)
-          Deferred.unsafeDone(done, Effect.void)
+      Effect.async<void>((resume) => {
+        const looking = make(() => {
+          armed.delete(looking)
+          resume(Effect.void)
         })
-        const one: Armed = { look, done }
-        armed.add(one)
-        yield* Effect.ensuring(
-          Deferred.await(done),
-          Effect.sync(() => armed.delete(one))
-        )
+        armed.add(looking)
+        return Effect.sync(() => armed.delete(looking))
       })
 
     const at = (point: Point, action: Action) =>

@@ -61,22 +61,23 @@ const chaos = Command.make(
       Options.optional,
       Options.withDescription("Makes the schedule; a random one unless it is given.")
     ),
+    first: wholeNumber("first", 0).pipe(
+      Options.withDefault(0),
+      Options.withDescription("The number of the first round, to go on with a seed.")
+    ),
     round: wholeNumber("round", 0).pipe(Options.optional, Options.withDescription("Only this round of the seed.")),
     json: Options.text("json").pipe(Options.optional, Options.withDescription("A file to write the report to."))
   },
-  ({ json, round, rounds, seed: given }) =>
+  ({ first, json, round, rounds, seed: given }) =>
     Effect.gen(function* () {
       const seed = Option.getOrElse(given, () => randomBytes(4).toString("hex"))
       yield* Console.log(`seed ${seed}`)
       const report = yield* run({
         seed,
-        rounds: Option.match(round, { onNone: () => Arr.range(0, rounds - 1), onSome: Arr.of }),
-        onRound: (played) => Console.log(printRound(played))
-      }).pipe(
-        Effect.provide(World.layer),
-        Effect.tapErrorTag("WentWrong", (wrong) => write(json, wrong.report))
-      )
-      yield* write(json, report)
+        rounds: Option.match(round, { onNone: () => Arr.range(first, first + rounds - 1), onSome: Arr.of }),
+        // Written each time, so that a run which is broken off leaves what it has found.
+        onRound: (played, report) => Effect.zipRight(Console.log(printRound(played)), write(json, report))
+      }).pipe(Effect.provide(World.layer))
       yield* Console.log(`\n${print(report)}`)
     }).pipe(
       Effect.tapErrorCause((cause) =>

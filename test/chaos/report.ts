@@ -113,7 +113,7 @@ const nameOf = (key: string): string => Object.entries(NAMES).find(([name]) => n
 
 export const printRound = (round: RoundReport): string => {
   const faults = round.happened.filter(({ reached }) => reached).map(({ what }) => kindOf(what))
-  return `round ${round.round}  ${round.seconds.toFixed(1)} s  ${round.committed} events in ${round.batches} batches  ${faults.join("; ")}`
+  return `round ${round.round}  ${round.seconds.toFixed(1)} s  ${round.committed} events in ${round.batches} batches, ${round.repairs} repairs  ${faults.join("; ")}`
 }
 
 /** Everything that is needed to understand what went wrong, and to try it again. */

@@ -44,7 +44,7 @@ export interface Outcome {
 }
 
 /** What takes longer is not lost, but stuck: a violation too. */
-const DRAIN = "90 seconds"
+const DRAIN = "3 minutes"
 const MOST_HISTORIES = 3
 
 /** @param rowsBefore how many rows ClickHouse has of all rounds before */

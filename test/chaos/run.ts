@@ -13,7 +13,7 @@ interface Options {
   readonly seed: string
   /** Numbers of the rounds to play. */
   readonly rounds: ReadonlyArray<number>
-  readonly onRound: (round: RoundReport) => Effect.Effect<void>
+  readonly onRound: (round: RoundReport, report: Report) => Effect.Effect<void>
 }
 
 /** Ends with the first round that goes wrong. */
@@ -27,7 +27,7 @@ export const run = ({ onRound, rounds, seed }: Options) =>
       const [took, outcome] = yield* Effect.timed(play(`${seed}/${number}`, schedule(seed, number), before))
       const round = { round: number, seconds: Duration.toSeconds(took), ...outcome }
       played.push(round)
-      yield* onRound(round)
+      yield* onRound(round, report())
       if (round.violations.length > 0) {
         return yield* new WentWrong({ report: report(), message: printViolations(seed, round) })
       }
