@@ -73,9 +73,9 @@ export const openFailures = ask(
   `
 )
 
-/** What the relays did in a round, by the manifest's history. */
+/** What the relays did in a round, by the manifest's history. Of each repair, the token of the batch it is of. */
 export const deeds = ask(
-  (sql) => sql<{ batches: number; repeated: number; repairs: number; repairedEvents: number; tokens: Array<string> }>`
+  (sql) => sql<{ batches: number; repeated: number; repairedEvents: number; repaired: Array<string> }>`
     WITH batches AS (
       SELECT (batch).id, max((batch).attempts) AS attempts FROM chaos.history GROUP BY (batch).id
     ),
@@ -87,9 +87,8 @@ export const deeds = ask(
     SELECT
       (SELECT count(*)::integer FROM batches) AS batches,
       (SELECT count(*)::integer FROM batches WHERE attempts > 1) AS repeated,
-      (SELECT count(*)::integer FROM repairs) AS repairs,
       (SELECT coalesce(sum(events), 0)::integer FROM repairs) AS "repairedEvents",
-      ARRAY(SELECT token::text FROM repairs) AS tokens
+      ARRAY(SELECT token::text FROM repairs) AS repaired
   `
 ).pipe(Effect.flatMap((rows) => (rows[0] ? Effect.succeed(rows[0]) : Effect.dieMessage("no answer"))))
 

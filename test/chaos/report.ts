@@ -1,6 +1,7 @@
 /** What a run came to, for people and as JSON. */
 import * as Arr from "effect/Array"
-import type { Happened, Outcome } from "./round.ts"
+import type { Outcome } from "./round.ts"
+import type { Happened } from "./shake.ts"
 
 export interface RoundReport extends Outcome {
   readonly round: number
