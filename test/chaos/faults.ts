@@ -7,7 +7,7 @@ import type { Fault } from "./schedule.ts"
 import { World } from "./world.ts"
 
 /** How long a relay may take to get where something is done to it. */
-export const PATIENCE = "3 seconds"
+export const PATIENCE = "6 seconds"
 
 /** While a server is down: until it is back. */
 const persistently = Effect.retry(Schedule.spaced("50 millis").pipe(Schedule.upTo("60 seconds")))

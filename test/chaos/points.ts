@@ -40,6 +40,8 @@ const SPLITS = [says(/WITH parent AS \(\s*UPDATE outbox\.batch/), answers()]
 const FAILS = [says(/WITH failed AS \(\s*UPDATE outbox\.batch/), answers()]
 const ACKNOWLEDGES = says(/UPDATE outbox\.batch SET\s+state = 'delivered'(?![\s\S]*republished_event_ids)/)
 const PLANS_REPAIR = says(/SET repair_token = gen_random_uuid/)
+/** Mostly it is not time yet. */
+const MOVES_ON = [says(/SELECT setval\('outbox\.event_slot'/), answers(/SELECT 1\0/)]
 const TRUNCATES = says(/TRUNCATE outbox\./)
 
 /** The token is in the address, the rows are the body. */
@@ -103,7 +105,7 @@ export const points = {
   "slot: locked": postgres([says(/LOCK TABLE outbox\./), answers()], all),
   "slot: truncated, before its commit": postgres([TRUNCATES, answers(), COMMIT], none),
   "slot: emptied": postgres([TRUNCATES, answers(), COMMIT, answers()], all),
-  "slot: moved on, before its commit": postgres([says(/SELECT setval\('outbox\.event_slot'/), answers(), COMMIT], none)
+  "slot: moved on, before its commit": postgres([...MOVES_ON, COMMIT], none)
 } as const satisfies Record<string, Point>
 
 export type PointName = keyof typeof points
@@ -111,6 +113,7 @@ const isPointName = (name: string): name is PointName => name in points
 export const pointNames = Object.keys(points).filter(isPointName)
 
 const STATEMENT = /\b(SELECT|UPDATE|INSERT|DELETE|WITH|COPY|TRUNCATE|LOCK|BEGIN|COMMIT|ROLLBACK|SET)\b/
+const TRANSACTION = /\b(BEGIN|ROLLBACK)\b/
 /** A sign stands at the beginning of what is said: what follows may be megabytes of rows. */
 const MOST_TEXT = 65_536
 
@@ -132,8 +135,10 @@ export const track = ({ signs }: Point): ((passing: Passing) => boolean) => {
       positions.set(passing.connection, position + 1)
       return position + 1 === signs.length
     }
-    // Another statement than the one that was to follow.
-    if (position > 0 && passing.from === "client" && STATEMENT.test(text())) {
+    // Where an answer was to follow any other statement is the next one; where a COMMIT was, one of the same transaction
+    // may come before it.
+    const gone = signs[position]?.from === "client" ? TRANSACTION : STATEMENT
+    if (position > 0 && passing.from === "client" && gone.test(text())) {
       positions.set(passing.connection, isNext(0) ? 1 : 0)
     }
     return false

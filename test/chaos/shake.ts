@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import { until } from "../support/wait.ts"
 import { inject, PATIENCE } from "./faults.ts"
 import * as Observe from "./observe.ts"
+import { points } from "./points.ts"
 import type { Fault, Round, Step } from "./schedule.ts"
 import { World } from "./world.ts"
 import * as Writers from "./writers.ts"
@@ -43,7 +44,9 @@ export const shake = (environment: string, plan: Round) =>
         Effect.forEach(plan.writers, (writer) => write(Writers.run(writersProxy.url, environment, writer, journal)), {
           concurrency: "unbounded"
         }),
-        Effect.forEach(plan.steps, takeStep),
+        Effect.forEach(plan.steps, (step) =>
+          takeStep(step, write(Writers.provoke(writersProxy.url, environment, journal)))
+        ),
         Effect.forEach(
           plan.faults,
           ({ atMillis, fault }) =>
@@ -69,10 +72,15 @@ const ENDED: Happened = { what: { kind: "ClickHouse ended by itself" }, reached:
 
 const isSilence = (step: Step) => step.kind === "point" && step.action.does === "silence"
 
-const takeStep = (step: Step) =>
+const takeStep = (step: Step, provoke: Effect.Effect<unknown>) =>
   Effect.gen(function* () {
     const { interferer } = yield* World
-    const reached = Option.isSome(yield* Effect.timeoutOption(interferer.step(step), PATIENCE))
+    const isProvoked = step.kind === "point" && "needs" in points[step.point] && points[step.point].needs === "refusal"
+    const [arrived] = yield* Effect.all(
+      [Effect.timeoutOption(interferer.step(step), PATIENCE), Effect.when(provoke, () => isProvoked)],
+      { concurrency: "unbounded" }
+    )
+    const reached = Option.isSome(arrived)
     // As long as it lasts nothing else is waited for.
     if (reached && step.kind === "point" && step.action.does === "stop") yield* Effect.sleep(step.action.millis)
     const happened: Happened = { what: step, reached }

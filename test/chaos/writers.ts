@@ -79,6 +79,10 @@ export const trickle = (url: string, environment: string, through: Writer["throu
     carryOut(url, environment, through, journal)({ ...SMALL, refused })
   ).pipe(Effect.forever)
 
+/** An event that ClickHouse refuses, so that there is something to isolate. */
+export const provoke = (url: string, environment: string, journal: Journal) =>
+  carryOut(url, environment, "SQL", journal)({ ...SMALL, refused: 1 })
+
 export type Journal = Array<WrittenTransaction>
 type Write<R> = (
   plan: Transaction,
