@@ -32,7 +32,7 @@ const VARIABLES = {
   OUTBOX_BATCH_EVENTS: "500",
   OUTBOX_REFUSED_EVENTS_LIMIT: "5",
   // Slots turn so often that every round sees some emptied.
-  OUTBOX_EVENT_RETENTION: "4 seconds",
+  OUTBOX_EVENT_RETENTION: "2 seconds",
   OUTBOX_HTTP_PORT: "off",
   CLICKHOUSE_REQUEST_TIMEOUT: "2 seconds",
   DATABASE_CONNECT_TIMEOUT: "1 second",
