@@ -112,7 +112,7 @@ const action: Effect.Effect<Action> = Effect.gen(function* () {
 const timed = (fault: Effect.Effect<Fault>) => Effect.all({ atMillis: between(0, 900), fault })
 
 const fault: Effect.Effect<Fault> = Effect.flatMap(
-  oneOf<Fault["kind"]>(
+  oneOf<Exclude<Fault["kind"], "crash">>(
     "kill",
     "stop",
     "cut",
@@ -162,8 +162,6 @@ const fault: Effect.Effect<Fault> = Effect.flatMap(
       case "an hour passes":
       case "writers cut":
         return Effect.succeed({ kind })
-      case "crash":
-        return Effect.flatMap(server, crashOf)
     }
   }
 )
