@@ -82,6 +82,7 @@ BEGIN
     GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_operator;
     GRANT UPDATE ON outbox.batch_failure, outbox.batch_failure_event TO outbox_operator;
     GRANT INSERT, DELETE ON outbox.relay_hold TO outbox_operator;
+    GRANT UPDATE (doubt_before) ON outbox.sealer TO outbox_operator;
     GRANT EXECUTE ON FUNCTION outbox.give_back TO outbox_operator;
     GRANT USAGE ON SEQUENCE outbox.batch_id_seq TO outbox_operator;
     GRANT INSERT ON outbox.audit TO outbox_operator;
