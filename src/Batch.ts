@@ -90,6 +90,10 @@ export class Lease extends Schema.Class<Lease>("Lease")({
   attempt: Schema.Int,
   /** Whether an earlier attempt may have been written, or may still be. */
   inDoubt: Schema.Boolean,
+  /** Whether ClickHouse may have some of it whatever is known of attempts: none of its tokens is trusted. */
+  askFirst: Schema.Boolean,
+  /** Whether it was delivered before, and ClickHouse was found to lack events of it. Rows of it may be gone. */
+  redelivery: Schema.Boolean,
   /** Whether it was taken from a worker that went silent. */
   expired: Schema.Boolean,
   repair: Schema.OptionFromSelf(Repair)

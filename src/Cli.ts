@@ -29,6 +29,7 @@ import { relay } from "./Cli/relay.ts"
 import { restamp } from "./Cli/restamp.ts"
 import { status } from "./Cli/status.ts"
 import { visibleLines } from "./Cli/text.ts"
+import { verify } from "./Cli/verify.ts"
 import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./Logging.ts"
@@ -39,7 +40,20 @@ const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(
     "Carries events from PostgreSQL to ClickHouse. DATABASE_URL and CLICKHOUSE_URL say where they are; docs/configuration.md lists all variables."
   ),
-  Command.withSubcommands([migrate, relay, publish, status, failures, where, batches, incidents, hold, resume, restamp])
+  Command.withSubcommands([
+    migrate,
+    relay,
+    publish,
+    status,
+    failures,
+    where,
+    batches,
+    incidents,
+    hold,
+    resume,
+    restamp,
+    verify
+  ])
 )
 
 /**
@@ -69,7 +83,7 @@ export const run = (
  */
 const withoutGuess = (argument: string): string => (FLAGS.has(argument) ? `${argument}=true` : argument)
 
-const FLAGS = new Set(["--json", "--all", "--yes", "--replay", "--until-empty"])
+const FLAGS = new Set(["--json", "--all", "--yes", "--replay", "--repair", "--until-empty"])
 
 type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
 
@@ -83,12 +97,13 @@ const INTERRUPTED = 130
 
 /**
  * What the process exits with: 0 if the command did what it was asked, 1 if it could not, 130 if a signal came before it
- * had. A relay was asked to run until a signal comes.
+ * had, or what the command has set. A relay was asked to run until a signal comes.
  *
  * @since 0.1.0
  * @category running
  */
 export const teardown: Teardown = (exit, onExit) => {
   const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
-  onExit(interrupted ? Number(process.exitCode ?? INTERRUPTED) : Exit.isFailure(exit) ? 1 : 0)
+  if (interrupted) return onExit(Number(process.exitCode ?? INTERRUPTED))
+  onExit(Exit.isFailure(exit) ? 1 : Number(process.exitCode ?? 0))
 }

@@ -23,7 +23,7 @@ import { ClickHouse, type Options, type Settings } from "./ClickHouse.ts"
 import { withNothingBehind } from "./ClickHouseSink/current.ts"
 import { type DeduplicationWindow, readTableState, type TableState } from "./ClickHouseSink/table.ts"
 import * as Config from "./Config.ts"
-import type { EventId } from "./Event.ts"
+import { EventId } from "./Event.ts"
 import { SinkError } from "./SinkError.ts"
 
 export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
@@ -48,8 +48,15 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
       batch: Batch,
       eventIds: ReadonlyArray<EventId>
     ) => Effect.Effect<ReadonlyArray<EventId>, SinkError>
+    /** How many rows the table has of each of the events; those that it has none of are left out. Asked like `missing`. */
+    readonly countRows: (
+      within: Bounds,
+      eventIds: ReadonlyArray<EventId>
+    ) => Effect.Effect<ReadonlyMap<EventId, number>, SinkError>
     /** Succeeds if the server answers and has a table that can take events. */
     readonly check: Effect.Effect<void, SinkError>
+    /** What ClickHouse removes from the table by itself, in SQL; none unless the table has a TTL. */
+    readonly ttl: Effect.Effect<Option.Option<string>, SinkError>
     /** How far back the table remembers tokens. */
     readonly deduplicationWindow: Effect.Effect<DeduplicationWindow, SinkError>
     /**
@@ -59,6 +66,14 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
     readonly isInserting: (token: string) => Effect.Effect<boolean, SinkError>
   }
 >() {}
+
+/**
+ * Where events are looked for: without their types and times it would be a scan.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Bounds = Pick<Batch, "eventTypes" | "firstEventDateTime" | "lastEventDateTime">
 
 const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
 
@@ -141,21 +156,22 @@ export const make = (
         Effect.withSpan("ClickHouseSink.insert", { kind: "client", attributes: { "db.system.name": "clickhouse" } })
       )
 
-    const missing = (batch: Batch, eventIds: ReadonlyArray<EventId>) => {
-      const fewTypes = Buffer.byteLength(JSON.stringify(batch.eventTypes)) <= MAX_TYPES_BYTES
+    const countRows = (within: Bounds, eventIds: ReadonlyArray<EventId>) => {
+      const fewTypes = Buffer.byteLength(JSON.stringify(within.eventTypes)) <= MAX_TYPES_BYTES
       const ask = (ids: ReadonlyArray<EventId>, options?: Options) =>
         clickHouse.query(
-          `SELECT DISTINCT toString(event_id)
+          `SELECT toString(event_id), toUInt32(count())
            FROM {table:Identifier}
            WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
              AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
              AND event_date_time <= {last:DateTime64(6, 'UTC')}
-             AND event_id IN {ids:Array(UUID)}`,
+             AND event_id IN {ids:Array(UUID)}
+           GROUP BY event_id`,
           {
             table,
-            event_types: fewTypes ? batch.eventTypes : [],
-            first: batch.firstEventDateTime,
-            last: batch.lastEventDateTime,
+            event_types: fewTypes ? within.eventTypes : [],
+            first: within.firstEventDateTime,
+            last: within.lastEventDateTime,
             ids
           },
           options
@@ -164,12 +180,18 @@ export const make = (
         Effect.flatMap((current) =>
           Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) => current((options) => ask(ids, options)))
         ),
-        Effect.map((answers) => new Set(answers.flat().map(([id]) => id))),
-        Effect.map((present) => eventIds.filter((id) => !present.has(id))),
-        Effect.mapError(unanswered),
-        Effect.withSpan("ClickHouseSink.missing", { kind: "client" })
+        Effect.map(
+          (answers) => new Map(answers.flat().map(([id, rows]) => [EventId.make(String(id)), Number(rows)] as const))
+        ),
+        Effect.mapError(unanswered)
       )
     }
+
+    const missing = (batch: Batch, eventIds: ReadonlyArray<EventId>) =>
+      countRows(batch, eventIds).pipe(
+        Effect.map((present) => eventIds.filter((id) => !present.has(id))),
+        Effect.withSpan("ClickHouseSink.missing", { kind: "client" })
+      )
 
     const isInserting = (token: string) =>
       clickHouse
@@ -188,7 +210,16 @@ export const make = (
 
     const check = Effect.asVoid(readTableState(clickHouse, config))
 
-    return { insert, missing, check, deduplicationWindow, isInserting }
+    return {
+      insert,
+      missing,
+      countRows: (within, eventIds) =>
+        Effect.withSpan(countRows(within, eventIds), "ClickHouseSink.countRows", { kind: "client" }),
+      check,
+      ttl: Effect.map(tableState, ({ ttl }) => ttl),
+      deduplicationWindow,
+      isInserting
+    }
   })
 
 /** By the class of what went wrong with the question. */

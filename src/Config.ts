@@ -84,7 +84,14 @@ export const clickHouse = Config.all({
   username: Config.option(Config.nonEmptyString("CLICKHOUSE_USER")),
   password: Config.option(Config.redacted("CLICKHOUSE_PASSWORD")),
   database: Config.option(Config.nonEmptyString("CLICKHOUSE_DATABASE")),
-  table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(Config.withDefault("event_log")),
+  // ClickHouse's client escapes these in a parameter, and ClickHouse takes an identifier as it comes.
+  table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(
+    Config.validate({
+      message: "must contain no apostrophe, backslash or control character",
+      validation: (name) => !/['\\\p{Cc}]/u.test(name)
+    }),
+    Config.withDefault("event_log")
+  ),
   /** The cluster whose servers have replicas of the table. */
   cluster: Config.option(Config.nonEmptyString("CLICKHOUSE_CLUSTER")),
   /** PEM file of the authority that signed the server's certificate, where it is not a public one. */

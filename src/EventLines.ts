@@ -72,7 +72,7 @@ export class LinesInvalid extends Schema.TaggedError<LinesInvalid>()("LinesInval
  * @since 0.1.0
  * @category COPY
  */
-export const COPY_STATEMENT = `COPY outbox.event (${COLUMNS}) FROM STDIN`
+export const COPY_STATEMENT = `COPY outbox.new_event (${COLUMNS}) FROM STDIN`
 
 /**
  * Rows of `COPY`, one a line.
@@ -158,7 +158,7 @@ const ABOUT_DATA = /^(22|23|54|P0)/
  */
 export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
   if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
-  // "COPY event, line 3, column event_context", in the server's language.
+  // "COPY new_event, line 3, column event_context", in the server's language.
   const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(cause.where ?? "") ?? []
   if (line === undefined) return Option.none()
   const problem = constraintIssues[cause.constraint ?? ""] ?? {

@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { ParentSpan } from "effect/Tracer"
+import { type AnySpan, ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
 import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
@@ -55,29 +55,32 @@ export const make = (options: {
   Effect.map(Effect.zipRight(Metrics.registerPublisher, SqlClient.SqlClient), (client) => {
     const sql = client.withoutTransforms()
 
-    /** The span's context travels with the events. It begins only here: what is wrong with an event quotes it. */
-    const write = (rows: Arr.NonEmptyReadonlyArray<EventRow>) =>
-      Effect.gen(function* () {
-        yield* insert(sql, rows, yield* currentTraceparent)
-        yield* Metric.incrementBy(Metrics.eventsPublished, rows.length)
-        yield* Effect.annotateCurrentSpan("event.count", rows.length)
-      })
-
-    const publishAll =
-      (events: Iterable<Event>) =>
-      (span: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, ParentSpan>>) =>
-        Effect.gen(function* () {
-          const rows = yield* decideRows(Arr.fromIterable(events), options.environment)
-          if (Arr.isNonEmptyReadonlyArray(rows)) yield* span(write(rows))
-          return rows.map((row) => row.eventId)
-        })
+    const publishAll = (
+      events: Iterable<Event>,
+      insert: Insert,
+      span: string,
+      attributes: (rows: Arr.NonEmptyReadonlyArray<EventRow>) => Record<string, unknown>
+    ) =>
+      Effect.suspend(() => decideRows(Arr.fromIterable(events), options.environment)).pipe(
+        Effect.tap((rows) =>
+          Arr.isNonEmptyReadonlyArray(rows)
+            ? // The stack that it would look up by itself ends in this file.
+              Effect.withSpan(write(sql, rows, insert), span, {
+                kind: "producer",
+                attributes: { ...attributes(rows), "event.count": rows.length },
+                captureStackTrace: false
+              })
+            : Effect.void
+        ),
+        Effect.map((rows) => rows.map((row) => row.eventId))
+      )
 
     return {
       publish: (event) =>
-        publishAll([event])(
-          Effect.withSpan("EventPublisher.publish", { kind: "producer", attributes: { "event.type": event.eventType } })
-        ).pipe(Effect.flatMap((ids) => Effect.orDie(Arr.head(ids)))),
-      publishAll: (events) => publishAll(events)(Effect.withSpan("EventPublisher.publishAll", { kind: "producer" }))
+        publishAll([event], insertOne, "EventPublisher.publish", ([row]) => ({ "event.type": row.eventType })).pipe(
+          Effect.flatMap((ids) => Effect.orDie(Arr.head(ids)))
+        ),
+      publishAll: (events) => publishAll(events, insertAll, "EventPublisher.publishAll", () => ({}))
     }
   })
 
@@ -88,42 +91,65 @@ const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
     return Arr.isNonEmptyArray(issues) ? new EventInvalid({ issues }) : Effect.succeed(rows)
   })
 
+/** The span's context travels with the events. It begins only here: what is wrong with an event quotes it. */
+const write = (sql: SqlClient.SqlClient, rows: Arr.NonEmptyReadonlyArray<EventRow>, insert: Insert) =>
+  Effect.context<never>().pipe(
+    Effect.flatMap((context) => insert(sql, rows, traceparent(Context.getOption(context, ParentSpan)))),
+    Effect.mapError((error) => refusedByPostgres(error, rows) ?? error),
+    Effect.zipRight(Metric.incrementBy(Metrics.eventsPublished, rows.length))
+  )
+
 /**
  * The span as a W3C `traceparent`, version 00: https://www.w3.org/TR/trace-context/#traceparent-header. Absent where its
  * ids are not W3C's, as after a `b3` header, which Effect passes on as it came: no request may make publishing fail.
  */
-const currentTraceparent = Effect.currentParentSpan.pipe(
-  Effect.map(({ sampled, spanId, traceId }) =>
-    // B3's short trace ids are W3C's with the zeros left out.
-    `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`.toLowerCase()
-  ),
-  Effect.filterOrFail((traceparent) => TRACEPARENT.test(traceparent)),
-  Effect.option,
-  Effect.map(Option.getOrNull)
-)
+const traceparent = (span: Option.Option<AnySpan>): string | null => {
+  if (Option.isNone(span)) return null
+  const { sampled, spanId, traceId } = span.value
+  // B3's short trace ids are W3C's with the zeros left out.
+  const header = `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`.toLowerCase()
+  return TRACEPARENT.test(header) ? header : null
+}
 
 const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/
 
-/** One statement however many events: arrays, because 65,535 parameters are the end of a VALUES list. */
-const insert = (
+type Insert = (
   sql: SqlClient.SqlClient,
   rows: Arr.NonEmptyReadonlyArray<EventRow>,
   traceparent: string | null
-): Effect.Effect<void, EventInvalid | SqlError> =>
+) => Effect.Effect<unknown, SqlError>
+
+const insertOne: Insert = (sql, [row], traceparent) =>
   sql`
+    SELECT outbox.publish(
+      ${row.eventType}, ${row.eventContext}, ${row.eventDateTime}, ${row.environment}, ${row.metadataVersion},
+      ${row.eventId}, ${traceparent}
+    )
+  `
+
+/**
+ * One statement however many events: arrays, because 65,535 parameters are the end of a VALUES list. What is the same for
+ * all of them is sent once: it need not be written, read and parsed for each.
+ */
+const insertAll: Insert = (sql, rows, traceparent) => {
+  const column = (type: string, of: (row: EventRow) => string) => {
+    const first = of(rows[0])
+    return rows.every((row) => of(row) === first)
+      ? sql`array_fill(${first}::${sql.literal(type)}, ARRAY[${rows.length}]::integer[])`
+      : sql`${rows.map(of)}::${sql.literal(type)}[]`
+  }
+  return sql`
     SELECT count(*) FROM outbox.publish_all(
-      ${rows.map((row) => row.eventType)}::text[],
+      ${column("text", (row) => row.eventType)},
       ${jsonArray(rows.map((row) => row.eventContext))}::jsonb[],
-      ${rows.map((row) => row.eventDateTime)}::timestamptz[],
-      ${rows.map((row) => row.environment)}::text[],
-      ${rows.map((row) => row.metadataVersion)}::bigint[],
-      ${rows.map((row) => row.eventId)}::uuid[],
+      ${column("timestamptz", (row) => row.eventDateTime)},
+      ${column("text", (row) => row.environment)},
+      ${column("bigint", (row) => row.metadataVersion)},
+      ${`{${rows.map((row) => row.eventId).join(",")}}`}::uuid[],
       ${traceparent}
     )
-  `.pipe(
-    Effect.asVoid,
-    Effect.catchAll((error) => Effect.fail(refusedByPostgres(error, rows) ?? error))
-  )
+  `
+}
 
 /**
  * Postgres' array literal, whose elements are quoted as JSON strings are as long as they hold no control characters.
@@ -133,17 +159,17 @@ const jsonArray = (json: ReadonlyArray<string>): string => `{${JSON.stringify(js
 
 /** Not `pg.DatabaseError`: there may be two copies of pg. */
 const isCheckViolation = Schema.is(
-  Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.String })
+  Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.optional(Schema.String) })
 )
 
-/** What only Postgres can know: a context may weigh more as it writes JSON. */
+/** What only Postgres can know: a context may weigh more as it writes JSON. Of several events it says which. */
 const refusedByPostgres = (
   { cause }: SqlError,
   rows: Arr.NonEmptyReadonlyArray<EventRow>
 ): EventInvalid | undefined => {
   if (!isCheckViolation(cause)) return undefined
   const issue = constraintIssues[cause.constraint]
-  const index = rows.findIndex((row) => cause.detail.includes(row.eventId))
+  const index = rows.length === 1 ? 0 : rows.findIndex((row) => cause.detail?.includes(row.eventId))
   const row = rows[index]
   return issue && row && new EventInvalid({ issues: [new EventIssue({ index, eventType: row.eventType, ...issue })] })
 }

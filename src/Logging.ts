@@ -2,11 +2,13 @@
  * Logs on standard error, so that standard output has nothing but results.
  *
  * As JSON, one object a line and the annotations among its fields; for people where standard error is a terminal.
- * What is logged inside a span carries `trace_id` and `span_id`.
+ * What is logged inside a span carries `trace_id` and `span_id`. Messages quote what others wrote, such as a reason or a
+ * server's error: no control character of theirs gets through, so none of it looks like a line of its own.
  *
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -20,6 +22,7 @@ import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import * as Config from "./Config.ts"
 import { reasonOf } from "./Reason.ts"
+import { visible, visibleLines } from "./Visible.ts"
 
 /**
  * @since 0.1.0
@@ -70,11 +73,24 @@ const withTraceIds = Logger.mapInputOptions<unknown, unknown>((options) => ({
   annotations: HashMap.union(options.annotations, traceIds(options.context))
 }))
 
-const pretty = Logger.prettyLogger({ stderr: true, colors: process.stderr.isTTY })
+/** What comes after a message's first line is indented, as the causes and annotations below it are. */
+const indented = (text: string): string => visibleLines(text).replaceAll("\n", "\n    ")
+
+const pretty = Logger.prettyLogger({ stderr: true, colors: process.stderr.isTTY }).pipe(
+  Logger.mapInputOptions<unknown, unknown>(({ annotations, cause, message, ...options }) => ({
+    ...options,
+    message: [
+      indented(String(message)),
+      ...(Cause.isEmpty(cause) ? [] : [visibleLines(Cause.pretty(cause, { renderErrorCause: true }))])
+    ],
+    annotations: HashMap.map(annotations, (value) => (typeof value === "string" ? visible(value) : value)),
+    cause: Cause.empty
+  }))
+)
 
 const json = Logger.structuredLogger.pipe(
   Logger.map(({ annotations, cause, logLevel, message, timestamp }) =>
-    Inspectable.stringifyCircular({ timestamp, level: logLevel, message, ...annotations, cause })
+    visible(Inspectable.stringifyCircular({ timestamp, level: logLevel, message, ...annotations, cause }))
   ),
   Logger.withConsoleError
 )

@@ -2,8 +2,8 @@
  * Brings both databases to this release's schema.
  *
  * Safe to run at any time, any number of times, by any number of processes at once. Postgres: numbered files, each run
- * once, all of them in one transaction, recorded in `outbox.migration`. ClickHouse has no transactions, so its files
- * are idempotent statements that are run every time.
+ * once, all of them in one transaction, recorded in `outbox.migration`; then `roles.sql`, every time. ClickHouse has no
+ * transactions, so its files are idempotent statements that are run every time.
  *
  * @since 0.1.0
  */
@@ -44,11 +44,14 @@ interface File {
   readonly sql: string
 }
 
+const folderOf = (directory: "postgres" | "clickhouse"): string =>
+  fileURLToPath(new URL(`../migrations/${directory}/`, import.meta.url))
+
 /** They come with the package: that one is missing is a bug. */
 const files = (directory: "postgres" | "clickhouse"): Effect.Effect<ReadonlyArray<File>> =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
-    const folder = fileURLToPath(new URL(`../migrations/${directory}/`, import.meta.url))
+    const folder = folderOf(directory)
     const names = Arr.filterMap(yield* fs.readDirectory(folder), (file) =>
       Option.fromNullable(/^(\d+)_(\w+)\.sql$/.exec(file))
     )
@@ -86,6 +89,7 @@ export const postgres: Effect.Effect<
       migrations.map(({ id, name, sql: text }) => [id, name, Effect.succeed({ default: sql.unsafe(text) })] as const)
     )
   })
+  yield* grantRoles(sql)
   return done.map(([id, name]) => `${String(id).padStart(4, "0")}_${name}`)
 }).pipe(
   Effect.scoped,
@@ -98,9 +102,34 @@ export const postgres: Effect.Effect<
   Effect.withSpan("Migrations.postgres")
 )
 
-/** Given as functions, because a dollar sign in a replacement means something. */
+/**
+ * Says who may do what, as `migrations/postgres/roles.sql` has it. Roles are created where that is allowed, which on many
+ * managed servers it is not: that is no failure, but somebody has to know.
+ */
+const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
+  Effect.gen(function* () {
+    const text = yield* FileSystem.FileSystem.pipe(
+      Effect.flatMap((fs) => fs.readFileString(`${folderOf("postgres")}roles.sql`)),
+      Effect.provide(NodeFileSystem.layer),
+      Effect.orDie
+    )
+    // One simple query is one transaction: nobody sees a role without its grants.
+    yield* sql.unsafe(text)
+    const missing = yield* sql<{ name: string }>`
+      SELECT name FROM unnest(${ROLES}::text[]) AS name WHERE to_regrole(name) IS NULL
+    `
+    if (missing.length === 0) return
+    const statements = missing.map(({ name }) => `CREATE ROLE ${name} NOLOGIN;`).join(" ")
+    yield* Effect.logWarning(
+      `Postgres lacks roles that this one may not create. Let an administrator run "${statements}", then run "clickhouse-outbox migrate" again, which grants them what they need`
+    )
+  })
+
+const ROLES = ["outbox_publisher", "outbox_relay", "outbox_operator", "outbox_reader"]
+
+/** In one go, so that neither is looked for in what was filled in. */
 const fillIn = (sql: string, engine: string, onCluster: string): string =>
-  sql.replace("$ON_CLUSTER", () => onCluster).replace("$ENGINE", () => engine)
+  sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
 
 /** ON CLUSTER takes no parameter. */
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`

@@ -90,6 +90,11 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     readonly readRepair: (batch: Batch, repair: Repair) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
     /** The ids of the batch's events. */
     readonly eventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged>
+    /**
+     * The ids of those of its events that the outbox still has. Rows of a batch that was delivered may have been deleted,
+     * alone or with their slot, or published again.
+     */
+    readonly retainedEventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
     /** Stores, before anything is sent, which events are to be sent again and under which new token. */
     readonly planRepair: (
       lease: Lease,
@@ -169,6 +174,7 @@ export const make = (
       read: Reading.read(postgres),
       readRepair: Reading.readRepair(postgres),
       eventIds: Reading.eventIds(postgres),
+      retainedEventIds: Reading.retainedEventIds(postgres),
       planRepair: Leases.planRepair(sql),
       acknowledge: Leases.acknowledge(sql),
       release: Incidents.release(sql),

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import * as Certificate from "./Certificate.ts"
 
 /**
  * What is to be done about a failed attempt.
@@ -192,15 +193,19 @@ const ROW_DUMP = /\s*:\s*\nRow \d+:\n[\s\S]*$/
 const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
 
 /**
- * What a failed connection means: in doubt, unless there never was one.
+ * What a failed connection means: in doubt, unless there never was one. A certificate that does not check out is for
+ * somebody to put right.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const fromConnection = (cause: unknown): SinkError => {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
+  const reason = `ClickHouse was not reached: ${cause instanceof Error ? cause.message || code : cause}`
+  const advice = Certificate.advice(cause, { address: "CLICKHOUSE_URL", authority: "CLICKHOUSE_CA_FILE" })
+  if (advice !== undefined) return new SinkError({ reason: `${reason}. ${advice}`, ...configuration })
   return new SinkError({
-    reason: `ClickHouse was not reached: ${cause instanceof Error ? cause.message || code : cause}`,
+    reason,
     ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? passing : doubtful)
   })
 }

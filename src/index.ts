@@ -7,6 +7,7 @@
  *   {@link ClickHouseSink} its side of ClickHouse.
  * - {@link BatchFailures}, {@link Operations} and {@link EventLog} are what operators see and do, {@link Operator} serves
  *   them over HTTP.
+ * - {@link Verification} compares the two databases, and has relays send what ClickHouse lacks.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
  *   environment.
  * - {@link Metrics} are what is measured, {@link Telemetry} sends them, spans and logs over OTLP.
@@ -32,3 +33,4 @@ export * as RetryPolicy from "./RetryPolicy.ts"
 export * as SinkError from "./SinkError.ts"
 export * as Telemetry from "./Telemetry.ts"
 export { TransactionFailed, transaction } from "./Transaction.ts"
+export * as Verification from "./Verification.ts"

@@ -12,7 +12,8 @@ import { counts } from "./support/eventLog.ts"
 import { drain } from "./support/relay.ts"
 
 const COMMANDS = [
-  ...["migrate", "relay", "publish", "status", "failures", "where", "batches", "incidents", "hold", "resume", "restamp"]
+  ...["migrate", "relay", "publish", "status", "failures", "where", "batches", "incidents", "hold", "resume"],
+  ...["restamp", "verify"]
 ]
 
 const publish = EventPublisher.publish(Event.make({ eventType: "counted", eventContext: {} }))

@@ -69,7 +69,7 @@ const failures = Effect.flatMap(
     SELECT
       failure.id::integer, parked, event_count, error_code, attempts,
       count(*)::integer AS events,
-      (count(*) FILTER (WHERE event_context ? 'refused'))::integer AS bad
+      (count(*) FILTER (WHERE event_context::jsonb ? 'refused'))::integer AS bad
     FROM outbox.batch_failure AS failure
     JOIN outbox.batch_failure_event AS event ON event.failure_id = failure.id
     GROUP BY failure.id
@@ -150,7 +150,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
             event_type, event_date_time, environment, event_context, metadata_version, traceparent
           )
           VALUES (
-            E'a\ttab, é and 😀', '1999-12-31 23:59:59.123456+00', 'the "moon"', '{"refused": 1e30, "text": "\\\\\\n"}', 7,
+            E'a\ttab, é and 😀', '1999-12-31 23:59:59.123456+00', 'the "moon"', '{"refused": 1e30, "text": "\\\\\\n"}'::jsonb, 7,
             '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
           )
         `
@@ -371,7 +371,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         const [sealed] = yield* batches
         expect(sealed).toMatchObject({ state: "delivered", event_count: 6, error_class: null })
         const columns = `
-          event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at`
+          event_type, event_date_time, environment, event_context::jsonb, metadata_version, traceparent, published_at`
         const differing = yield* sql`
           SELECT event_id FROM outbox.event GROUP BY event_id HAVING count(DISTINCT (${sql.literal(columns)})) > 1
         `
@@ -626,7 +626,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         const store = yield* OutboxStore
         yield* publish(10, [5])
         yield* store.seal({ flush: true })
-        yield* sql`DELETE FROM outbox.event WHERE event_context @> '{"n": 9}'`
+        yield* sql`DELETE FROM outbox.event WHERE event_context::jsonb @> '{"n": 9}'`
         const lease = Option.getOrThrow(yield* store.lease("by hand"))
         const before = yield* batches
         const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })

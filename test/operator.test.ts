@@ -88,7 +88,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         expect(answer.text).toMatch(/"metadata_version": ?9223372036854775807/)
         expect(answer.text).toContain(NUMBERS)
       }
-      yield* sql`UPDATE outbox.batch_failure_event SET event_context = '{"x": 1e400}' WHERE failure_id = ${failureId}`
+      yield* sql`UPDATE outbox.batch_failure_event SET event_context = '{"x": 1e400}'::jsonb WHERE failure_id = ${failureId}`
       expect((yield* ask(`GET ${path}`)).text).toContain(`"event_context":{"x": 1${"0".repeat(400)}}`)
     })
   )

@@ -238,8 +238,8 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         yield* Relay.start()
         yield* EventPublisher.publishAll(Arr.makeBy(10, (n) => event({ n })))
         yield* until(held, Arr.isNonEmptyArray)
-        yield* sql`CREATE TABLE deleted AS SELECT * FROM outbox.event WHERE event_context @> '{"n": 3}'`
-        yield* sql`DELETE FROM outbox.event WHERE event_context @> '{"n": 3}'`
+        yield* sql`CREATE TABLE deleted AS SELECT * FROM outbox.event WHERE event_context::jsonb @> '{"n": 3}'`
+        yield* sql`DELETE FROM outbox.event WHERE event_context::jsonb @> '{"n": 3}'`
         yield* command("RENAME TABLE elsewhere TO event_log")
         const [refused] = yield* until(
           held,

@@ -18,6 +18,7 @@ import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as Store from "../src/OutboxStore.ts"
 import { ForeignCluster, OutboxStore, Sealed } from "../src/OutboxStore.ts"
+import { SinkError } from "../src/SinkError.ts"
 import { transaction } from "../src/Transaction.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
@@ -265,9 +266,14 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
       const { commit } = yield* openTransaction
       yield* Relay.drain
       const version = sql<{ version: number }>`SELECT current_setting('server_version_num')::integer AS version`
+      // A connection at rest may tell only seconds later what it has read: all are asked, each while the others are held.
       const flush = Effect.flatMap(version, ([row]) =>
         (row?.version ?? 0) >= 150_000
-          ? Effect.asVoid(sql`SELECT pg_stat_force_next_flush()`)
+          ? sql`SELECT pg_stat_force_next_flush()`.pipe(
+              Effect.zipLeft(Effect.sleep("300 millis")),
+              sql.withTransaction,
+              Effect.replicateEffect(4, { concurrency: "unbounded", discard: true })
+            )
           : Effect.sleep("1 second")
       )
       const read = Effect.zipRight(
@@ -276,10 +282,8 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
           SELECT sum(idx_tup_read)::float8 AS entries FROM pg_stat_user_indexes WHERE relname LIKE 'event_slot%'
         `
       ).pipe(Effect.map(([row]) => row?.entries ?? 0))
-      /** The second time: the first makes its connection tell what else it has read. */
       const costs = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
         Effect.gen(function* () {
-          yield* effect
           const before = yield* read
           yield* effect
           return (yield* read) - before
@@ -339,6 +343,34 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
           yield* store.lease("a third")
           expect(yield* dueIn).toBeCloseTo(1, 0)
         }).pipe(Environment.fresh({ OUTBOX_LINGER: "1 minute" }))
+    )
+
+    it.effect("but not behind batches that fail while others arrive", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        const error = new SinkError({ errorClass: "configuration", reason: "no such column", settled: true })
+        const leased = publishMany(1).pipe(
+          Effect.zipRight(store.seal({ flush: true })),
+          Effect.zipRight(store.lease("one")),
+          Effect.flatten
+        )
+        const failing = Effect.flatMap(leased, (lease) =>
+          store.release(lease, { error, retryAfter: Duration.hours(1), incidentAfter: Duration.hours(1) })
+        )
+        const lingers = Effect.map(store.seal(), (sealed) =>
+          Sealed.$is("Waiting")(sealed) ? Duration.toMinutes(sealed.dueIn) : 0
+        )
+        yield* Effect.repeatN(failing, 2)
+        yield* publishMany(1)
+        expect(yield* lingers).toBeCloseTo(3, 0)
+        yield* Effect.flatMap(leased, store.acknowledge)
+        yield* publishMany(1)
+        expect(yield* lingers).toBeCloseTo(1, 0)
+        yield* store.seal({ flush: true })
+        yield* Effect.repeatN(failing, 1)
+        yield* publishMany(1)
+        expect(yield* lingers).toBeCloseTo(3, 0)
+      }).pipe(Environment.fresh({ OUTBOX_LINGER: "1 minute" }))
     )
 
     const trickles: Record<

@@ -208,6 +208,20 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     refuses("a context of more than 1 MiB", { event_context: large }, violates("event_context_must_not_exceed_1_mib"))
     const levels = violates("event_context_must_not_exceed_1000_levels")
     refuses("a context of more than 1000 levels", { event_context: deep(1001) }, levels)
+    it.scoped("a context of more than 1000 levels also where a table holds it compressed", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        yield* query("CREATE TEMPORARY TABLE kept (context jsonb)")
+        yield* query("INSERT INTO kept VALUES ($1)", [deep(1001)])
+        // Less than 1,001 levels could take in any other way.
+        expect(yield* query("SELECT pg_column_size(context) < 8000 AS compressed FROM kept")).toEqual([
+          { compressed: true }
+        ])
+        for (const call of ["publish('refused', context)", "publish_all('{refused}', ARRAY[context])"]) {
+          expect(yield* Effect.flip(query(`SELECT outbox.${call} FROM kept`))).toMatchObject(levels)
+        }
+      })
+    )
     refuses("a negative version", { metadata_version: "-1" }, violates("metadata_version_must_not_be_negative"))
     const years = violates("event_date_time_must_be_from_1900_to_2299")
     refuses("a time before 1900", { event_date_time: "1899-12-31T23:59:59.999999Z" }, years)
@@ -250,21 +264,101 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
         expect(yield* query(events, [["none"]])).toEqual([])
       })
     )
+
+    it.scoped("and says which one was refused", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        const all = "SELECT outbox.publish_all($1, $2, environments => $3, event_ids => $4)"
+        const eventId = "00000000-0000-4000-8000-000000000003"
+        const contexts = ["{}", "{}", "{}"]
+        const environments = ["test", null, "x".repeat(256)]
+        const error = yield* Effect.flip(
+          query(all, [["none", "none", "this"], contexts, environments, [null, null, eventId]])
+        )
+        expect(error).toMatchObject({
+          code: "23514",
+          schema: "outbox",
+          dataType: "environment",
+          constraint: "environment_must_have_1_to_255_characters",
+          message: expect.stringContaining("value for domain outbox.environment violates check constraint"),
+          detail: `It is event 3 of those published together: ${eventId}, this`
+        })
+      })
+    )
   })
 
-  it.scoped("needs USAGE on the schema and no other privilege, and gives none", () =>
+  it.scoped("runs nothing of the caller's with its owner's privileges", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const traps = `trap_${process.pid}`
+      yield* Effect.acquireRelease(query(`CREATE SCHEMA ${traps}`), () =>
+        Effect.orDie(query(`DROP SCHEMA ${traps} CASCADE`))
+      )
+      const trap = (name: string, parameters: string, type: string) =>
+        query(`
+          CREATE FUNCTION ${traps}.${name}(${parameters}) RETURNS ${type} LANGUAGE plpgsql
+          AS $$ BEGIN RAISE 'caught'; END $$
+        `)
+      yield* trap("clock_timestamp", "", "timestamptz")
+      yield* trap("current_setting", "text, boolean", "text")
+      yield* trap("char_length", "text", "integer")
+      yield* trap("octet_length", "text", "integer")
+      yield* trap("jsonb_typeof", "jsonb", "text")
+      yield* trap("format", "text, bigint, text", "text")
+      yield* trap("equal", "text, text", "boolean")
+      yield* query(`CREATE OPERATOR ${traps}.= (LEFTARG = text, RIGHTARG = text, FUNCTION = ${traps}.equal)`)
+      yield* query(`CREATE OPERATOR ${traps}.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = ${traps}.equal)`)
+      yield* query(`SET search_path = ${traps}, pg_catalog`)
+      expect(yield* Effect.flip(query("SELECT clock_timestamp()"))).toMatchObject({ message: "caught" })
+      expect(yield* Effect.flip(query("SELECT 'a'::text = 'b'::text"))).toMatchObject({ message: "caught" })
+      yield* query("SELECT outbox.publish('untrapped', '{}')")
+      yield* query(`SELECT outbox.publish_all('{untrapped}', '{"{}"}')`)
+      const refused = { code: "23514" }
+      expect(yield* Effect.flip(query("SELECT outbox.publish('untrapped', '[]')"))).toMatchObject(refused)
+      expect(yield* Effect.flip(query(`SELECT outbox.publish_all('{untrapped}', '{"[]"}')`))).toMatchObject(refused)
+      yield* query("RESET search_path")
+    })
+  )
+
+  it.scoped("writes no row for a role that cannot know which slot is in use", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const role = `copier_${Date.now()}_${process.pid}`
+      yield* Effect.acquireRelease(
+        query(`
+          CREATE ROLE ${role};
+          GRANT USAGE ON SCHEMA outbox TO ${role};
+          GRANT INSERT ON outbox.event TO ${role};
+          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox TO ${role};
+          GRANT USAGE ON SEQUENCE outbox.event_id_seq TO ${role}
+        `),
+        () => Effect.orDie(query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
+      )
+      const copier = yield* session
+      yield* copier(`SET ROLE ${role}`)
+      const insert = "INSERT INTO outbox.event (event_type, environment, event_context) VALUES ('copied', 'test', '{}')"
+      expect(yield* Effect.flip(copier(insert))).toMatchObject({ code: "42501" })
+      yield* query(`GRANT SELECT ON SEQUENCE outbox.event_slot TO ${role}`)
+      yield* copier(insert)
+      expect(yield* query(events, [["copied"]])).toHaveLength(1)
+    })
+  )
+
+  it.scoped("needs the role outbox_publisher and no other privilege, and gives none", () =>
     Effect.gen(function* () {
       const query = yield* session
       const role = `publisher_${Date.now()}_${process.pid}`
-      yield* Effect.acquireRelease(query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}`), () =>
+      yield* Effect.acquireRelease(query(`CREATE ROLE ${role} IN ROLE outbox_publisher`), () =>
         Effect.orDie(query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
       )
       const publisher = yield* session
       yield* publisher(`SET ROLE ${role}`)
       yield* publisher("SELECT outbox.publish('by_role', '{}')")
       yield* publisher(`SELECT outbox.publish_all('{by_role}', '{"{}"}')`)
-      expect(yield* query(events, [["by_role"]])).toHaveLength(2)
+      yield* publisher("INSERT INTO outbox.new_event (event_type, event_context) VALUES ('by_role', '{}')")
+      expect(yield* query(events, [["by_role"]])).toHaveLength(3)
       const denied = { code: "42501" }
+      expect(yield* Effect.flip(publisher("SELECT FROM outbox.new_event"))).toMatchObject(denied)
       expect(yield* Effect.flip(publisher(events, [[]]))).toMatchObject(denied)
       expect(yield* Effect.flip(publisher("DELETE FROM outbox.event"))).toMatchObject(denied)
       expect(yield* Effect.flip(publisher("SELECT * FROM outbox.event_status"))).toMatchObject(denied)

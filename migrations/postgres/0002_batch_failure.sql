@@ -42,7 +42,10 @@ CREATE TABLE outbox.batch_failure_event (
   LIKE outbox.event INCLUDING CONSTRAINTS INCLUDING GENERATED,
   corrected_at timestamptz,
   replayed_at timestamptz,
-  PRIMARY KEY (failure_id, id)
+  PRIMARY KEY (failure_id, id),
+  -- What outbox.publish sees to, for what is corrected.
+  CONSTRAINT event_context_must_be_a_json_object CHECK (outbox.is_object(event_context::jsonb)),
+  CONSTRAINT event_context_must_not_exceed_1000_levels CHECK (outbox.is_shallow(event_context::jsonb))
 );
 
 CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
@@ -83,7 +86,9 @@ CREATE TABLE outbox.audit (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
-  action text NOT NULL CHECK (action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'hold', 'resume')),
+  action text NOT NULL CHECK (
+    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'redeliver', 'hold', 'resume')
+  ),
   failure_id bigint,
   event_id uuid,
   -- The columns that were changed, as they were and as they are.
@@ -115,7 +120,8 @@ CREATE VIEW outbox.failed_event AS
 SELECT
   failure.id AS failure_id, failure.batch_id, failure.state, failure.parked,
   failure.error_class, failure.error_code, failure.error_message,
-  event.event_id, event.event_type, event.event_date_time, event.environment, event.event_context,
+  event.event_id, event.event_type, event.event_date_time, event.environment,
+  event.event_context::jsonb AS event_context,
   event.metadata_version, event.traceparent, event.published_at, event.corrected_at, event.replayed_at
 FROM outbox.batch_failure AS failure
 JOIN outbox.batch_failure_event AS event ON event.failure_id = failure.id;
@@ -139,3 +145,24 @@ SELECT
     LIMIT 100
   ) AS batch_ids
 FROM outbox.incident;
+
+-- Makes a delivered batch pending again, so that a relay asks ClickHouse for its events and sends those that are missing:
+-- what operators may do to a batch, and all they may. Nothing happens to one that was given back or delivered since.
+CREATE FUNCTION outbox.give_back(batch_id bigint, seen_delivered_at timestamptz, missing_events integer) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  UPDATE outbox.batch SET
+    state = 'pending',
+    ask_first = true,
+    was_delivered_at = delivered_at,
+    delivered_at = NULL,
+    available_at = '-infinity',
+    error_class = 'in-doubt',
+    error_code = NULL,
+    error_message = format('ClickHouse lacks %s of its events, which it had taken', missing_events),
+    first_error_at = clock_timestamp(),
+    incident_id = NULL
+  WHERE id = batch_id AND state = 'delivered' AND delivered_at = seen_delivered_at
+  RETURNING true;
+END;

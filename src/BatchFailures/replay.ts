@@ -102,6 +102,15 @@ const publishAgain = (
       FROM replayed
       ORDER BY failure_id, id
     ),
+    doubted AS (
+      -- A commit that was lost may have replayed them already: ClickHouse is asked for what is sealed up to here.
+      UPDATE outbox.sealer SET doubt_before = greatest(doubt_before, (pg_current_xact_id()::text::bigint + 1)::text::xid8)
+      WHERE EXISTS (
+        SELECT
+        FROM replayed JOIN outbox.batch_failure AS failure ON failure.id = replayed.failure_id
+        WHERE failure.last_seen_at < doubted_at
+      )
+    ),
     replayed_failure AS (
       SELECT failure_id, count(*) AS events, min(event_id::text)::uuid AS event_id FROM replayed GROUP BY failure_id
     ),

@@ -1,9 +1,11 @@
 /** What Postgres, or the way to it, did to a command: said with the server's name, which an error of SQL lacks. */
 import { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { DatabaseError } from "pg"
+import * as Certificate from "../Certificate.ts"
 import type * as Config from "../Config.ts"
 import { reasonOf } from "../Reason.ts"
 
@@ -35,7 +37,12 @@ const addressOf = (url: Redacted.Redacted): string => {
 export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed =>
   new PostgresFailed({
     address: addressOf(url),
-    reason: reasonOf(cause),
+    reason: [
+      reasonOf(cause),
+      ...Arr.fromNullable(
+        Certificate.advice(cause, { address: "DATABASE_URL", authority: "sslrootcert of DATABASE_URL" })
+      )
+    ].join(". "),
     ...(cause instanceof DatabaseError && cause.code !== undefined && { sqlState: cause.code })
   })
 

@@ -10,7 +10,7 @@ import * as Postgres from "../Postgres.ts"
 import { namePostgres } from "./PostgresFailed.ts"
 
 /** What the services log of a change, the command prints. Whoever asks for more than usual gets it all. */
-const withoutEcho = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const withoutEcho = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(FiberRef.get(FiberRef.currentMinimumLogLevel), (level) =>
     LogLevel.lessThan(level, LogLevel.Info) ? effect : Logger.withMinimumLogLevel(effect, LogLevel.Error)
   )

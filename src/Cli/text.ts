@@ -1,18 +1,9 @@
 /** How text and times are shown. What events and errors say was written by anybody, and goes to a terminal. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { visible, visibleLines } from "../Visible.ts"
 
-/** What a terminal would act on, or what would put other text in another order. */
-const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
-
-/** As JSON escapes them, so that JSON keeps its meaning. */
-const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
-
-/** The text with all that is not printed escaped, line ends included. */
-export const visible = (text: string): string => text.replaceAll(UNPRINTABLE, escape)
-
-/** The same, line by line. */
-export const visibleLines = (text: string): string => text.split(/\r?\n/).map(visible).join("\n")
+export { visible, visibleLines }
 
 export const INDENT = "  "
 

@@ -25,6 +25,8 @@ type Replication = "none" | "replicated" | "shared"
 export interface TableState {
   readonly window: DeduplicationWindow
   readonly replication: Replication
+  /** What the server removes by itself, as the table says it. */
+  readonly ttl: Option.Option<string>
 }
 
 /** A table that would accept a repeated batch once more, or whose servers cannot all be asked, is refused. */
@@ -75,7 +77,8 @@ export const readTableState = (
         const age = replication === "none" ? Duration.infinity : Duration.seconds(read(`${setting}_seconds`))
         return Effect.as(checkCluster(clickHouse, { cluster, table }, engine, replication), {
           window: { parts, age },
-          replication
+          replication,
+          ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(String(own))?.[1])
         })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })

@@ -21,7 +21,7 @@ import { fromRawMembers } from "../EventLines/rawMembers.ts"
 import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
 import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
 import type { SinkError } from "../SinkError.ts"
-import { isUnavailable } from "../Unavailable.ts"
+import { isNotPermitted, isUnavailable } from "../Unavailable.ts"
 import * as Problem from "./Problem.ts"
 
 /** Members that are JSON already, after those of `rest`. */
@@ -61,6 +61,7 @@ export const toProblem = (
     case "Problem":
       return Effect.fail(error)
     case "SqlError":
+      if (isNotPermitted(error)) return notPermitted
       return isUnavailable(error)
         ? Effect.zipRight(Effect.logWarning("The operator API cannot use the outbox", error), unavailable)
         : Effect.die(error)
@@ -102,6 +103,11 @@ const REFUSALS = {
 const unavailable = Problem.fail(
   "postgres-unavailable",
   "The outbox's Postgres does not answer; the server's log says why. Trying again is safe: nothing is published twice"
+)
+
+const notPermitted = Problem.fail(
+  "not-permitted",
+  "Nothing was done: the role that this server has in Postgres may not do it. GRANT outbox_operator to that role, or use one that has it"
 )
 
 export const toIssues = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>): ReadonlyArray<Problem.Issue> =>

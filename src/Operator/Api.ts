@@ -27,7 +27,10 @@ export { Problem } from "./Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
 const Unauthorized = Problem.ofStatus(401, "The server asks for a token, and this is not it.")
-const Forbidden = Problem.ofStatus(403, "The server asks for no token, and the request is not from its own machine.")
+const Forbidden = Problem.ofStatus(
+  403,
+  "The server asks for no token, and the request is not from its own machine; or its role in Postgres may not do this."
+)
 const NotFound = Problem.ofStatus(404, "There is nothing of this id.")
 const Conflict = Problem.ofStatus(409, "Somebody was faster. Nothing was changed.")
 const body = (limit: string) =>

@@ -12,6 +12,7 @@ const KINDS = {
   "bad-request": [400, "The request is not valid"],
   unauthorized: [401, "The token is missing or wrong"],
   forbidden: [403, "The request comes from somewhere else"],
+  "not-permitted": [403, "The server's role may not do this"],
   "no-such-endpoint": [404, "There is no such endpoint"],
   "failure-not-found": [404, "There is no such failure"],
   "event-not-found": [404, "There is no such event"],

@@ -12,6 +12,8 @@ import { batchColumns } from "./manifest.ts"
 export interface Progress {
   /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */
   readonly isForeign: boolean
+  /** Commits may have been lost since it was stored. */
+  readonly isNewTimeline: boolean
   readonly sealed: string
   readonly window: string | null
   /** The last row of the window that is in a batch; null if none is. */
@@ -117,10 +119,19 @@ export const cutBatch = (
         extract(epoch FROM greatest(total.first_published_at, sealer.sealed_at) - clock_timestamp()) * 1000
           + ${lingerMillis} * greatest(backlog.batches, 1) AS millis
       FROM total, outbox.sealer, (
-        -- While batches queue up, such as in an outage, small ones would only make the queue longer.
+        -- While batches queue up, such as in an outage, small ones would only make the queue longer. What failed before
+        -- another batch arrived waits for an operator or for its own turn: nothing queues up behind it.
         SELECT count(*) AS batches
         FROM (
-          SELECT FROM outbox.batch WHERE state = 'pending' AND lease_id IS NULL LIMIT ${MOST_LINGERS}
+          SELECT
+          FROM outbox.batch
+          WHERE state = 'pending'
+            AND lease_id IS NULL
+            AND coalesce(
+              first_error_at > (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered'),
+              true
+            )
+          LIMIT ${MOST_LINGERS}
         ) AS queue
       ) AS backlog
       WHERE total.event_count > 0
@@ -133,7 +144,8 @@ export const cutBatch = (
     sealed AS (
       INSERT INTO outbox.batch (
         from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
-        event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents
+        event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents,
+        ask_first
       )
       SELECT
         ${sealed}::pg_snapshot, ${upper}, tx_ids[1], ids[1], tx_ids[event_count], ids[event_count],
@@ -149,7 +161,9 @@ export const cutBatch = (
             WHERE traceparent IS NOT NULL
             LIMIT 32
           )
-        END
+        END,
+        -- The first key is of the oldest transaction.
+        tx_ids[1] < (SELECT doubt_before FROM outbox.sealer)
       FROM due, candidates
       RETURNING *
     ),

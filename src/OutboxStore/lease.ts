@@ -18,6 +18,8 @@ const LeaseRow = Schema.Struct({
   leaseId: Schema.UUID,
   attempt: Schema.Int,
   inDoubt: Schema.Boolean,
+  askFirst: Schema.Boolean,
+  redelivery: Schema.Boolean,
   expired: Schema.Boolean,
   repairToken: Schema.NullOr(Schema.UUID),
   repairEventIds: Schema.NullOr(Repair.fields.eventIds)
@@ -31,7 +33,13 @@ export const lease =
     // its lease: whoever takes that over writes down that the attempt failed.
     sql`
       WITH free AS (
-        SELECT id, attempts > settled_attempts AS in_doubt, lease_id IS NOT NULL AS expired, lease_holder
+        SELECT
+          id,
+          attempts > settled_attempts AS in_doubt,
+          -- Of a new timeline the sealer may not have told yet.
+          ask_first OR (SELECT timeline <> outbox.current_timeline() FROM outbox.sealer) AS ask_first,
+          lease_id IS NOT NULL AS expired,
+          lease_holder
         FROM outbox.batch
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
@@ -42,6 +50,7 @@ export const lease =
       )
       UPDATE outbox.batch SET
         lease_id = gen_random_uuid(),
+        ask_first = free.ask_first,
         lease_holder = ${holder},
         available_at = clock_timestamp() + ${interval(sql, config.lease)},
         attempts = attempts + 1,
@@ -60,7 +69,9 @@ export const lease =
         ${batchColumns(sql)},
         batch.lease_id AS "leaseId",
         batch.attempts AS "attempt",
-        free.in_doubt AS "inDoubt",
+        free.in_doubt OR free.ask_first AS "inDoubt",
+        batch.ask_first AS "askFirst",
+        batch.was_delivered_at IS NOT NULL AS "redelivery",
         free.expired AS "expired",
         batch.repair_token AS "repairToken",
         batch.repair_event_ids AS "repairEventIds",

@@ -102,10 +102,29 @@ export const eventIds =
         settings: SETTINGS,
         onComplete: expecting(batch, batch.eventCount)
       })
-      .pipe(
-        Stream.decodeText(),
-        Stream.splitLines,
-        Stream.map((id) => EventId.make(id)),
-        Stream.runCollect,
-        Effect.map(Chunk.toReadonlyArray)
-      )
+      .pipe(collectIds)
+
+/** Not those that were published again, which are another batch's now. */
+export const retainedEventIds =
+  (postgres: typeof Postgres.Service) =>
+  (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+    postgres
+      .copyOut({
+        query: rows(batch, "event_id", {
+          filter: `WHERE event_id NOT IN (
+            SELECT unnest(republished_event_ids) FROM outbox.batch WHERE batch.id = ${batch.id}
+          )`
+        }),
+        settings: SETTINGS,
+        onComplete: () => Effect.void
+      })
+      .pipe(collectIds)
+
+const collectIds = <E>(lines: Stream.Stream<Uint8Array, E>): Effect.Effect<ReadonlyArray<EventId>, E> =>
+  lines.pipe(
+    Stream.decodeText(),
+    Stream.splitLines,
+    Stream.map((id) => EventId.make(id)),
+    Stream.runCollect,
+    Effect.map(Chunk.toReadonlyArray)
+  )

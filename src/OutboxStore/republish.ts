@@ -32,7 +32,7 @@ const markDelivered = (sql: SqlClient.SqlClient, lease: Lease, missing: Readonly
   sql<{ endsIncident: boolean }>`
     UPDATE outbox.batch SET
       ${delivered(sql)},
-      republished_event_ids = ${missing}::uuid[]
+      republished_event_ids = coalesce(republished_event_ids, '{}') || ${missing}::uuid[]
     WHERE ${held(sql, lease)}
     RETURNING incident_id IS NOT NULL AS "endsIncident"
   `

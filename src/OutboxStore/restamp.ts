@@ -8,6 +8,7 @@ import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
 import { awaitSealer } from "./seal.ts"
+import { doubtPending } from "./timeline.ts"
 
 /** What {@link restamp} found. */
 export interface Restamped {
@@ -76,12 +77,18 @@ export const restamp: Effect.Effect<
     yield* sql`
       UPDATE outbox.sealer SET
         system_identifier = control.system_identifier,
+        timeline = outbox.current_timeline(),
+        -- Of this transaction are the events that are sealed next.
+        doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
+        doubted_at = clock_timestamp(),
         sealed_snapshot = ${snapshot?.now}::pg_snapshot,
         window_snapshot = NULL,
         cursor_tx_id = NULL,
         cursor_id = NULL
       FROM pg_control_system() AS control
     `
+    // What was restored may be older than what was delivered.
+    yield* doubtPending(sql)
     const [counted] = yield* sql<Restamped>`
       SELECT count(*)::float8 AS events, count(DISTINCT batch_id)::float8 AS batches FROM restamped
     `
@@ -119,13 +126,13 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
     AND batch.state <> 'split'
 `
 
-/** A batch that is still to be delivered must come out as it was sealed, or nothing is changed. */
+/** A batch that is to be delivered for the first time must come out as it was sealed, or nothing is changed. */
 const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>
   sql<{ id: string; expected: number; actual: number }>`
     SELECT batch.id::text, batch.event_count AS expected, count(restamped.id)::integer AS actual
     FROM outbox.batch
     LEFT JOIN restamped ON restamped.batch_id = batch.id
-    WHERE batch.state = 'pending'
+    WHERE batch.state = 'pending' AND was_delivered_at IS NULL
     GROUP BY batch.id
     HAVING count(restamped.id) <> batch.event_count
     LIMIT 1

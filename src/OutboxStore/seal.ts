@@ -18,6 +18,7 @@ import { cutBatch, type Progress } from "./cutBatch.ts"
 import { CURSOR } from "./keys.ts"
 import { decodeBatch } from "./manifest.ts"
 import { type Position, Sealed } from "./model.ts"
+import { enterTimeline } from "./timeline.ts"
 
 export const position = (sql: SqlClient.SqlClient): Effect.Effect<Position, SqlError> =>
   // Sequences are read without a snapshot and without a lock on rows. A snapshot's xmax is one above the newest transaction
@@ -44,6 +45,10 @@ export const seal =
       if (position === null) return Sealed.Busy()
       const progress = yield* readProgress(sql)
       if (progress.isForeign) yield* refuse(sql)
+      if (progress.isNewTimeline) {
+        yield* enterTimeline(sql)
+        return Sealed.Waiting({ dueIn: Duration.zero })
+      }
       const cut = yield* cutBatch(sql, config, { ...progress, position }, options?.flush ?? false)
       if (cut.token !== null) return Sealed.Batch({ batch: yield* decodeBatch(cut) })
       if (cut.waitingFor === null) return Sealed.Nothing({ transactionsInProgress: cut.transactionsInProgress })
@@ -110,6 +115,7 @@ const readProgress = (sql: SqlClient.SqlClient): Effect.Effect<Progress, SqlErro
   sql<Progress>`
     SELECT
       system_identifier <> (SELECT system_identifier FROM pg_control_system()) AS "isForeign",
+      timeline <> outbox.current_timeline() AS "isNewTimeline",
       sealed_snapshot::text AS sealed,
       window_snapshot::text AS "window",
       ${sql.literal(CURSOR)}

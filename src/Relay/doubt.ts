@@ -81,11 +81,12 @@ export const whatIsRefused = (lease: Lease, error: SinkError) =>
     )
   })
 
-const missingEvents = ({ batch }: Lease) =>
+const missingEvents = ({ batch, redelivery }: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
-    return yield* Effect.flatMap(store.eventIds(batch), (eventIds) => sink.missing(batch, eventIds))
+    const eventIds = yield* redelivery ? store.retainedEventIds(batch) : store.eventIds(batch)
+    return yield* sink.missing(batch, eventIds)
   })
 
 /**
@@ -97,6 +98,7 @@ const OTHERS_PART = Duration.millis(10)
 /** One's own inserts may fill half of the window, those of others the other half. */
 const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
+    if (lease.askFirst) return false
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
     const { elapsed, parts } = yield* store.sinceFirstAttempt(lease)

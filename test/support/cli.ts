@@ -75,7 +75,8 @@ export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
     const said = (found: (seen: string) => boolean) =>
       until(
         Effect.sync(() => stderr),
-        found
+        found,
+        "30 seconds"
       )
     const started: Process = {
       stdin: child.stdin,

@@ -10,6 +10,19 @@ export interface Passing {
   readonly request: string
   /** How many bytes of that request have passed before these. */
   readonly sent: number
+  /** Tells connections apart. */
+  readonly connection: number
+}
+
+/** What becomes of passing bytes. */
+export interface Interference {
+  /** How many of them still arrive. */
+  readonly arriving: number
+  /**
+   * What becomes of the connection then. `silence`: nothing passes any more, and nobody is told; `reply`: whoever sent
+   * them is told this, as if by the other, and sees the connection end.
+   */
+  readonly next: "continue" | "cut" | "reset" | "silence" | { readonly reply: string }
 }
 
 export interface Proxy {
@@ -17,6 +30,10 @@ export interface Proxy {
   readonly url: string
   /** Cuts all connections. New ones are let through. */
   readonly cut: Effect.Effect<void>
+  /** Likewise, with a reset (RST) for both ends. */
+  readonly reset: Effect.Effect<void>
+  /** Looks at all that passes, from now on, and may interfere. */
+  readonly watch: (look: (passing: Passing) => Interference | undefined) => Effect.Effect<void>
   /**
    * Cuts the next connection for which `find` gives a number: of the bytes that are passing so many still arrive, then
    * both ends see the connection end. Other connections are let through.
@@ -26,6 +43,8 @@ export interface Proxy {
   readonly wasCut: Effect.Effect<boolean>
   /** Whether bytes go nowhere, with nobody told, as when a host or a network is lost. */
   readonly freeze: (frozen: boolean) => Effect.Effect<void>
+  /** So many bytes a second pass in each direction of a connection; any number if none is given. */
+  readonly slow: (bytesPerSecond?: number) => Effect.Effect<void>
 }
 
 /** A proxy in front of the server that `url` names, until the scope closes. */
@@ -33,37 +52,69 @@ export const make = (url: string) =>
   Effect.gen(function* () {
     const target = new URL(url)
     const sockets = new Set<Net.Socket>()
+    let look: ((passing: Passing) => Interference | undefined) | undefined
     let find: ((passing: Passing) => number | undefined) | undefined
     let wasCut = false
     let frozen = false
+    let rate: number | undefined
+    let connections = 0
+
+    const interfere = (passing: Passing): Interference | undefined => {
+      const arriving = find?.(passing)
+      if (arriving === undefined) return look?.(passing)
+      find = undefined
+      wasCut = true
+      return { arriving, next: "cut" }
+    }
 
     const server = Net.createServer((client) => {
       const upstream = Net.connect({ host: target.hostname, port: Number(target.port) })
+      const connection = ++connections
       let request = ""
       let sent = 0
+      let silent = false
       const close = () => {
         for (const socket of [client, upstream]) {
           sockets.delete(socket)
           socket.destroy()
         }
       }
-      const forward = (from: Passing["from"], source: Net.Socket, destination: Net.Socket) =>
+      const forward = (from: Passing["from"], source: Net.Socket, destination: Net.Socket) => {
+        const resume = () => frozen || source.resume()
+        const pass = (bytes: Buffer) => {
+          const flushed = destination.write(bytes)
+          if (rate !== undefined) {
+            source.pause()
+            setTimeout(resume, (bytes.length / rate) * 1_000)
+          } else if (!flushed) {
+            source.pause()
+            destination.once("drain", resume)
+          }
+        }
         source.on("data", (bytes) => {
+          if (silent) return
           if (from === "client" && /^(GET|POST) /.test(bytes.toString("latin1", 0, 5))) {
             request = bytes.toString("latin1").split("\r\n", 1)[0] ?? ""
             sent = 0
           }
-          const arriving = find?.({ from, bytes, request, sent })
+          const interference = interfere({ from, bytes, request, sent, connection })
           if (from === "client") sent += bytes.length
-          if (arriving !== undefined) {
-            find = undefined
-            wasCut = true
-            destination.end(bytes.subarray(0, arriving), close)
-          } else if (!destination.write(bytes)) {
-            source.pause()
-            destination.once("drain", () => frozen || source.resume())
+          if (interference === undefined) return pass(bytes)
+          const arriving = bytes.subarray(0, interference.arriving)
+          if (interference.next === "continue") return pass(arriving)
+          silent = true
+          if (interference.next === "cut") destination.end(arriving, close)
+          else if (interference.next === "silence") destination.write(arriving)
+          else if (interference.next === "reset") {
+            destination.write(arriving, () => {
+              for (const socket of [client, upstream]) socket.resetAndDestroy()
+            })
+          } else {
+            destination.write(arriving)
+            source.end(interference.next.reply, close)
           }
         })
+      }
       for (const socket of [client, upstream]) {
         sockets.add(socket)
         socket.setNoDelay().on("error", close).on("close", close)
@@ -89,6 +140,11 @@ export const make = (url: string) =>
     const proxy: Proxy = {
       url: through.href,
       cut: Effect.sync(() => each((socket) => socket.destroy())),
+      reset: Effect.sync(() => each((socket) => socket.resetAndDestroy())),
+      watch: (looking) =>
+        Effect.sync(() => {
+          look = looking
+        }),
       cutNext: (finding) =>
         Effect.sync(() => {
           find = finding
@@ -99,6 +155,10 @@ export const make = (url: string) =>
         Effect.sync(() => {
           frozen = on
           each((socket) => (on ? socket.pause() : socket.resume()))
+        }),
+      slow: (bytesPerSecond) =>
+        Effect.sync(() => {
+          rate = bytesPerSecond
         })
     }
     return proxy

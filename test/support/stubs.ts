@@ -37,6 +37,7 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       read: () => Stream.dieMessage("Unexpected: read"),
       readRepair: () => Stream.dieMessage("Unexpected: readRepair"),
       eventIds: () => unexpected("eventIds"),
+      retainedEventIds: () => unexpected("retainedEventIds"),
       planRepair: () => unexpected("planRepair"),
       acknowledge: () => unexpected("acknowledge"),
       release: () => unexpected("release"),
@@ -59,7 +60,9 @@ export const sink = (expected: Partial<typeof ClickHouseSink.Service>) =>
     ClickHouseSink.of({
       insert: () => unexpected("insert"),
       missing: () => unexpected("missing"),
+      countRows: () => unexpected("countRows"),
       check: Effect.void,
+      ttl: unexpected("ttl"),
       deduplicationWindow: unexpected("deduplicationWindow"),
       isInserting: () => unexpected("isInserting"),
       ...expected
@@ -94,6 +97,8 @@ export const lease = new Lease({
   leaseId: "00000000-0000-4000-8000-000000000001",
   attempt: 1,
   inDoubt: false,
+  askFirst: false,
+  redelivery: false,
   expired: false,
   repair: Option.none()
 })

@@ -1,0 +1,91 @@
+-- Who may do what in the outbox. Run by each migrate after the numbered files, and changed together with them: what is
+-- written here holds after it, whatever was granted to these roles before.
+--
+-- They are group roles, to be granted to those that log in, and belong to the whole cluster: the outbox of another
+-- database has the same ones.
+
+-- Another database's migrate may create them at the same time. Who may not create roles leaves it to an administrator,
+-- after whom the next migrate grants what is below.
+DO $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY '{outbox_publisher,outbox_relay,outbox_operator,outbox_reader}'::text[] LOOP
+    IF to_regrole(name) IS NULL THEN
+      BEGIN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+      EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN
+      END;
+    END IF;
+  END LOOP;
+END
+$$;
+
+-- What anybody may do is granted by name.
+REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA outbox FROM PUBLIC;
+
+DO $$
+DECLARE
+  name text;
+  invoker regprocedure;
+BEGIN
+  FOREACH name IN ARRAY '{outbox_publisher,outbox_relay,outbox_operator,outbox_reader}'::text[] LOOP
+    CONTINUE WHEN to_regrole(name) IS NULL;
+    EXECUTE format('REVOKE ALL ON SCHEMA outbox FROM %I CASCADE', name);
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM %I CASCADE', name);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM %I CASCADE', name);
+    EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA outbox FROM %I CASCADE', name);
+    EXECUTE format('GRANT USAGE ON SCHEMA outbox TO %I', name);
+    CONTINUE WHEN name = 'outbox_publisher';
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA outbox TO %I', name);
+    EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA outbox TO %I', name);
+    -- They run as the caller, so they give nobody more than the tables do. Views, defaults and domains use them.
+    FOR invoker IN
+      SELECT oid FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace AND NOT prosecdef
+    LOOP
+      EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', invoker, name);
+    END LOOP;
+  END LOOP;
+
+  -- Applications: publish, and nothing else.
+  IF to_regrole('outbox_publisher') IS NOT NULL THEN
+    GRANT EXECUTE ON FUNCTION outbox.publish, outbox.publish_all TO outbox_publisher;
+    GRANT INSERT ON outbox.new_event TO outbox_publisher;
+  END IF;
+
+  -- Relays: seal, deliver, set aside what is refused, tidy up. No event can be changed, and none deleted but with its
+  -- whole slot; none can be written with a tx_id or an id of one's choice, which say what batch it is in.
+  IF to_regrole('outbox_relay') IS NOT NULL THEN
+    GRANT INSERT (
+      slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at
+    ) ON outbox.event TO outbox_relay;
+    GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_relay;
+    GRANT TRUNCATE ON outbox.event_slot_0, outbox.event_slot_1, outbox.event_slot_2, outbox.event_slot_3
+      TO outbox_relay;
+    GRANT UPDATE ON SEQUENCE outbox.event_slot TO outbox_relay;
+    GRANT UPDATE ON outbox.sealer, outbox.slot TO outbox_relay;
+    GRANT INSERT, UPDATE, DELETE ON outbox.batch, outbox.incident TO outbox_relay;
+    GRANT INSERT, DELETE ON outbox.batch_failure TO outbox_relay;
+    GRANT INSERT ON outbox.batch_failure_event TO outbox_relay;
+    GRANT DELETE ON outbox.audit TO outbox_relay;
+  END IF;
+
+  -- Operators: correct and replay what was refused, close it, hold relays, give back what ClickHouse lost. All of it is
+  -- audited, and they cannot change what the audit says.
+  IF to_regrole('outbox_operator') IS NOT NULL THEN
+    GRANT INSERT (
+      slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent
+    ) ON outbox.event TO outbox_operator;
+    GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_operator;
+    GRANT UPDATE ON outbox.batch_failure, outbox.batch_failure_event TO outbox_operator;
+    GRANT INSERT, DELETE ON outbox.relay_hold TO outbox_operator;
+    GRANT UPDATE (doubt_before) ON outbox.sealer TO outbox_operator;
+    GRANT EXECUTE ON FUNCTION outbox.give_back TO outbox_operator;
+    GRANT USAGE ON SEQUENCE outbox.batch_id_seq TO outbox_operator;
+    GRANT INSERT ON outbox.audit TO outbox_operator;
+  END IF;
+END
+$$;

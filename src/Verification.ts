@@ -1,0 +1,195 @@
+/**
+ * Compares the two databases: whether ClickHouse has each event once that it was found to have taken, as far as the
+ * outbox still has it.
+ *
+ * Goes through delivered batches in the order in which they were sealed, some at a time, so memory does not grow with
+ * their number. Relays and publishers may go on: what is not delivered when it begins is not missing, and what is
+ * delivered, emptied or given back meanwhile is left out or seen as it was. Nothing is sent here. A batch that lacks
+ * events is given back to the relays, which ask ClickHouse themselves and send what it lacks then: so nothing comes twice,
+ * whoever does this at the same time, and whatever table this process has asked.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { ClickHouseSink } from "./ClickHouseSink.ts"
+import { checkCluster } from "./OutboxStore/cluster.ts"
+import { retainedEventIds } from "./OutboxStore/read.ts"
+import { status } from "./OutboxStore/status.ts"
+import type { ForeignCluster, NotMigrated } from "./OutboxStore.ts"
+import { Postgres } from "./Postgres.ts"
+import type { SinkError } from "./SinkError.ts"
+import { type Compared, compare } from "./Verification/compare.ts"
+import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
+import * as Outbox from "./Verification/outbox.ts"
+
+export { Doubled, Failed, Finding, Missing, Report } from "./Verification/model.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Only batches that were delivered, and failures that were refused for the last time, from then on. */
+  readonly since?: Date | undefined
+  /** Only those before then; before now unless set. */
+  readonly until?: Date | undefined
+  /** Gives batches that lack events back to the relays. The audit trail says that this is who did. */
+  readonly giveBackAs?: string | undefined
+  /** Run for each finding, in turn. */
+  readonly onFinding?: ((finding: Finding) => Effect.Effect<void>) | undefined
+  /** Run with the number of events that were compared so far. */
+  readonly onProgress?: ((events: number) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Verification extends Context.Tag("clickhouse-outbox/Verification")<
+  Verification,
+  {
+    readonly verify: (options?: Options) => Effect.Effect<Report, SinkError | SqlError>
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<
+  typeof Verification.Service,
+  ForeignCluster | NotMigrated | SqlError,
+  SqlClient.SqlClient | Postgres | ClickHouseSink
+> = Effect.gen(function* () {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const sink = yield* ClickHouseSink
+  const sides = {
+    retainedEventIds: retainedEventIds(yield* Postgres),
+    countRows: sink.countRows,
+    countPublished: (eventIds: Parameters<typeof sink.countRows>[1]) => Outbox.countPublished(sql, eventIds)
+  }
+  yield* checkCluster(sql)
+
+  const verify = ({
+    giveBackAs,
+    onFinding = () => Effect.void,
+    onProgress = () => Effect.void,
+    since,
+    until
+  }: Options = {}) =>
+    Effect.gen(function* () {
+      const tableTtl = Option.getOrNull(yield* sink.ttl)
+      const { completeSince, now } = yield* Outbox.moment(sql)
+      const asked = until === undefined ? now : DateTime.formatIso(DateTime.unsafeFromDate(until))
+      const range: Outbox.Range = {
+        since: since === undefined ? null : DateTime.formatIso(DateTime.unsafeFromDate(since)),
+        // Both are in UTC, and one of them has more digits.
+        until: new Date(asked) < new Date(now) ? asked : now
+      }
+      const tally = makeTally()
+
+      /** Gives the batch back, if it is asked for and still as it was seen. */
+      const report = (delivered: Outbox.Delivered, { doubled, missing, retained }: Compared) =>
+        Effect.gen(function* () {
+          const { batch } = delivered
+          const about = { batchId: batch.id, deliveredAt: new Date(delivered.deliveredAt) }
+          add(tally.compared, retained)
+          tally.notRetained += batch.eventCount - retained
+          if (Arr.isNonEmptyReadonlyArray(missing)) {
+            const givenBack = giveBackAs !== undefined && (yield* Outbox.giveBack(sql, delivered, missing, giveBackAs))
+            add(tally.missing, missing.length)
+            if (givenBack) add(tally.givenBack, missing.length)
+            yield* onFinding(new Missing({ ...about, eventIds: missing, givenBack }))
+          }
+          if (Arr.isNonEmptyReadonlyArray(doubled)) {
+            add(tally.doubled, doubled.length)
+            yield* onFinding(new Doubled({ ...about, eventIds: doubled }))
+          }
+        })
+
+      yield* pages(
+        (after) => Outbox.nextDelivered(sql, range, after),
+        ({ batch }) => batch.id,
+        (page) =>
+          Effect.gen(function* () {
+            const compared = yield* compare(
+              Arr.map(page, ({ batch }) => batch),
+              sides
+            )
+            yield* Effect.forEach(Arr.zip(page, compared), ([delivered, one]) => report(delivered, one), {
+              discard: true
+            })
+            yield* onProgress(tally.compared.events)
+          })
+      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Outbox.wakeRelays(sql)), () => tally.givenBack.batches > 0)))
+
+      yield* pages(
+        (after) => Outbox.nextFailed(sql, range, after),
+        ({ failureId }) => failureId,
+        (page) => {
+          for (const { events } of page) {
+            tally.failed.failures++
+            tally.failed.events += events
+          }
+          return Effect.forEach(page, onFinding, { discard: true })
+        }
+      )
+      const { backlog } = yield* status(sql)
+      return new Report({
+        ...tally,
+        asOf: new Date(now),
+        completeSince: completeSince === null ? null : new Date(completeSince),
+        undelivered: backlog,
+        tableTtl
+      })
+    }).pipe(Effect.withSpan("Verification.verify"))
+
+  return { verify }
+})
+
+const makeTally = () => ({
+  compared: { batches: 0, events: 0 },
+  notRetained: 0,
+  missing: { batches: 0, events: 0 },
+  givenBack: { batches: 0, events: 0 },
+  doubled: { batches: 0, events: 0 },
+  failed: { failures: 0, events: 0 }
+})
+
+const add = (count: { batches: number; events: number }, events: number) => {
+  count.batches++
+  count.events += events
+}
+
+/** One page after the other, by the last id of each, to the end. */
+const pages = <A, E1, E2>(
+  next: (after: number) => Effect.Effect<ReadonlyArray<A>, E1>,
+  idOf: (row: A) => number,
+  use: (page: Arr.NonEmptyReadonlyArray<A>) => Effect.Effect<unknown, E2>
+): Effect.Effect<void, E1 | E2> =>
+  Effect.gen(function* () {
+    let after = 0
+    while (true) {
+      const page = yield* next(after)
+      if (!Arr.isNonEmptyReadonlyArray(page)) return
+      yield* use(page)
+      after = idOf(Arr.lastNonEmpty(page))
+    }
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  Verification,
+  ForeignCluster | NotMigrated | SqlError,
+  SqlClient.SqlClient | Postgres | ClickHouseSink
+> = Layer.effect(Verification, make)

@@ -1,0 +1,100 @@
+/** What a comparison of the two databases finds. One Schema for the service and for JSON. */
+import * as Schema from "effect/Schema"
+import { BatchId } from "../Batch.ts"
+import { FailureId } from "../BatchFailures/model.ts"
+import { EventId } from "../Event.ts"
+import { column } from "../Row.ts"
+import { ErrorClass } from "../SinkError.ts"
+
+const Id = Schema.typeSchema(BatchId)
+
+/** Tells one line of JSON from another. */
+const kind = <Kind extends string>(kind: Kind) =>
+  Schema.propertySignature(Schema.Literal(kind)).pipe(Schema.withConstructorDefault(() => kind))
+
+/**
+ * Events of a batch that ClickHouse had taken, and lacks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Missing extends Schema.Class<Missing>("Missing")({
+  kind: kind("missing"),
+  batchId: column("batch_id", Id),
+  deliveredAt: column("delivered_at", Schema.Date),
+  eventIds: column("event_ids", Schema.NonEmptyArray(EventId)),
+  /** Whether the batch was given back to the relays, which send what is missing. */
+  givenBack: column("given_back", Schema.Boolean)
+}) {}
+
+/**
+ * Events of a batch that ClickHouse has more rows of than were published under their ids.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Doubled extends Schema.Class<Doubled>("Doubled")({
+  kind: kind("doubled"),
+  batchId: column("batch_id", Id),
+  deliveredAt: column("delivered_at", Schema.Date),
+  eventIds: column("event_ids", Schema.NonEmptyArray(EventId))
+}) {}
+
+/**
+ * Events that ClickHouse refused, and about which nobody has decided. They are not in ClickHouse, and are not missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Failed extends Schema.Class<Failed>("Failed")({
+  kind: kind("failed"),
+  failureId: column("failure_id", FailureId),
+  batchId: column("batch_id", Id),
+  /** Those that were not replayed. */
+  events: Schema.Int,
+  errorClass: column("class", ErrorClass),
+  code: Schema.NullOr(Schema.Int),
+  lastSeenAt: column("last_seen_at", Schema.Date)
+}) {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const Finding = Schema.Union(Missing, Doubled, Failed)
+export type Finding = typeof Finding.Type
+
+const Count = Schema.Struct({ batches: Schema.Int, events: Schema.Int })
+
+/**
+ * What was compared, and what came of it. Counts are of events' rows in the outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Report extends Schema.Class<Report>("Report")({
+  kind: kind("report"),
+  /** When it began, by Postgres' clock. What was delivered after that was not compared. */
+  asOf: column("as_of", Schema.Date),
+  /** What was published since then the outbox has all of; null if it has everything that was ever published. */
+  completeSince: column("complete_since", Schema.NullOr(Schema.Date)),
+  /** Batches that were delivered, and those of their events that the outbox still has. */
+  compared: Count,
+  /** Events of those batches that the outbox does not have any more. */
+  notRetained: column("not_retained", Schema.Int),
+  missing: Count,
+  /** Of those that are missing. */
+  givenBack: column("given_back", Count),
+  doubled: Count,
+  /** Open failures. */
+  failed: Schema.Struct({ failures: Schema.Int, events: Schema.Int }),
+  /** Events that wait for their delivery, and were not compared. */
+  undelivered: Schema.Int,
+  /** What ClickHouse removes by itself, as the table says it. It cannot be told from what was lost. */
+  tableTtl: column("table_ttl", Schema.NullOr(Schema.String))
+}) {
+  /** Whether ClickHouse has every event once that it was found to have taken, or will have it by the relays. */
+  get isWhole(): boolean {
+    return this.missing.events === this.givenBack.events && this.doubled.events === 0
+  }
+}
