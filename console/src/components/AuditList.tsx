@@ -22,6 +22,7 @@ const DID: Readonly<Record<Entry["action"], string>> = {
   discard: "discarded",
   resolve: "resolved",
   reopen: "reopened",
+  redeliver: "gave back a batch",
   hold: "held delivery",
   resume: "resumed delivery"
 }
