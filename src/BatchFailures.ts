@@ -16,7 +16,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Audit from "./BatchFailures/audit.ts"
-import { close, closeAll } from "./BatchFailures/close.ts"
+import { discard, discardAll, resolve } from "./BatchFailures/close.ts"
 import { correct } from "./BatchFailures/correct.ts"
 import type {
   BatchFailure,
@@ -142,8 +142,6 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
   }
 >() {}
 
-const DISCARD = { action: "discard", state: "discarded" }
-
 /**
  * @since 0.1.0
  * @category constructors
@@ -161,9 +159,9 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
       replay: Replay.replay(sql),
       replayEvent: Replay.replayEvent(sql),
       replayAll: Replay.replayAll(sql),
-      discard: close(sql, DISCARD),
-      discardAll: closeAll(sql, DISCARD),
-      resolve: close(sql, { action: "resolve", state: "resolved" }),
+      discard: discard(sql),
+      discardAll: discardAll(sql),
+      resolve: resolve(sql),
       reopen: Reopen.reopen(sql),
       reopenAll: Reopen.reopenAll(sql),
       audit: Audit.audit(sql)

@@ -55,34 +55,41 @@ export const make = (options: {
   Effect.map(Effect.zipRight(Metrics.registerPublisher, SqlClient.SqlClient), (client) => {
     const sql = client.withoutTransforms()
 
-    const publishAll = (
-      events: Iterable<Event>,
-      insert: Insert,
-      span: string,
-      attributes: (rows: Arr.NonEmptyReadonlyArray<EventRow>) => Record<string, unknown>
-    ) =>
-      Effect.suspend(() => decideRows(Arr.fromIterable(events), options.environment)).pipe(
-        Effect.tap((rows) =>
-          Arr.isNonEmptyReadonlyArray(rows)
-            ? // The stack that it would look up by itself ends in this file.
-              Effect.withSpan(write(sql, rows, insert), span, {
-                kind: "producer",
-                attributes: { ...attributes(rows), "event.count": rows.length },
-                captureStackTrace: false
-              })
-            : Effect.void
-        ),
-        Effect.map((rows) => rows.map((row) => row.eventId))
-      )
+    const decide = (events: Iterable<Event>) =>
+      Effect.suspend(() => decideRows(Arr.fromIterable(events), options.environment))
 
     return {
       publish: (event) =>
-        publishAll([event], insertOne, "EventPublisher.publish", ([row]) => ({ "event.type": row.eventType })).pipe(
-          Effect.flatMap((ids) => Effect.orDie(Arr.head(ids)))
+        decide([event]).pipe(
+          Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
+          Effect.tap((row) =>
+            Effect.withSpan(
+              write(sql, [row], insertOne),
+              "EventPublisher.publish",
+              producing({ "event.type": event.eventType, "event.count": 1 })
+            )
+          ),
+          Effect.map((row) => row.eventId)
         ),
-      publishAll: (events) => publishAll(events, insertAll, "EventPublisher.publishAll", () => ({}))
+      publishAll: (events) =>
+        decide(events).pipe(
+          Effect.tap((rows) =>
+            Arr.isNonEmptyReadonlyArray(rows)
+              ? Effect.withSpan(
+                  write(sql, rows, insertAll),
+                  "EventPublisher.publishAll",
+                  producing({ "event.count": rows.length })
+                )
+              : Effect.void
+          ),
+          Effect.map((rows) => rows.map((row) => row.eventId))
+        )
     }
   })
+
+/** The stack that a span would look up by itself ends in this file. */
+const producing = (attributes: Record<string, unknown>) =>
+  ({ kind: "producer", attributes, captureStackTrace: false }) as const
 
 const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
   Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => {

@@ -11,8 +11,12 @@ interface Closing {
   readonly state: string
 }
 
-export const close =
-  (sql: SqlClient.SqlClient, closing: Closing) =>
+const DISCARD: Closing = { action: "discard", state: "discarded" }
+const RESOLVE: Closing = { action: "resolve", state: "resolved" }
+
+const close =
+  (closing: Closing) =>
+  (sql: SqlClient.SqlClient) =>
   (
     failureId: FailureId,
     note: string,
@@ -26,18 +30,21 @@ export const close =
       Effect.withSpan(`BatchFailures.${closing.action}`, { attributes: { "failure.id": failureId } })
     )
 
-export const closeAll =
-  (sql: SqlClient.SqlClient, closing: Closing) =>
+export const discard = close(DISCARD)
+export const resolve = close(RESOLVE)
+
+export const discardAll =
+  (sql: SqlClient.SqlClient) =>
   (
     failureIds: ReadonlyArray<FailureId>,
     note: string,
     actor: string
   ): Effect.Effect<ReadonlyArray<FailureId>, SqlError> =>
     lockAll(sql, failureIds, ["open"]).pipe(
-      Effect.tap((open) => closeLocked(sql, closing, open, note, actor)),
+      Effect.tap((open) => closeLocked(sql, DISCARD, open, note, actor)),
       change(sql),
-      Effect.tap((closed) => report(closing, actor, closed)),
-      Effect.withSpan(`BatchFailures.${closing.action}All`)
+      Effect.tap((closed) => report(DISCARD, actor, closed)),
+      Effect.withSpan("BatchFailures.discardAll")
     )
 
 const report = ({ state }: Closing, actor: string, failureIds: ReadonlyArray<FailureId>) =>
