@@ -85,6 +85,17 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
       }).pipe(Environment.fresh())
     )
 
+    it.effect("(an object, where it is none) is isolated, though it came past outbox.publish", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* publish(["{}"])
+        yield* sql`INSERT INTO outbox.event (event_type, environment, event_context) VALUES ('a', 'b', '[1e400]')`
+        yield* drain
+        expect(yield* refused).toMatchObject([{ code: 117, whole: true }])
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("(an Enum for the type) is isolated", () =>
       Effect.gen(function* () {
         yield* command("ALTER TABLE event_log MODIFY COLUMN environment Enum('production')")

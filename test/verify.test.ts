@@ -9,8 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as BatchFailures from "../src/BatchFailures.ts"
 import { ClickHouse } from "../src/ClickHouse.ts"
+import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import { OutboxStore } from "../src/OutboxStore.ts"
@@ -20,6 +22,7 @@ import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
 import { batches, isDelivered } from "./support/manifest.ts"
+import * as Proxy from "./support/proxy.ts"
 import { drain, start } from "./support/relay.ts"
 import { until } from "./support/wait.ts"
 
@@ -179,6 +182,32 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         { repaired: null, state: "delivered" }
       ])
     }).pipe(fresh())
+  )
+
+  it.effect("brings nothing twice though what was sent to bring it back arrives late", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Config.clickHouse
+      const proxy = yield* Proxy.make(Redacted.value(url))
+      yield* publish(0, 3)
+      yield* drain
+      yield* lose("event_context.n.:Int64 = 1")
+      yield* repair
+      let isHeld = false
+      yield* proxy.watch(({ from, request }) => {
+        if (isHeld || from !== "client" || !request.includes("insert_deduplication_token")) return undefined
+        isHeld = true
+        return { arriving: 0, next: "hold" }
+      })
+      yield* start({
+        CLICKHOUSE_URL: proxy.url,
+        CLICKHOUSE_REQUEST_TIMEOUT: "1 second",
+        OUTBOX_RETRY_BASE: "50 millis"
+      })
+      yield* until(batches, (all) => all.every(isDelivered), "30 seconds")
+      expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      expect(yield* proxy.letGo).toBe(1)
+      expect(yield* counts).toEqual({ rows: 3, events: 3 })
+    }).pipe(fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
   it.effect("is noticed by a relay that has nothing to do", () =>

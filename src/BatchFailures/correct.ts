@@ -158,7 +158,7 @@ const update = (
       UPDATE outbox.batch_failure_event AS event SET
         event_type = ${row.eventType},
         event_date_time = ${row.eventDateTime}::timestamptz,
-        event_context = ${row.eventContext}::jsonb,
+        event_context = ${row.eventContext}::jsonb::outbox.event_context,
         metadata_version = ${row.metadataVersion}::bigint,
         corrected_at = clock_timestamp()
       WHERE failure_id = ${failureId} AND id = ${id}

@@ -76,8 +76,8 @@ const report = (actor: string) => (replayed: Replayed) =>
 
 /**
  * One statement marks the events and publishes them, so that neither happens without the other: pressed twice, or
- * broken off, each event is published once. The failures are locked. The columns are written as they are, as
- * `outbox.publish` would: the checks on both tables are the same.
+ * broken off, each event is published once. The failures are locked. The columns are written as they are: they
+ * were checked when they were published or corrected.
  */
 const publishAgain = (
   sql: SqlClient.SqlClient,

@@ -45,14 +45,18 @@ const missingAfterRepeat = (lease: Lease) =>
 
 /**
  * ClickHouse may have forgotten the token and would take a repeat as new. So nothing is repeated blindly. What it has
- * nothing of is sent as it was, under its own token: that is as good as a repair, without a list of every event.
+ * nothing of is sent as it was, under its own token: that is as good as a repair, without a list of every event. A repair
+ * that was sent before and is not there is sent again under its token first, as it may only be late.
  */
 const missingBeforeRepeat = (lease: Lease) =>
   Effect.gen(function* () {
     yield* noInsertRuns(lease)
     const missing = yield* missingEvents(lease)
-    if (missing.length < lease.batch.eventCount) return missing
-    yield* repeatBatch(lease)
+    const absent = new Set(missing)
+    const late = Option.filter(lease.repair, ({ eventIds }) => eventIds.every((id) => absent.has(id)))
+    if (Option.isSome(late)) yield* insertRepair(lease, late.value)
+    else if (missing.length === lease.batch.eventCount) yield* repeatBatch(lease)
+    else return missing
     return yield* missingEvents(lease)
   })
 

@@ -15,11 +15,12 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import { faultCounts, print, printRound, type Report, totals } from "./report.ts"
+import { faultCounts, neverReached, print, printRound, type Report, totals } from "./report.ts"
 import { run } from "./run.ts"
 import * as World from "./world.ts"
 
@@ -42,6 +43,13 @@ const write = (json: Option.Option<string>, report: Report) =>
         )
       )
   })
+
+/** What no longer happens, or is no longer recognised, is not proved. */
+class PointsMissed extends Data.TaggedError("PointsMissed")<{ readonly points: Arr.NonEmptyArray<string> }> {
+  override get message(): string {
+    return `Planned again and again, and never reached: ${this.points.join(", ")}. test/chaos/points.ts says how each is recognised.`
+  }
+}
 
 /** A round that went wrong says so itself. Anything else is a fault of this program. */
 const explain = (cause: Cause.Cause<{ readonly message: string }>): string =>
@@ -79,6 +87,8 @@ const chaos = Command.make(
         onRound: (played, report) => Effect.zipRight(Console.log(printRound(played)), write(json, report))
       }).pipe(Effect.provide(World.layer))
       yield* Console.log(`\n${print(report)}`)
+      const missed = neverReached(report)
+      if (Arr.isNonEmptyArray(missed)) return yield* new PointsMissed({ points: missed })
     }).pipe(
       Effect.tapErrorCause((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(`chaos: ${explain(cause)}`)

@@ -65,6 +65,16 @@ export const faultCounts = ({ rounds }: Report): Readonly<Record<string, number>
   )
 }
 
+/** Points that were planned so often that one of the plans must have come to pass. */
+export const neverReached = ({ rounds }: Report): ReadonlyArray<string> => {
+  const points = rounds.flatMap(({ happened }) =>
+    happened.flatMap(({ reached, what }) => (what.kind === "point" ? [{ point: what.point, reached }] : []))
+  )
+  return Object.entries(Arr.groupBy(points, ({ point }) => point))
+    .filter(([, planned]) => planned.length >= 10 && planned.every(({ reached }) => !reached))
+    .map(([point]) => point)
+}
+
 export const totals = (report: Report) => {
   const { rounds } = report
   return {

@@ -19,10 +19,11 @@ export interface Interference {
   /** How many of them still arrive. */
   readonly arriving: number
   /**
-   * What becomes of the connection then. `silence`: nothing passes any more, and nobody is told; `reply`: whoever sent
-   * them is told this, as if by the other, and sees the connection end.
+   * What becomes of the connection then. `silence`: nothing passes any more, and nobody is told; `hold`: what the client
+   * sends from here on arrives when it is let go, though the client may have left; `reply`: whoever sent them is told
+   * this, as if by the other, and sees the connection end.
    */
-  readonly next: "continue" | "cut" | "reset" | "silence" | { readonly reply: string }
+  readonly next: "continue" | "cut" | "reset" | "silence" | "hold" | { readonly reply: string }
 }
 
 export interface Proxy {
@@ -43,6 +44,8 @@ export interface Proxy {
   readonly wasCut: Effect.Effect<boolean>
   /** Whether bytes go nowhere, with nobody told, as when a host or a network is lost. */
   readonly freeze: (frozen: boolean) => Effect.Effect<void>
+  /** Lets go what is held, and waits until the server is done with it. Returns how many connections that was. */
+  readonly letGo: Effect.Effect<number>
   /** So many bytes a second pass in each direction of a connection; any number if none is given. */
   readonly slow: (bytesPerSecond?: number) => Effect.Effect<void>
 }
@@ -58,6 +61,7 @@ export const make = (url: string) =>
     let frozen = false
     let rate: number | undefined
     let connections = 0
+    let held: ReadonlyArray<() => Promise<void>> = []
 
     const interfere = (passing: Passing): Interference | undefined => {
       const arriving = find?.(passing)
@@ -73,7 +77,9 @@ export const make = (url: string) =>
       let request = ""
       let sent = 0
       let silent = false
+      let late: Array<Buffer> | undefined
       const close = () => {
+        if (late !== undefined) return
         for (const socket of [client, upstream]) {
           sockets.delete(socket)
           socket.destroy()
@@ -92,6 +98,7 @@ export const make = (url: string) =>
           }
         }
         source.on("data", (bytes) => {
+          if (late !== undefined) return from === "client" && late.push(bytes)
           if (silent) return
           if (from === "client" && /^(GET|POST) /.test(bytes.toString("latin1", 0, 5))) {
             request = bytes.toString("latin1").split("\r\n", 1)[0] ?? ""
@@ -102,6 +109,18 @@ export const make = (url: string) =>
           if (interference === undefined) return pass(bytes)
           const arriving = bytes.subarray(0, interference.arriving)
           if (interference.next === "continue") return pass(arriving)
+          if (interference.next === "hold") {
+            const rest = [bytes.subarray(interference.arriving)]
+            late = rest
+            held = [
+              ...held,
+              () =>
+                new Promise((resolve) => {
+                  destination.once("close", () => resolve()).end(Buffer.concat(rest))
+                })
+            ]
+            return pass(arriving)
+          }
           silent = true
           if (interference.next === "cut") destination.end(arriving, close)
           else if (interference.next === "silence") destination.write(arriving)
@@ -156,6 +175,10 @@ export const make = (url: string) =>
           frozen = on
           each((socket) => (on ? socket.pause() : socket.resume()))
         }),
+      letGo: Effect.map(
+        Effect.promise(() => Promise.all(held.map((go) => go()))),
+        (all) => all.length
+      ),
       slow: (bytesPerSecond) =>
         Effect.sync(() => {
           rate = bytesPerSecond
