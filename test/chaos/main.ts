@@ -45,7 +45,7 @@ const write = (json: Option.Option<string>, report: Report) =>
   })
 
 /** What no longer happens, or is no longer recognised, is not proved. */
-class PointsMissed extends Data.TaggedError("PointsMissed")<{ readonly points: Arr.NonEmptyArray<string> }> {
+class PointsMissed extends Data.TaggedError("PointsMissed")<{ readonly points: Arr.NonEmptyReadonlyArray<string> }> {
   override get message(): string {
     return `Planned again and again, and never reached: ${this.points.join(", ")}. test/chaos/points.ts says how each is recognised.`
   }
@@ -88,7 +88,7 @@ const chaos = Command.make(
       }).pipe(Effect.provide(World.layer))
       yield* Console.log(`\n${print(report)}`)
       const missed = neverReached(report)
-      if (Arr.isNonEmptyArray(missed)) return yield* new PointsMissed({ points: missed })
+      if (Arr.isNonEmptyReadonlyArray(missed)) return yield* new PointsMissed({ points: missed })
     }).pipe(
       Effect.tapErrorCause((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(`chaos: ${explain(cause)}`)
