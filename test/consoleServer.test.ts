@@ -172,6 +172,20 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     )
   })
 
+  it.scoped("is read from the disk once, however often it is asked for", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      yield* fs.writeFileString(`${folder}/index.html`, INDEX)
+      yield* fs.writeFileString(`${folder}/icon.svg`, "<svg/>")
+      const url = yield* start(config, { console: folder })
+      expect((yield* ask(url, "GET /", opened)).text).toBe(INDEX)
+      for (const file of ["index.html", "icon.svg"]) yield* fs.remove(`${folder}/${file}`)
+      expect((yield* ask(url, "GET /", opened)).text).toBe(INDEX)
+      expect((yield* ask(url, "GET /icon.svg")).text).toBe("<svg/>")
+    }).pipe(Effect.provide(NodeContext.layer))
+  )
+
   it.scoped("says what to run where it was not built, and is there once it was", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem

@@ -8,6 +8,7 @@ import * as Number from "effect/Number"
 import * as Redacted from "effect/Redacted"
 import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
+import { EventLog } from "../src/EventLog.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as Operations from "../src/Operations.ts"
 import { OutboxStore } from "../src/OutboxStore.ts"
@@ -220,6 +221,27 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
           ping_ms: null
         }
       })
+    })
+  )
+
+  it.scoped("keep nobody from Postgres while they wait for ClickHouse", () =>
+    Effect.gen(function* () {
+      const answering = yield* Effect.makeLatch()
+      const waiting = yield* Effect.makeLatch()
+      const { server, ...eventLog } = yield* EventLog
+      const url = yield* start().pipe(
+        Effect.provideService(EventLog, {
+          ...eventLog,
+          server: waiting.open.pipe(Effect.zipRight(answering.await), Effect.zipRight(server))
+        })
+      )
+      const asked = yield* Effect.fork(Effect.all(Arr.replicate(systems(url), 12), { concurrency: "unbounded" }))
+      yield* waiting.await
+      expect((yield* ask(url, "GET /api/status")).status).toBe(200)
+      yield* answering.open
+      for (const seen of yield* asked) {
+        expect(seen).toMatchObject({ postgres: { reachable: true }, clickhouse: { reachable: true } })
+      }
     })
   )
 

@@ -350,8 +350,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
         expect(audited.map(({ action }) => action)).toEqual([
           "correct",
           "discard",
+          "give_back",
           "hold",
-          "redeliver",
           "reopen",
           "replay",
           "resolve",

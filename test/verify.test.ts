@@ -15,6 +15,7 @@ import { ClickHouse } from "../src/ClickHouse.ts"
 import * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
+import * as Operations from "../src/Operations.ts"
 import { OutboxStore } from "../src/OutboxStore.ts"
 import * as Outbox from "../src/Verification/outbox.ts"
 import * as Verification from "../src/Verification.ts"
@@ -27,7 +28,7 @@ import { drain, start } from "./support/relay.ts"
 import { until } from "./support/wait.ts"
 
 const live = (overrides: Readonly<Record<string, string>> = {}) =>
-  Layer.mergeAll(Verification.layer, BatchFailures.layer).pipe(
+  Layer.mergeAll(Verification.layer, BatchFailures.layer, Operations.layer).pipe(
     Layer.provideMerge(Environment.layer({ OUTBOX_BATCH_EVENTS: "100", ...overrides }))
   )
 
@@ -121,10 +122,68 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { batches: 3, events: 250 } } })
       expect(yield* sql`SELECT actor, action, after->'missing_events' AS events FROM outbox.audit ORDER BY id`).toEqual(
         [
-          { actor: "ada", action: "redeliver", events: 2 },
-          { actor: "ada", action: "redeliver", events: 1 }
+          { actor: "ada", action: "give_back", events: 2 },
+          { actor: "ada", action: "give_back", events: 1 }
         ]
       )
+    }).pipe(fresh())
+  )
+
+  it.effect("lets history be: what it gives back was delivered when it was, and waits since it was given back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { overview, status } = yield* Operations.Operations
+      const { observe } = yield* OutboxStore
+      yield* publish(0, 250)
+      yield* drain
+      const hour = 3_600_000
+      // Delivered within a minute, an hour ago.
+      yield* sql`
+        UPDATE outbox.batch SET
+          first_published_at = now() - interval '61 minutes',
+          sealed_at = now() - interval '60 minutes',
+          delivered_at = now() - interval '60 minutes'
+      `
+      const since = new Date(Date.now() - 2 * hour)
+      const history = Effect.map(overview({ since, stepSeconds: 60 }), ({ buckets, now }) => ({
+        now,
+        past: buckets.slice(0, 100),
+        lately: buckets.slice(100)
+      }))
+      const before = yield* history
+      const { lastDeliveredAt } = yield* status
+      yield* lose("event_context.n.:Int64 IN (3, 4, 120)")
+      yield* repair
+
+      expect(yield* status).toMatchObject({ backlog: 3, lastDeliveredAt })
+      expect((yield* status).oldestUndeliveredMillis).toBeLessThan(hour / 2)
+      expect(yield* observe).toMatchObject({ backlogEvents: 3 })
+      expect((yield* observe).oldestUndeliveredMillis).toBeLessThan(hour / 2)
+      const given = yield* history
+      expect(given.past).toEqual(before.past)
+      expect(given.now.backlog).toBe(3)
+      expect(given.lately.at(-1)).toMatchObject({ backlog: 3, delivered: 0, p95Millis: null })
+
+      yield* drain
+      const again = yield* history
+      expect(again.past).toEqual(before.past)
+      expect(again.lately.every(({ backlog, delivered }) => backlog <= 3 && delivered === 0)).toBe(true)
+      expect(again.lately.at(-1)).toMatchObject({ backlog: 0, oldestMillis: 0, p95Millis: null })
+    }).pipe(fresh())
+  )
+
+  it.effect("lets new events go before what it gives back", () =>
+    Effect.gen(function* () {
+      const store = yield* OutboxStore
+      yield* publish(0, 250)
+      yield* drain
+      yield* lose("true")
+      yield* repair
+      yield* publish(250, 260)
+      yield* store.seal({ flush: true })
+      const leases = yield* Effect.replicateEffect(Effect.flatMap(store.lease("a relay"), Effect.orDie), 4)
+      expect(leases.map(({ wasGivenBack }) => wasGivenBack)).toEqual([false, true, true, true])
+      expect(leases.slice(1).map(({ batch }) => batch.id)).toEqual([1, 2, 3])
     }).pipe(fresh())
   )
 
@@ -509,7 +568,7 @@ layer(live(), { excludeTestServices: true })("clickhouse-outbox verify", (it) =>
       expect(yield* Cli.run(["verify"])).toMatchObject({ code: 0 })
       expect(yield* counts).toEqual({ rows: 10, events: 10 })
       expect(yield* sql`SELECT actor, action FROM outbox.audit`).toEqual([
-        { actor: `${userInfo().username}@${hostname()}`, action: "redeliver" }
+        { actor: `${userInfo().username}@${hostname()}`, action: "give_back" }
       ])
     }).pipe(fresh())
   )

@@ -267,19 +267,23 @@ CREATE TABLE outbox.batch (
   delivered_at timestamptz,
   -- Whatever is known of its attempts, ClickHouse may have some of its events: none is sent before it was asked.
   ask_first boolean NOT NULL DEFAULT false,
-  -- It was delivered then, and is pending because ClickHouse was found to lack events of it later. By then rows of it may
-  -- have been deleted, or published again.
+  -- When it was delivered first, if it was given back since, because ClickHouse was found to lack so many of its events:
+  -- first_error_at says when. By then rows of it may have been deleted, or published again.
   was_delivered_at timestamptz,
+  missing_count integer,
   CHECK (was_delivered_at IS NULL OR ask_first),
+  CHECK ((was_delivered_at IS NULL) = (missing_count IS NULL)),
   CHECK ((state = 'delivered') = (delivered_at IS NOT NULL)),
   CHECK ((repair_token IS NULL) = (repair_event_ids IS NULL)),
   CHECK ((parent_id IS NULL) = (origin_id IS NULL))
 ) WITH (fillfactor = 50);
 
-CREATE INDEX batch_pending ON outbox.batch (id) WHERE state = 'pending';
+-- In the order in which batches are leased.
+CREATE INDEX batch_pending ON outbox.batch ((was_delivered_at IS NOT NULL), id) WHERE state = 'pending';
 -- What was sealed and delivered in some time is asked for again and again, and read from these alone: a row is wide.
-CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) INCLUDE (event_count, first_published_at)
+CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) INCLUDE (event_count, first_published_at, was_delivered_at)
   WHERE state = 'delivered';
+CREATE INDEX batch_was_delivered_at ON outbox.batch (was_delivered_at) WHERE was_delivered_at IS NOT NULL;
 CREATE INDEX batch_sealed_at ON outbox.batch (sealed_at) INCLUDE (event_count, first_published_at)
   WHERE parent_id IS NULL;
 CREATE INDEX batch_origin ON outbox.batch (origin_id) WHERE origin_id IS NOT NULL;

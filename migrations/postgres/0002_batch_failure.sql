@@ -84,7 +84,7 @@ CREATE TABLE outbox.audit (
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
   action text NOT NULL CHECK (
-    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'redeliver', 'hold', 'resume')
+    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'give_back', 'hold', 'resume')
   ),
   failure_id bigint,
   event_id uuid,
@@ -152,7 +152,8 @@ BEGIN ATOMIC
   UPDATE outbox.batch SET
     state = 'pending',
     ask_first = true,
-    was_delivered_at = delivered_at,
+    was_delivered_at = coalesce(was_delivered_at, delivered_at),
+    missing_count = missing_events,
     delivered_at = NULL,
     available_at = '-infinity',
     error_class = 'in-doubt',

@@ -96,7 +96,7 @@ const summary = (report: Report): string => {
     ["complete", completeSince === null ? "from the first event on" : `since ${completeSince.toISOString()}`],
     ...(notRetained === 0
       ? []
-      : [["left out", `${count(notRetained, "event")} that the outbox does not have any more`] as const]),
+      : [["left out", `${count(notRetained, "event")} that are not in these batches any more`] as const]),
     ["missing", missing.events === 0 ? "none" : inBatches(missing)],
     ...(givenBack.events === 0 ? [] : [["given back", `${inBatches(givenBack)}, for relays to send`] as const]),
     ["doubled", doubled.events === 0 ? "none" : inBatches(doubled)],

@@ -64,6 +64,9 @@ const toNow = (outbox: Observation) => ({
  *
  * Backlogs are counted backwards from what there is now, by what came and what went since: what has left the manifest
  * was delivered before that. The oldest event that waited at some time is the oldest of all that were delivered after it.
+ *
+ * A batch that was given back was delivered when it was delivered first. What ClickHouse was found to lack of it
+ * waits a second time, from when it was given back until it was delivered again.
  */
 const readHistory = (
   sql: SqlClient.SqlClient,
@@ -107,17 +110,39 @@ const readHistory = (
       FROM edge, stretch, LATERAL generate_series(greatest(floor(began)::bigint, first), least(floor(ended)::bigint, last)) AS n
       GROUP BY n
     ),
+    given_back AS (
+      SELECT
+        event_count, first_published_at, was_delivered_at, missing_count, first_error_at AS since, delivered_at AS until
+      FROM outbox.batch
+      WHERE was_delivered_at IS NOT NULL
+    ),
+    delivery AS (
+      SELECT event_count, first_published_at, delivered_at AS at
+      FROM outbox.batch
+      WHERE state = 'delivered' AND delivered_at >= ${since} AND was_delivered_at IS NULL
+      UNION ALL
+      SELECT event_count, first_published_at, was_delivered_at FROM given_back WHERE was_delivered_at >= ${since}
+    ),
     delivered AS (
       SELECT
-        least(floor(${inBuckets("delivered_at")})::bigint, last) AS n,
+        least(floor(${inBuckets("at")})::bigint, last) AS n,
         sum(event_count) AS events,
         count(*) AS batches,
         min(first_published_at) AS oldest,
         percentile_cont('{0.5,0.95}'::float8[]) WITHIN GROUP (
-          ORDER BY ${sql.literal("extract(epoch FROM delivered_at - first_published_at)::float8 * 1000")}
+          ORDER BY ${sql.literal("extract(epoch FROM at - first_published_at)::float8 * 1000")}
         ) AS millis
-      FROM edge, outbox.batch
-      WHERE state = 'delivered' AND delivered_at >= ${since}
+      FROM edge, delivery
+      GROUP BY 1
+    ),
+    returned AS (
+      SELECT least(floor(${inBuckets("at")})::bigint, last) AS n, sum(events) AS events, min(oldest) AS oldest
+      FROM edge, (
+        SELECT since AS at, missing_count AS events, NULL::timestamptz AS oldest FROM given_back
+        UNION ALL
+        SELECT until, -missing_count, since FROM given_back WHERE until IS NOT NULL
+      ) AS moved
+      WHERE at >= ${since}
       GROUP BY 1
     ),
     refused AS (
@@ -131,19 +156,27 @@ const readHistory = (
       SELECT
         n, least(${toTime("(n + 1)")}, now()) AS ended,
         published.events AS published, delivered.events AS delivered, batches, refused.events AS refused, failures, millis,
-        sum(coalesce(published.events, 0) - coalesce(delivered.events, 0) - coalesce(refused.events, 0))
-          OVER later AS grown,
-        min(oldest) OVER later AS oldest
+        sum(
+          coalesce(published.events, 0) + coalesce(returned.events, 0)
+            - coalesce(delivered.events, 0) - coalesce(refused.events, 0)
+        ) OVER later AS grown,
+        min(least(delivered.oldest, returned.oldest)) OVER later AS oldest
       FROM edge, generate_series(edge.first, edge.last) AS n
       LEFT JOIN published USING (n)
       LEFT JOIN delivered USING (n)
+      LEFT JOIN returned USING (n)
       LEFT JOIN refused USING (n)
       WINDOW later AS (ORDER BY n DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     )
     SELECT
       ${sql.literal(rfc3339("now()"))} AS at,
       (
-        SELECT ${sql.literal(rfc3339("min(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
+        SELECT ${sql.literal(rfc3339("min(at)"))}
+        FROM (
+          SELECT min(delivered_at) AS at FROM outbox.batch WHERE state = 'delivered'
+          UNION ALL
+          SELECT min(was_delivered_at) FROM given_back
+        ) AS delivered
       ) AS recorded_since,
       (
         SELECT jsonb_agg(jsonb_build_object(

@@ -14,7 +14,7 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   at: Schema.Date,
   /** Events that were published. Those of a batch are spread evenly over the time that it is known to hold. */
   published: Schema.Number,
-  /** Events that ClickHouse took. */
+  /** Events that ClickHouse took: the first time, should their batch have been given back since. */
   delivered: Schema.Int,
   /** Batches that they were in. */
   batches: Schema.Int,
@@ -22,11 +22,11 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   refused: Schema.Int,
   /** Failures that they became. */
   failures: Schema.Int,
-  /** Events that were committed and neither delivered nor refused at its end. */
+  /** Events that were committed and neither delivered nor refused at its end, and those that a batch was given back for. */
   backlog: Schema.Number,
   /** How long the oldest of them had waited at its end, in milliseconds; 0 if there was none. */
   oldestMillis: column("oldest_ms", Schema.Number),
-  /** How long the oldest event of a delivered batch took to be acknowledged; null if none was delivered. */
+  /** How long the oldest event of a delivered batch took to be acknowledged first; null if none was delivered. */
   p50Millis: column("p50_ms", Schema.NullOr(Schema.Number)),
   p95Millis: column("p95_ms", Schema.NullOr(Schema.Number))
 }) {}

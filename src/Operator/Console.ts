@@ -11,6 +11,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as SynchronizedRef from "effect/SynchronizedRef"
 
 /** The same seen from `src` and from `dist`. */
 export const FOLDER = fileURLToPath(new URL("../../dist/console", import.meta.url))
@@ -43,28 +44,64 @@ const TYPES: Readonly<Record<string, string>> = {
   woff2: "font/woff2"
 }
 
-/** The console's answer, if the request is for the console: a file of it, or a page that it draws in the browser. */
-export const answer = (
-  folder: string
-): Effect.Effect<
+interface File {
+  readonly bytes: Uint8Array
+  readonly etag: string
+}
+
+type Files = ReadonlyMap<string, File>
+
+/** Its answer, if the request is for the console: a file of it, or a page that it draws in the browser. */
+export type Console = Effect.Effect<
   Option.Option<HttpServerResponse.HttpServerResponse>,
   never,
-  FileSystem.FileSystem | HttpServerRequest.HttpServerRequest
-> =>
+  HttpServerRequest.HttpServerRequest
+>
+
+/**
+ * Everybody may ask, so a request is not to cost a look at the disk: what the build has made is read and kept once it is
+ * there. Only what the folder is found to contain is ever read, so no path leads out of it.
+ */
+export const make = (folder: string): Effect.Effect<Console, never, FileSystem.FileSystem> =>
   Effect.gen(function* () {
-    const { headers, method, url } = yield* HttpServerRequest.HttpServerRequest
-    const path = decode(url)
-    if (path === undefined || (method !== "GET" && method !== "HEAD")) return Option.none()
     const fs = yield* FileSystem.FileSystem
-    // Only what the folder is found to contain is ever read, so no path leads out of it.
-    const listed = yield* Effect.orElseSucceed(fs.readDirectory(folder, { recursive: true }), () => [])
-    const files = new Set(listed.map((file) => file.replaceAll("\\", "/")))
-    if (!files.has(INDEX)) return path === "/" ? Option.some(notBuilt) : Option.none()
-    const file = fileOf(path, files, headers.accept ?? "")
-    if (file === undefined) return Option.none()
-    const content = yield* Effect.option(fs.readFile(`${folder}/${file}`))
-    return Option.map(content, (bytes) => respond(file, bytes, headers["if-none-match"]))
+    const kept = yield* SynchronizedRef.make<Files>(NONE)
+    const read = SynchronizedRef.updateAndGetEffect(kept, (files) =>
+      files.has(INDEX) ? Effect.succeed(files) : readFolder(fs, folder)
+    )
+    return Effect.gen(function* () {
+      const { headers, method, url } = yield* HttpServerRequest.HttpServerRequest
+      const path = decode(url)
+      if (path === undefined || (method !== "GET" && method !== "HEAD")) return Option.none()
+      const files = yield* read
+      if (!files.has(INDEX)) return path === "/" ? Option.some(notBuilt) : Option.none()
+      const name = nameOf(path, headers.accept ?? "")
+      const file = name === undefined ? undefined : files.get(name)
+      if (name === undefined || file === undefined) return Option.none()
+      return Option.some(respond(name, file, headers["if-none-match"]))
+    })
   })
+
+const NONE: Files = new Map()
+
+/** Nothing unless the build has made its index. */
+const readFolder = (fs: FileSystem.FileSystem, folder: string): Effect.Effect<Files> =>
+  Effect.gen(function* () {
+    if (!(yield* fs.exists(`${folder}/${INDEX}`))) return NONE
+    const listed = yield* fs.readDirectory(folder, { recursive: true })
+    const names = yield* Effect.filter(listed, (name) =>
+      Effect.map(fs.stat(`${folder}/${name}`), ({ type }) => type === "File")
+    )
+    const files = yield* Effect.forEach(names, (name) =>
+      Effect.map(
+        fs.readFile(`${folder}/${name}`),
+        (bytes) => [name.replaceAll("\\", "/"), { bytes, etag: etagOf(bytes) }] as const
+      )
+    )
+    return new Map(files)
+  }).pipe(Effect.orElseSucceed(() => NONE))
+
+const etagOf = (bytes: Uint8Array) => `"${createHash("sha256").update(bytes).digest("base64url")}"`
 
 const decode = (url: string): string | undefined => {
   try {
@@ -75,23 +112,20 @@ const decode = (url: string): string | undefined => {
 }
 
 /** A page that is opened by its address has no file: the index draws it. Programs are told that there is nothing. */
-const fileOf = (path: string, files: ReadonlySet<string>, accept: string): string | undefined => {
+const nameOf = (path: string, accept: string): string | undefined => {
   if (path === "/") return INDEX
-  const name = path.slice(1)
-  const isFile = /\.[^/]*$/.test(name)
-  if (isFile) return files.has(name) ? name : undefined
+  if (/\.[^/]*$/.test(path)) return path.slice(1)
   return accept.includes("text/html") ? INDEX : undefined
 }
 
-const respond = (file: string, bytes: Uint8Array, known: string | undefined) => {
-  const etag = `"${createHash("sha256").update(bytes).digest("base64url")}"`
+const respond = (name: string, { bytes, etag }: File, known: string | undefined) => {
   const headers = {
     ...HEADERS,
     etag,
-    "cache-control": file.startsWith(IMMUTABLE) ? "public, max-age=31536000, immutable" : "no-cache"
+    "cache-control": name.startsWith(IMMUTABLE) ? "public, max-age=31536000, immutable" : "no-cache"
   }
   if (known === etag) return HttpServerResponse.empty({ status: 304, headers })
-  const type = TYPES[file.slice(file.lastIndexOf(".") + 1)] ?? "application/octet-stream"
+  const type = TYPES[name.slice(name.lastIndexOf(".") + 1)] ?? "application/octet-stream"
   return HttpServerResponse.uint8Array(bytes, { contentType: type, headers })
 }
 

@@ -159,7 +159,7 @@ const relay = (ask: Answer.Ask) =>
     )
   )
 
-/** Requests that ask ClickHouse alone at the same time: slow ones are in the way of no other. */
+/** Requests that ask ClickHouse at the same time: slow ones are in the way of none that asks Postgres alone. */
 const CLICKHOUSE_CONCURRENCY = 2
 
 /** @param concurrency requests that use Postgres at the same time */
@@ -172,7 +172,7 @@ export const layer = (concurrency: number, tokenRequired: boolean) =>
         failures(ask, yield* Body.makeLarge),
         outbox(ask),
         relay(ask),
-        overview(ask, tokenRequired),
+        overview(ask, askClickHouse, tokenRequired),
         eventLog(askClickHouse)
       )
     })

@@ -41,7 +41,7 @@ const postgresAndRelays = ({ postgres, relays }: typeof Operations.Service) =>
     )
   )
 
-export const overview = (ask: Ask, tokenRequired: boolean) =>
+export const overview = (ask: Ask, askClickHouse: Ask, tokenRequired: boolean) =>
   HttpApiBuilder.group(Api, "overview", (handlers) =>
     Effect.map(Effect.all([EventLog, Operations]), ([eventLog, operations]) =>
       handlers
@@ -52,12 +52,11 @@ export const overview = (ask: Ask, tokenRequired: boolean) =>
             ask(operations.overview({ since: urlParams.since, stepSeconds: urlParams.step }))
           )
         )
+        // Each in its own turn: who waits for one database keeps nobody from the other.
         .handle("systems", () =>
-          ask(
-            Effect.map(
-              Effect.all([eventLog.server, postgresAndRelays(operations)], { concurrency: 2 }),
-              ([clickhouse, others]) => ({ clickhouse, ...others })
-            )
+          Effect.map(
+            Effect.all([askClickHouse(eventLog.server), ask(postgresAndRelays(operations))], { concurrency: 2 }),
+            ([clickhouse, others]) => ({ clickhouse, ...others })
           )
         )
     )

@@ -75,7 +75,8 @@ const serve = (config: Listening): Effect.Effect<never, ServeError> =>
     const api = yield* Ref.make<App>(starting)
     const probes = yield* Probes.router(health(available))
     const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
-    yield* HttpServer.serveEffect(withConsole(config.console ?? Console.FOLDER, guard(open, app))).pipe(
+    const console = yield* Console.make(config.console ?? Console.FOLDER)
+    yield* HttpServer.serveEffect(withConsole(console, guard(open, app))).pipe(
       HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => !isApi(url))
     )
     const built = yield* Deferred.await(available).pipe(
@@ -96,11 +97,11 @@ const pathOf = (url: string): string => url.replace(/\?.*/s, "")
 const isApi = (url: string): boolean => /^\/(?:api|docs|openapi\.json)(?:\/|$)/.test(pathOf(url))
 
 /** Whatever is neither the API's nor a probe's may be the console's. */
-const withConsole = <R>(folder: string, app: HttpApp.Default<never, R>) =>
+const withConsole = <R>(console: Console.Console, app: HttpApp.Default<never, R>) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) =>
     isApi(url) || PROBES.has(pathOf(url))
       ? app
-      : Effect.flatMap(Console.answer(folder), Option.match({ onNone: () => app, onSome: Effect.succeed }))
+      : Effect.flatMap(console, Option.match({ onNone: () => app, onSome: Effect.succeed }))
   )
 
 type App = HttpApp.Default<Problem.Problem, HttpRouter.DefaultServices>

@@ -19,7 +19,7 @@ const LeaseRow = Schema.Struct({
   attempt: Schema.Int,
   inDoubt: Schema.Boolean,
   askFirst: Schema.Boolean,
-  redelivery: Schema.Boolean,
+  wasGivenBack: Schema.Boolean,
   expired: Schema.Boolean,
   repairToken: Schema.NullOr(Schema.UUID),
   repairEventIds: Schema.NullOr(Repair.fields.eventIds)
@@ -44,7 +44,8 @@ export const lease =
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
           AND NOT EXISTS (SELECT FROM outbox.relay_hold)
-        ORDER BY id
+        -- What was given back was there before: new events do not wait for it.
+        ORDER BY was_delivered_at IS NOT NULL, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
       )
@@ -71,7 +72,7 @@ export const lease =
         batch.attempts AS "attempt",
         free.in_doubt OR free.ask_first AS "inDoubt",
         batch.ask_first AS "askFirst",
-        batch.was_delivered_at IS NOT NULL AS "redelivery",
+        batch.was_delivered_at IS NOT NULL AS "wasGivenBack",
         free.expired AS "expired",
         batch.repair_token AS "repairToken",
         batch.repair_event_ids AS "repairEventIds",

@@ -159,10 +159,11 @@ export class Observation extends Schema.Class<Observation>("Observation")({
   /**
    * Events committed and not yet delivered, by the sequence of their ids. Ids of transactions that are open or were rolled
    * back count too, until the sealer has looked when none was open, or has sealed; events of transactions that were open
-   * when the last batch was sealed are missing until they are.
+   * when the last batch was sealed are missing until they are. Of a batch that was given back those
+   * count that ClickHouse was found to lack.
    */
   backlogEvents: Schema.Number,
-  /** How long the oldest of them has waited; 0 if there is none. */
+  /** How long the oldest of them has waited, since it was published or given back; 0 if there is none. */
   oldestUndeliveredMillis: Schema.Number,
   /** Of those that are not in a batch. */
   oldestUnsealedMillis: Schema.Number,

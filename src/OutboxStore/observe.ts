@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
 import { from, type Range } from "./keys.ts"
+import { WAITING, WAITS_SINCE } from "./manifest.ts"
 import { Observation } from "./model.ts"
 import { consistently, readSealer, type Sealer } from "./sealer.ts"
 
@@ -37,8 +38,8 @@ export const readOutbox = (sql: SqlClient.SqlClient, { cursor, sealed, unsealed 
       SELECT
         outbox.batch_state(batch) AS state,
         count(*) AS batches,
-        sum(event_count) AS events,
-        min(first_published_at) AS oldest
+        sum(${sql.literal(WAITING)}) AS events,
+        min(${sql.literal(WAITS_SINCE)}) AS oldest
       FROM outbox.batch
       WHERE state = 'pending'
       GROUP BY 1

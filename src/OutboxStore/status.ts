@@ -8,6 +8,7 @@ import { BatchId } from "../Batch.ts"
 import { column, rfc3339 } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { from, type Key, type Range } from "./keys.ts"
+import { WAITING, WAITS_SINCE } from "./manifest.ts"
 import { Outstanding, RelayHold } from "./model.ts"
 import { consistently, readSealer, type Sealer } from "./sealer.ts"
 
@@ -18,9 +19,12 @@ import { consistently, readSealer, type Sealer } from "./sealer.ts"
  * @category models
  */
 export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
-  /** Events committed and not yet delivered. */
+  /** Events committed and not yet delivered, and those that a batch was given back for. */
   backlog: Schema.Int,
-  /** How long the oldest of them has waited, in milliseconds; null if there is none. */
+  /**
+   * How long the oldest of them has waited, in milliseconds; null if there is none. Those of a batch that was given back
+   * wait since then.
+   */
   oldestUndeliveredMillis: column("oldest_undelivered_ms", Schema.NullOr(Schema.Number)),
   /** Events not in a batch yet. Part of the backlog. */
   unsealed: Schema.Int,
@@ -38,8 +42,9 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   openIncidents: column("open_incidents", Schema.Int),
   /** Why no relay takes a batch, if somebody said so. */
   relayHold: column("relay_hold", Schema.NullOr(RelayHold)),
+  /** Whether or not that batch was given back since. */
   lastDeliveredAt: column("last_delivered_at", Schema.NullOr(Schema.Date)),
-  /** Of the oldest batch that is not getting through. */
+  /** Of the oldest batch that is not getting through; of those that were given back only if there is no other. */
   lastError: column(
     "last_error",
     Schema.NullOr(
@@ -103,7 +108,7 @@ const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer
       ) AS events
     ),
     pending AS (
-      SELECT coalesce(sum(event_count), 0) AS events, min(first_published_at) AS oldest
+      SELECT coalesce(sum(${sql.literal(WAITING)}), 0) AS events, min(${sql.literal(WAITS_SINCE)}) AS oldest
       FROM outbox.batch
       WHERE state = 'pending'
     ),
@@ -135,7 +140,12 @@ const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer
       (SELECT count(*)::integer FROM outbox.incident WHERE closed_at IS NULL) AS open_incidents,
       ${sql.literal(RELAY_HOLD)} AS relay_hold,
       (
-        SELECT ${sql.literal(rfc3339("max(delivered_at)"))} FROM outbox.batch WHERE state = 'delivered'
+        SELECT ${sql.literal(rfc3339("max(at)"))}
+        FROM (
+          SELECT max(delivered_at) AS at FROM outbox.batch WHERE state = 'delivered'
+          UNION ALL
+          SELECT max(was_delivered_at) FROM outbox.batch WHERE was_delivered_at IS NOT NULL
+        ) AS delivered
       ) AS last_delivered_at,
       (
         SELECT jsonb_build_object(
@@ -143,7 +153,7 @@ const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer
         )
         FROM outbox.batch
         WHERE state = 'pending' AND error_class IS NOT NULL
-        ORDER BY id
+        ORDER BY was_delivered_at IS NOT NULL, id
         LIMIT 1
       ) AS last_error
     FROM unsealed, pending

@@ -110,12 +110,12 @@ const sendAndAcknowledge = (lease: Lease) =>
     const [duration, refusal] = yield* Effect.timed(send(lease))
     if (Option.isSome(refusal)) return refusal
     const underWay = yield* timed(Metrics.acknowledgeSeconds)(store.acknowledge(lease))
-    if (!lease.redelivery) {
+    if (!lease.wasGivenBack) {
       yield* Metric.incrementBy(Metrics.eventsDelivered, lease.batch.eventCount)
       yield* Metric.update(Metrics.publishToDeliveredSeconds, Duration.toSeconds(underWay))
     }
     yield* Effect.logInfo(
-      lease.redelivery ? "Delivered again what ClickHouse lacked of a batch" : "Delivered a batch"
+      lease.wasGivenBack ? "Delivered again what ClickHouse lacked of a batch" : "Delivered a batch"
     ).pipe(
       Effect.annotateLogs({
         "batch.byte_count": lease.batch.byteCount,

@@ -80,7 +80,10 @@ export class Report extends Schema.Class<Report>("Report")({
   completeSince: column("complete_since", Schema.NullOr(Schema.Date)),
   /** Batches that were delivered, and those of their events that the outbox still has. */
   compared: Count,
-  /** Events of those batches that the outbox does not have any more. */
+  /**
+   * Events of those batches that are not in them any more: the outbox has emptied them, somebody deleted them, or they
+   * were published again and are another batch's.
+   */
   notRetained: column("not_retained", Schema.Int),
   missing: Count,
   /** Of those that are missing. */

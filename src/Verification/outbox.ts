@@ -120,7 +120,7 @@ export const giveBack = (
     audited AS (
       INSERT INTO outbox.audit (actor, action, before, after)
       SELECT
-        ${actor}, 'redeliver',
+        ${actor}, 'give_back',
         jsonb_build_object(
           'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${deliveredAt}::timestamptz
         ),

@@ -98,7 +98,7 @@ export const lease = new Lease({
   attempt: 1,
   inDoubt: false,
   askFirst: false,
-  redelivery: false,
+  wasGivenBack: false,
   expired: false,
   repair: Option.none()
 })

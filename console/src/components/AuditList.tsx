@@ -22,7 +22,7 @@ const DID: Readonly<Record<Entry["action"], string>> = {
   discard: "discarded",
   resolve: "resolved",
   reopen: "reopened",
-  redeliver: "gave back a batch",
+  give_back: "gave back a batch",
   hold: "held delivery",
   resume: "resumed delivery"
 }
