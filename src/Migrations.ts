@@ -22,8 +22,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Config from "./Config.ts"
+import { SEARCH_PATH } from "./Postgres.ts"
 import { reasonOf } from "./Reason.ts"
 import { SinkError } from "./SinkError.ts"
+import { atomically } from "./Transaction.ts"
 
 /**
  * @since 0.1.0
@@ -77,7 +79,10 @@ export const postgres: Effect.Effect<
   // collide in. A transaction's lock, because a session's would not survive a pooler.
   const guard = yield* sql.reserve
   yield* Effect.acquireRelease(
-    guard.executeRaw("BEGIN; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))", []),
+    guard.executeRaw(
+      `BEGIN; ${PINNED}; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))`,
+      []
+    ),
     () => Effect.ignore(guard.executeRaw("COMMIT", []))
   )
   // Not IF NOT EXISTS, which needs the privilege to create schemas even where there is nothing to create.
@@ -85,7 +90,9 @@ export const postgres: Effect.Effect<
   if (schema?.found !== true) yield* sql`CREATE SCHEMA outbox`
   const done = yield* Migrator.make({})({
     table: "outbox.migration",
-    loader: Effect.succeed(
+    // Run by the migrator at the beginning of its transaction.
+    loader: Effect.as(
+      Effect.mapError(sql.unsafe(PINNED), pinningFailed),
       migrations.map(({ id, name, sql: text }) => [id, name, Effect.succeed({ default: sql.unsafe(text) })] as const)
     )
   })
@@ -102,6 +109,12 @@ export const postgres: Effect.Effect<
   Effect.withSpan("Migrations.postgres")
 )
 
+/** What is created here binds its functions now, and roles.sql calls some, with the rights of who migrates. */
+const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}`
+
+const pinningFailed = (cause: SqlError) =>
+  new Migrator.MigrationError({ cause, reason: "failed", message: `"${PINNED}" failed` })
+
 /**
  * Says who may do what, as `migrations/postgres/roles.sql` has it. Roles are created where that is allowed, which on many
  * managed servers it is not: that is no failure, but somebody has to know.
@@ -113,11 +126,16 @@ const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
       Effect.provide(NodeFileSystem.layer),
       Effect.orDie
     )
-    // One simple query is one transaction: nobody sees a role without its grants.
-    yield* sql.unsafe(text)
-    const missing = yield* sql<{ name: string }>`
-      SELECT name FROM unnest(${ROLES}::text[]) AS name WHERE to_regrole(name) IS NULL
-    `
+    // In one transaction: nobody sees a role without its grants.
+    const missing = yield* atomically(
+      sql,
+      PINNED
+    )(
+      Effect.zipRight(
+        sql.unsafe(text),
+        sql<{ name: string }>`SELECT name FROM unnest(${ROLES}::text[]) AS name WHERE to_regrole(name) IS NULL`
+      )
+    )
     if (missing.length === 0) return
     const statements = missing.map(({ name }) => `CREATE ROLE ${name} NOLOGIN;`).join(" ")
     yield* Effect.logWarning(

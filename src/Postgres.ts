@@ -142,7 +142,10 @@ export const make = (pool: Pg.Pool): typeof Postgres.Service => ({
   }))
 })
 
-const acquirePool = (config: Config.Postgres, applicationName: string): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
+const acquirePool = (
+  config: Config.Postgres,
+  { applicationName, options: parameters }: { readonly applicationName: string; readonly options?: string }
+): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.try({
       try: () => {
@@ -151,6 +154,7 @@ const acquirePool = (config: Config.Postgres, applicationName: string): Effect.E
           max: config.maxConnections,
           connectionTimeoutMillis: Duration.toMillis(config.connectTimeout),
           application_name: applicationName,
+          ...(parameters !== undefined && { options: parameters }),
           // A server that vanished is noticed in minutes, not in the two hours that are the system's default.
           keepAlive: true,
           keepAliveInitialDelayMillis: 10_000
@@ -192,7 +196,30 @@ export const layer = (
   config: Config.Postgres,
   applicationName = "clickhouse-outbox"
 ): Layer.Layer<Postgres | PgClient.PgClient | SqlClient.SqlClient, SqlError> =>
-  layerFromPool(acquirePool(config, applicationName))
+  layerFromPool(acquirePool(config, { applicationName }))
+
+/**
+ * Functions and operators are those of Postgres, whatever others have made in the schemas of a `search_path`: one of
+ * `public` whose arguments fit better would run with the rights of who calls it.
+ *
+ * @internal
+ */
+export const SEARCH_PATH = "pg_catalog, pg_temp"
+
+/**
+ * {@link layer} for programs that run nothing but this library's statements, which name the schema of everything. A
+ * parameter of the connection, because what is SET would stay with a pooler's connection for whoever has it next.
+ * `options` in `DATABASE_URL` are instead of these.
+ *
+ * @internal
+ */
+export const layerPinned = (config: Config.Postgres, applicationName = "clickhouse-outbox"): ReturnType<typeof layer> =>
+  layerFromPool(
+    acquirePool(config, {
+      applicationName,
+      options: `${process.env.PGOPTIONS ?? ""} -c search_path=${SEARCH_PATH.replaceAll(" ", "")}`.trim()
+    })
+  )
 
 /**
  * {@link layer} from the environment: `DATABASE_URL`, `DATABASE_MAX_CONNECTIONS`, `DATABASE_CONNECT_TIMEOUT`.

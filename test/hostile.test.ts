@@ -139,7 +139,18 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
           `GET /api/failures/${failureId}/events/${type}`,
           `GET /api/batches?state=${type}`,
           `GET /api/batches/${type}`,
-          `GET /api/events/${type}`
+          `GET /api/events/${type}`,
+          `GET /api/overview?since=${type}`,
+          `GET /api/overview?step=${type}`,
+          `GET /api/overview?${type}=1`,
+          `GET /api/event-log?since=${type}`,
+          `GET /api/event-log?until=${type}`,
+          `GET /api/event-log?before=${type}`,
+          `GET /api/event-log?limit=${type}`,
+          `GET /api/event-log?${type}=1`,
+          `GET /api/event-log/names?since=${type}`,
+          `GET /api/event-log/${type}`,
+          `GET /api/event-log/${eventId}?since=${type}`
         ]) {
           const { status } = yield* ask(wrong)
           expect({ wrong, status }).toEqual({ wrong, status: 400 })

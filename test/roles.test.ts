@@ -363,7 +363,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
     120_000
   )
 
-  it.scoped("changes no event, no batch and nothing that was audited", () =>
+  it.scoped("changes no event, no batch, nothing that was refused or audited, and dates no change", () =>
     Effect.gen(function* () {
       const login = yield* Login.make("outbox_operator")
       expect(
@@ -375,6 +375,17 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           "UPDATE outbox.batch SET state = 'delivered', delivered_at = now()",
           "DELETE FROM outbox.batch",
           "UPDATE outbox.sealer SET sealed_at = now()",
+          "UPDATE outbox.sealer SET doubt_before = '0'",
+          "UPDATE outbox.batch_failure SET last_seen_at = now()",
+          "UPDATE outbox.batch_failure SET error_message = 'forged'",
+          "UPDATE outbox.batch_failure SET event_count = 1",
+          "UPDATE outbox.batch_failure_event SET event_id = gen_random_uuid()",
+          "UPDATE outbox.batch_failure_event SET failure_id = 1",
+          "UPDATE outbox.batch_failure_event SET environment = 'other'",
+          "UPDATE outbox.batch_failure_event SET published_at = now()",
+          "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'hold', '{}', '{}', now())",
+          "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'hold', '{}', '{}', 1)",
+          "INSERT INTO outbox.relay_hold (held_by, reason, held_at) VALUES ('x', 'x', '2000-01-01')",
           "DELETE FROM outbox.batch_failure",
           "DELETE FROM outbox.batch_failure_event",
           "UPDATE outbox.audit SET actor = 'somebody else'",
@@ -385,6 +396,23 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           ...ROLES.filter((role) => role !== "outbox_operator").map((role) => `SET ROLE ${role}`)
         ])
       ).toEqual([])
+    })
+  )
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", (it) => {
+  it.scoped("is put forward by operators to the present, and never back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const query = yield* Login.session(yield* Login.make("outbox_operator"))
+      const doubt = sql<{ doubt: string }>`SELECT doubt_before::text AS doubt FROM outbox.sealer`
+      const [before] = yield* sql<{ xid: string }>`SELECT pg_current_xact_id()::text AS xid`
+      yield* query("SELECT outbox.doubt_until_now()")
+      const [raised] = yield* doubt
+      expect(BigInt(raised?.doubt ?? 0)).toBeGreaterThan(BigInt(before?.xid ?? 0))
+      yield* sql`UPDATE outbox.sealer SET doubt_before = '1000000000'`
+      yield* query("SELECT outbox.doubt_until_now()")
+      expect(yield* doubt).toEqual([{ doubt: "1000000000" }])
     })
   )
 })
@@ -434,6 +462,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
         ORDER BY name
       `
       expect(definers).toEqual([
+        { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "give_back", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" }

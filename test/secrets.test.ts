@@ -2,6 +2,9 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import { inject } from "vitest"
 import * as EmbeddedPostgres from "../src/embedded/EmbeddedPostgres.ts"
 import { files } from "./support/certificates.ts"
@@ -45,6 +48,12 @@ const withPassword = (url: string, password: string, username?: string): string 
   if (username !== undefined) changed.username = username
   return changed.href
 }
+
+/** What the operator API shows. Where a database does not answer, it says why. */
+const API = [
+  ...["status", "failures", "batches", "incidents", "relay", "audit", "session", "overview", "systems"],
+  ...["event-log", "event-log/names", "event-log/01a1fd0b-ced2-7714-947a-c7f7d3851535"]
+]
 
 /** A role that has the secret for its password, and may do everything. */
 const loginWithSecret = (url: string) =>
@@ -114,7 +123,7 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
           yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready, "30 seconds")
           const answers = yield* Effect.forEach(
             [
-              ...["status", "failures", "batches", "incidents", "relay"].map((path) => `GET /api/${path}`),
+              ...API.map((path) => `GET /api/${path}`),
               ...["metrics", "readyz", "healthz", "version", "openapi.json", "docs", "nowhere"].map(
                 (path) => `GET /${path}`
               )
@@ -252,6 +261,39 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
         120_000
       )
     }
+
+    it.scoped(
+      "Postgres has gone away: in what the operator API says of it",
+      () =>
+        Effect.gen(function* () {
+          const untilGone = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+          const server = yield* Scope.extend(EmbeddedPostgres.make(), untilGone)
+          const variables = {
+            DATABASE_URL: withPassword(server.url, SECRETS.postgres),
+            LOG_LEVEL: "All",
+            OUTBOX_HTTP_PORT: "0",
+            OUTBOX_HTTP_TOKEN: SECRETS.token
+          }
+          expect(yield* Cli.run(["migrate"], { variables })).toMatchObject({ code: 0 })
+          const relay = yield* Cli.start(["relay"], { variables })
+          const url = yield* relay.url
+          const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
+          yield* until(ask(url, "GET /api/systems", authorized), ({ status }) => status === 200, "60 seconds")
+          yield* Scope.close(untilGone, Exit.void)
+          const systems = yield* until(
+            ask(url, "GET /api/systems", authorized),
+            ({ text }) => text.includes(`"reachable":false`),
+            "60 seconds"
+          )
+          const answers = yield* Effect.forEach(API, (path) => ask(url, `GET /api/${path}`, authorized))
+          yield* relay.signal("SIGTERM")
+          const { stderr, stdout } = yield* relay.ended
+          for (const text of [systems.text, ...answers.map(({ text }) => text), stderr, stdout]) {
+            expect(found(text)).toEqual([])
+          }
+        }),
+      120_000
+    )
 
     it.scoped(
       "Postgres refuses the password",

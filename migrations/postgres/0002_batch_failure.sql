@@ -164,3 +164,13 @@ BEGIN ATOMIC
   WHERE id = batch_id AND state = 'delivered' AND delivered_at = seen_delivered_at
   RETURNING true;
 END;
+
+-- Has ClickHouse asked for everything that is sealed up to this transaction, before it is sent. Never for less than before:
+-- what operators may do to the sealer, and all they may.
+CREATE FUNCTION outbox.doubt_until_now() RETURNS xid8
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  UPDATE outbox.sealer SET doubt_before = greatest(doubt_before, (pg_current_xact_id()::text::bigint + 1)::text::xid8)
+  RETURNING doubt_before;
+END;

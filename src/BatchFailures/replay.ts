@@ -104,7 +104,8 @@ const publishAgain = (
     ),
     doubted AS (
       -- A commit that was lost may have replayed them already: ClickHouse is asked for what is sealed up to here.
-      UPDATE outbox.sealer SET doubt_before = greatest(doubt_before, (pg_current_xact_id()::text::bigint + 1)::text::xid8)
+      SELECT outbox.doubt_until_now() AS before
+      FROM outbox.sealer
       WHERE EXISTS (
         SELECT
         FROM replayed JOIN outbox.batch_failure AS failure ON failure.id = replayed.failure_id
@@ -139,8 +140,13 @@ const publishAgain = (
       FROM replayed_failure
       LEFT JOIN closed ON closed.id = replayed_failure.failure_id
     )
-    SELECT count(*)::integer AS failures, coalesce(sum(events), 0)::integer AS events FROM replayed_failure
+    -- A SELECT above is run only because it is asked for here.
+    SELECT
+      count(*)::integer AS failures,
+      coalesce(sum(events), 0)::integer AS events,
+      (SELECT count(before) FROM doubted) AS doubted
+    FROM replayed_failure
   `.pipe(
     Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
-    Effect.map((counted) => new Replayed(counted))
+    Effect.map(({ events, failures }) => new Replayed({ failures, events }))
   )

@@ -11,7 +11,7 @@ import { namePostgres } from "./PostgresFailed.ts"
 
 const migratePostgres = (config: Config.Postgres) =>
   Migrations.postgres.pipe(
-    Effect.provide(Postgres.layer(config)),
+    Effect.provide(Postgres.layerPinned(config)),
     namePostgres(config),
     Effect.flatMap((done) =>
       Console.log(done.length === 0 ? "Postgres: was up to date" : `Postgres: migrated, ${done.join(", ")}`)

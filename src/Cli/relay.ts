@@ -122,7 +122,7 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
     }).pipe(Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))))
     const running = untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))
     const connected = running.pipe(
-      Effect.provide([Postgres.layer(config.postgres, applicationName), ClickHouse.layer(config.clickHouse)]),
+      Effect.provide([Postgres.layerPinned(config.postgres, applicationName), ClickHouse.layer(config.clickHouse)]),
       namePostgres(config.postgres),
       Effect.provide(Telemetry.layerConfig())
     )

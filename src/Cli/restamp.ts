@@ -11,7 +11,7 @@ export const restamp = Command.make("restamp", {}, () =>
   Effect.gen(function* () {
     const config = yield* Config.postgres
     const { batches, events } = yield* OutboxStore.restamp.pipe(
-      Effect.provide(Postgres.layer(config)),
+      Effect.provide(Postgres.layerPinned(config)),
       namePostgres(config)
     )
     yield* Console.log(`restamped ${events} events, in ${batches} batches`)

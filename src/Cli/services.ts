@@ -20,5 +20,5 @@ export const withServices =
   <Services, LayerError>(services: Layer.Layer<Services, LayerError, SqlClient.SqlClient>) =>
   <A, E, R>(command: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Config.postgres, (config) =>
-      command.pipe(Effect.provide(services), Effect.provide(Postgres.layer(config)), namePostgres(config))
+      command.pipe(Effect.provide(services), Effect.provide(Postgres.layerPinned(config)), namePostgres(config))
     ).pipe(withoutEcho)

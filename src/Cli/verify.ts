@@ -50,7 +50,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
     ).pipe(
       withProgress(Effect.map(Ref.get(compared), (events) => `compared ${count(events, "event")}`)),
       Effect.provide(Layer.provide(layer, ClickHouseSink.layer(config.clickHouse))),
-      Effect.provide([Postgres.layer(config.postgres), ClickHouse.layer(config.clickHouse)]),
+      Effect.provide([Postgres.layerPinned(config.postgres), ClickHouse.layer(config.clickHouse)]),
       namePostgres(config.postgres)
     )
     yield* Console.log(

@@ -16,7 +16,12 @@ interface Look {
   /** Until then, what was there may wait for others. */
   readonly dueAt: Option.Option<number>
   readonly transactionsInProgress: boolean
+  /** Since when somebody else was sealing, without a batch that came of it. */
+  readonly busySince: Option.Option<number>
 }
+
+/** A relay that freezes while it seals is ended by Postgres after 10 s. */
+const BUSY_MILLIS = 60_000
 
 /**
  * Where transactions have ended, there is a look after so much time whatever else is known, because a sequence moves
@@ -62,13 +67,24 @@ export const sealForever = (
         Effect.tap((outcome) => (outcome._tag === "Batch" ? Effect.zipRight(onBatch, onLook) : Effect.void)),
         Effect.repeat({ while: (outcome) => outcome._tag === "Batch" })
       )
+      const known = Option.filter(previous, (look) => look.position.batches === position.batches)
+      const busySince = yield* sealed._tag === "Busy"
+        ? warnBusy(
+            Option.getOrElse(
+              Option.flatMap(known, (look) => look.busySince),
+              () => now
+            ),
+            now
+          )
+        : Effect.succeedNone
       yield* Ref.set(
         last,
         Option.some({
           at: now,
           position,
           dueAt: sealed._tag === "Waiting" ? Option.some(now + Duration.toMillis(sealed.dueIn)) : Option.none(),
-          transactionsInProgress: sealed._tag !== "Nothing" || sealed.transactionsInProgress
+          transactionsInProgress: sealed._tag !== "Nothing" || sealed.transactionsInProgress,
+          busySince
         })
       )
     }).pipe(
@@ -83,6 +99,17 @@ export const sealForever = (
       Effect.forever
     )
   })
+
+/** Once in so much time. */
+const warnBusy = (since: number, now: number): Effect.Effect<Option.Option<number>> =>
+  now - since < BUSY_MILLIS
+    ? Effect.succeedSome(since)
+    : Effect.as(
+        Effect.logWarning(
+          "Nothing was sealed for a minute: another session of Postgres has the advisory lock that sealing takes. Look in pg_locks who it is, and end it with pg_terminate_backend"
+        ),
+        Option.some(now)
+      )
 
 /** Waits out an outage. The next one is met with short waits again. */
 const persistently =
