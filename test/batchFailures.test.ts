@@ -2,7 +2,9 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as BatchFailuresModule from "../src/BatchFailures.ts"
@@ -10,6 +12,8 @@ import { BatchFailures, CorrectionInvalid, FailureClosed, FailureId, toJson } fr
 import * as Event from "../src/Event.ts"
 import * as EventPublisher from "../src/EventPublisher.ts"
 import * as Operations from "../src/Operations.ts"
+import { OutboxStore } from "../src/OutboxStore.ts"
+import { transaction } from "../src/Transaction.ts"
 import * as Environment from "./support/environment.ts"
 import { counts, eventLog } from "./support/eventLog.ts"
 import * as Failures from "./support/failures.ts"
@@ -223,6 +227,28 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         expect(replayed).toMatchObject({ id: first?.id, state: "replayed", nextFailureId: again?.id })
         expect(yield* failures.events(FailureId.make(again?.id ?? 0))).toMatchObject([{ eventId: id }])
         expect(yield* counts).toEqual({ rows: 0, events: 0 })
+      }).pipe(fresh)
+    )
+
+    it.effect("with a question to ClickHouse before, while relays are finding out that Postgres was restored", () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* OutboxStore
+        const { failureId } = yield* Failures.make([event({ n: 1 })])
+        yield* sql`UPDATE outbox.sealer SET timeline = 0`
+        const isReplayed = yield* Deferred.make<void>()
+        const sealing = yield* Effect.fork(Effect.zipRight(Deferred.await(isReplayed), store.seal()))
+        yield* failures
+          .replay(failureId, ADA)
+          .pipe(
+            Effect.zipRight(Deferred.succeed(isReplayed, undefined)),
+            Effect.zipRight(Effect.sleep("300 millis")),
+            transaction
+          )
+        yield* Fiber.join(sealing)
+        yield* store.seal({ flush: true })
+        expect(yield* sql`SELECT ask_first FROM outbox.batch ORDER BY id DESC LIMIT 1`).toEqual([{ ask_first: true }])
       }).pipe(fresh)
     )
 

@@ -103,10 +103,11 @@ const publishAgain = (
       ORDER BY failure_id, id
     ),
     doubted AS (
-      -- A commit that was lost may have replayed them already: ClickHouse is asked for what is sealed up to here.
+      -- A commit that was lost may have replayed them already: ClickHouse is asked for what is sealed up to here. Of a new
+      -- timeline the sealer may not have told yet.
       SELECT outbox.doubt_until_now() AS before
       FROM outbox.sealer
-      WHERE EXISTS (
+      WHERE timeline <> outbox.current_timeline() OR EXISTS (
         SELECT
         FROM replayed JOIN outbox.batch_failure AS failure ON failure.id = replayed.failure_id
         WHERE failure.last_seen_at < doubted_at

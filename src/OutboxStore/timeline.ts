@@ -17,7 +17,7 @@ export const enterTimeline = (sql: SqlClient.SqlClient): Effect.Effect<void, Sql
     const [entered] = yield* sql<{ timeline: number }>`
       UPDATE outbox.sealer SET
         timeline = outbox.current_timeline(),
-        doubt_before = pg_snapshot_xmax(pg_current_snapshot()),
+        doubt_before = greatest(doubt_before, pg_snapshot_xmax(pg_current_snapshot())),
         doubted_at = clock_timestamp()
       RETURNING timeline
     `
