@@ -199,7 +199,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByLabel("Select all open failures shown").check()
           await page.getByText("2 failures selected").waitFor()
           await page.getByRole("button", { name: "Discard…" }).click()
-          await page.getByLabel("Why they are not to arrive").fill("made by a test")
+          await page.getByLabel("Why they are not to arrive").fill(" made by a test\n")
           await page.getByLabel("Your name, for the audit trail").fill("ada")
           await page.getByRole("button", { name: "Discard 2 events" }).click()
           await page.getByText("No failure matches.").waitFor()

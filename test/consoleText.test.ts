@@ -1,7 +1,7 @@
 /** What the console makes of states, numbers and times, without a browser. */
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import { niceTop, pieces } from "../console/src/components/scale.ts"
+import { pieces } from "../console/src/components/scale.ts"
 import { elements } from "../console/src/json/elements.ts"
 import { isBeyond64Bits } from "../console/src/json/numbers.ts"
 import { syntaxProblem } from "../console/src/json/syntax.ts"
@@ -131,10 +131,6 @@ describe("Times", () => {
 })
 
 describe("A chart", () => {
-  it("ends at a round number above all that it shows", () => {
-    expect([0, 0.3, 98.4, 100, 219].map(niceTop)).toEqual([1, 0.5, 100, 100, 250])
-  })
-
   it("is interrupted where nothing is known", () => {
     expect(pieces([1, null, 3, 4])).toEqual([
       [[0, 1]],

@@ -6,7 +6,7 @@ import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"
 
 /** Apart from the run's own events, all of which have to arrive. */
-const ENVIRONMENT = "refused"
+const ENVIRONMENT = "demo-refused"
 
 const EVENTS = [
   [

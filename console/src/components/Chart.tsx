@@ -1,7 +1,7 @@
 import { type PointerEvent, useId, useState } from "react"
 import { minute, zone } from "../time.ts"
 import { ChartTable } from "./ChartTable.tsx"
-import { niceTop, pieces } from "./scale.ts"
+import { pieces } from "./scale.ts"
 
 export interface Line {
   readonly name: string
@@ -30,9 +30,8 @@ export const Chart = ({ about, format, isBad = false, lines, now, times, title }
   const id = useId()
   const [at, setAt] = useState<number>()
   const largest = Math.max(0, ...lines.flatMap(({ values }) => values.map((value) => value ?? 0)))
-  const top = niceTop(largest)
   const x = (index: number) => (times.length < 2 ? WIDTH : (index / (times.length - 1)) * WIDTH)
-  const y = (value: number) => HEIGHT - (value / top) * HEIGHT
+  const y = (value: number) => HEIGHT - (largest === 0 ? 0 : value / largest) * HEIGHT
   const path = (points: ReadonlyArray<readonly [number, number]>) =>
     points.map(([index, value], n) => `${n === 0 ? "M" : "L"}${x(index).toFixed(1)} ${y(value).toFixed(1)}`).join("")
   const area = (points: ReadonlyArray<readonly [number, number]>) =>

@@ -26,8 +26,11 @@ export const Confirm = ({ action, children, error, isDanger, isPending, note, on
   const id = useId()
   const submit = (event: FormEvent) => {
     event.preventDefault()
+    const given = text.trim()
+    setText(given)
+    if (note !== undefined && given === "") return
     if (name.trim() !== "") Session.operator.set(name.trim())
-    onConfirm(text)
+    onConfirm(given)
   }
   return (
     <Dialog title={title} onClose={onClose}>
@@ -43,6 +46,9 @@ export const Confirm = ({ action, children, error, isDanger, isPending, note, on
               rows={3}
               value={text}
               onChange={(event) => setText(event.target.value)}
+              onKeyDown={({ currentTarget, ctrlKey, key, metaKey }) => {
+                if (key === "Enter" && (ctrlKey || metaKey)) currentTarget.form?.requestSubmit()
+              }}
             />
           </div>
         )}

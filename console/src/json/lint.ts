@@ -38,7 +38,7 @@ const numbersBeyond64Bits = (state: EditorState): ReadonlyArray<Diagnostic> => {
         to,
         severity: "warning",
         message:
-          "ClickHouse’s JSON holds integers of 64 bits, and this is larger: it refuses the event. Write another number, or a string."
+          "ClickHouse’s JSON holds integers of 64 bits, and this is beyond them: it refuses the event. Write another number, or a string."
       })
     }
   })

@@ -33,8 +33,10 @@ export const Events = () => {
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {events === undefined && query.error === null && <Loading what="events" />}
       {events?.length === 0 && (
-        <Empty title="No event in this time.">
-          <p>Look further back, or find an event by its id: it may be on its way.</p>
+        <Empty title="No such event in this time.">
+          <p>
+            Look further back or for another type and environment, or find an event by its id: it may be on its way.
+          </p>
         </Empty>
       )}
       {events !== undefined && events.length > 0 && <Table events={events} />}
