@@ -15,7 +15,7 @@ describe("Whatever is killed, cut or frozen", () => {
     "every committed event arrives once and as it was, and no other does",
     () =>
       Effect.gen(function* () {
-        const report = yield* run({ seed: "test", rounds: [0, 1], onRound: () => Effect.void })
+        const report = yield* run({ seed: "test", rounds: [0, 1], points: pointNames, onRound: () => Effect.void })
         const { eventsCommitted, faults, rounds, violations } = totals(report)
         expect({ rounds, violations }).toEqual({ rounds: 2, violations: 0 })
         expect(eventsCommitted).toBeGreaterThan(100)

@@ -20,6 +20,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import { pointNames } from "./points.ts"
 import { faultCounts, neverReached, print, printRound, type Report, totals } from "./report.ts"
 import { run } from "./run.ts"
 import * as World from "./world.ts"
@@ -74,14 +75,29 @@ const chaos = Command.make(
       Options.withDescription("The number of the first round, to go on with a seed.")
     ),
     round: wholeNumber("round", 0).pipe(Options.optional, Options.withDescription("Only this round of the seed.")),
+    points: Options.text("points").pipe(
+      Options.withDefault(""),
+      Options.filterMap(
+        (start) =>
+          Option.liftPredicate(
+            pointNames.filter((name) => name.startsWith(start)),
+            Arr.isNonEmptyArray
+          ),
+        `--points must be how some of these begin: ${pointNames.join(", ")}`
+      ),
+      Options.withDescription(
+        "Only the points whose names begin like this, such as slot:, which makes another schedule."
+      )
+    ),
     json: Options.text("json").pipe(Options.optional, Options.withDescription("A file to write the report to."))
   },
-  ({ first, json, round, rounds, seed: given }) =>
+  ({ first, json, points, round, rounds, seed: given }) =>
     Effect.gen(function* () {
       const seed = Option.getOrElse(given, () => randomBytes(4).toString("hex"))
       yield* Console.log(`seed ${seed}`)
       const report = yield* run({
         seed,
+        points,
         rounds: Option.match(round, { onNone: () => Arr.range(first, first + rounds - 1), onSome: Arr.of }),
         // Written each time, so that a run which is broken off leaves what it has found.
         onRound: (played, report) => Effect.zipRight(Console.log(printRound(played)), write(json, report))

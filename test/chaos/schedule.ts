@@ -77,11 +77,14 @@ const oneOf = <A>(...options: Arr.NonEmptyArray<A>) => Random.choice(options)
 const relay = oneOf<Relay>(0, 1)
 const server = oneOf<Server>("postgres", "clickhouse")
 
-/** @param round from 0; points come in turn, so that each has had as many rounds as the others */
-export const schedule = (seed: string, round: number): Round =>
+/**
+ * @param round from 0; points come in turn, so that each has had as many rounds as the others
+ * @param names the points; all unless they are given
+ */
+export const schedule = (seed: string, round: number, names: ReadonlyArray<PointName> = pointNames): Round =>
   Effect.gen(function* () {
     const crash = yield* chance(0.2)
-    const steps = yield* Effect.forEach(pointsOf(round, crash ? 2 : 3), (point) => stepsTo(point))
+    const steps = yield* Effect.forEach(pointsOf(names, round, crash ? 2 : 3), (point) => stepsTo(point))
     const faults = yield* Effect.replicateEffect(timed(fault), crash ? 1 : yield* between(1, 3))
     return {
       writers: yield* Effect.replicateEffect(writer, yield* between(3, 6)),
@@ -90,8 +93,8 @@ export const schedule = (seed: string, round: number): Round =>
     }
   }).pipe(Effect.withRandom(Random.make(`${seed}/${round}`)), Effect.runSync)
 
-const pointsOf = (round: number, count: number): ReadonlyArray<PointName> =>
-  Arr.makeBy(count, (n) => pointNames[(round * 3 + n * 11) % pointNames.length]).filter((name) => name !== undefined)
+const pointsOf = (names: ReadonlyArray<PointName>, round: number, count: number): ReadonlyArray<PointName> =>
+  Arr.makeBy(count, (n) => names[(round * 3 + n * 11) % names.length]).filter((name) => name !== undefined)
 
 const stepsTo = (point: PointName): Effect.Effect<ReadonlyArray<Step>> =>
   Effect.gen(function* () {
