@@ -18,6 +18,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
 import { retainedEventIds } from "./OutboxStore/read.ts"
@@ -174,15 +175,9 @@ const pages = <A, E1, E2>(
   idOf: (row: A) => number,
   use: (page: Arr.NonEmptyReadonlyArray<A>) => Effect.Effect<unknown, E2>
 ): Effect.Effect<void, E1 | E2> =>
-  Effect.gen(function* () {
-    let after = 0
-    while (true) {
-      const page = yield* next(after)
-      if (!Arr.isNonEmptyReadonlyArray(page)) return
-      yield* use(page)
-      after = idOf(Arr.lastNonEmpty(page))
-    }
-  })
+  Stream.paginateEffect(0, (after) =>
+    Effect.map(next(after), (page) => [page, Option.map(Arr.last(page), idOf)] as const)
+  ).pipe(Stream.filter(Arr.isNonEmptyReadonlyArray), Stream.runForEach(use))
 
 /**
  * @since 0.1.0

@@ -171,9 +171,10 @@ END;
 -- control file learns of it with the next checkpoint only. 0 where the server does not tell, as Amazon Aurora may.
 CREATE FUNCTION outbox.current_timeline() RETURNS integer
 LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::integer;
+  RETURN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer;
 EXCEPTION
   WHEN feature_not_supported OR object_not_in_prerequisite_state THEN RETURN 0;
 END

@@ -120,13 +120,15 @@ export const cutBatch = (
           + ${lingerMillis} * greatest(backlog.batches, 1) AS millis
       FROM total, outbox.sealer, (
         -- While batches queue up, such as in an outage, small ones would only make the queue longer. What failed before
-        -- another batch arrived waits for an operator or for its own turn: nothing queues up behind it.
+        -- another batch arrived waits for an operator or for its own turn, and what was given back lets all others go first:
+        -- nothing queues up behind them.
         SELECT count(*) AS batches
         FROM (
           SELECT
           FROM outbox.batch
           WHERE state = 'pending'
             AND lease_id IS NULL
+            AND was_delivered_at IS NULL
             AND coalesce(
               first_error_at > (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered'),
               true
