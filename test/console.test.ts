@@ -152,6 +152,26 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("keeps what was written and not saved while somebody looks elsewhere", () =>
+      Effect.gen(function* () {
+        const { failureId } = yield* Failures.make([
+          Event.make({ eventType: "draft_tested", eventContext: { name: "before" } })
+        ])
+        const { complaints, page } = yield* visit(`/failures/${failureId}`)
+        yield* promise(async () => {
+          await replaceInEditor(page, "before", "after")
+          await page.getByText("Changed: event_context.").waitFor()
+          await page.getByRole("link", { name: "Batches" }).click()
+          await page.getByRole("heading", { name: "Batches" }).waitFor()
+          await page.goBack()
+          await page.getByText("Changed: event_context.").waitFor()
+          await page.getByRole("button", { name: "Take changes back" }).click()
+          await page.getByText("What you change is shown beside what it was.").waitFor()
+        })
+        expect(complaints).toEqual([])
+      })
+    )
+
     it.scoped("does not let anybody send what is no JSON object, and says where it is wrong", () =>
       Effect.gen(function* () {
         const { failureId } = yield* Failures.make([

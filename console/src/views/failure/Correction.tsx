@@ -30,7 +30,10 @@ export const Correction = ({ event, failure, saved }: Props) => {
   const path = { id: failure.id, event_id: event.eventId }
   const queries = useQueryClient()
   const [asking, setAsking] = useState<"save" | "replay">()
-  const { correction, draft, edit, isChanged, problem, reset, reversal } = useDraft(saved)
+  const { correction, draft, edit, isChanged, problem, reset, reversal } = useDraft(
+    `${failure.id}/${event.eventId}`,
+    saved
+  )
   useUnsaved(isChanged)
   const keep = (text: EventText.EventText) => {
     queries.setQueryData(failureEventQuery(failure.id, event.eventId).queryKey, text)

@@ -28,9 +28,16 @@ const correctionOf = (from: Draft, to: Draft): Correction => ({
 const problemOf = ({ context, version }: Draft): string | undefined =>
   syntaxProblem(context) ?? (/^\d+$/.test(version) ? undefined : "The metadata version is a whole number.")
 
-/** A correction as it is being written. */
-export const useDraft = (saved: EventText) => {
-  const [draft, setDraft] = useState(() => draftOf(saved))
+/** What was written and not saved, for as long as the page is open: a look elsewhere loses nothing. */
+const drafts = new Map<string, Draft>()
+
+/**
+ * A correction as it is being written.
+ *
+ * @param key of what it corrects
+ */
+export const useDraft = (key: string, saved: EventText) => {
+  const [draft, setDraft] = useState(() => drafts.get(key) ?? draftOf(saved))
   const before = draftOf(saved)
   const correction = correctionOf(before, draft)
   return {
@@ -40,7 +47,14 @@ export const useDraft = (saved: EventText) => {
     reversal: correctionOf(draft, before),
     isChanged: Object.keys(correction).length > 0,
     problem: problemOf(draft),
-    edit: (changes: Partial<Draft>) => setDraft((now) => ({ ...now, ...changes })),
-    reset: (to: EventText = saved) => setDraft(draftOf(to))
+    edit: (changes: Partial<Draft>) => {
+      const edited = { ...(drafts.get(key) ?? draft), ...changes }
+      drafts.set(key, edited)
+      setDraft(edited)
+    },
+    reset: (to: EventText = saved) => {
+      drafts.delete(key)
+      setDraft(draftOf(to))
+    }
   }
 }
