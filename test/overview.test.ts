@@ -117,6 +117,23 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
+  it.scoped("draws batches that were sealed at the same time as it drew them, when Postgres has moved their rows", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const once = { published: 100, sealed: 40, delivered: 40 }
+      yield* History.write([50, 200, 100].map((events) => ({ events, ...once })))
+      yield* sql`UPDATE outbox.batch SET (first_published_at, sealed_at) = (now() - '100 s'::interval, now() - '40 s'::interval)`
+      const range = { since: minutesAgo(5), stepSeconds: 5 }
+      const published = Effect.map(overview(range), ({ buckets }) => buckets.map(({ published }) => published))
+      const first = yield* published
+      expect(Number.sumAll(first)).toBeCloseTo(350)
+      for (const events of [200, 50]) {
+        yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '1 microsecond' WHERE event_count = ${events}`
+        expect((yield* published).slice(0, first.length)).toEqual(first)
+      }
+    }).pipe(fresh)
+  )
+
   it.scoped("is of all relays, and knows since when", () =>
     Effect.gen(function* () {
       yield* History.write([

@@ -93,12 +93,17 @@ const readHistory = (
         ${unsealed}::bigint, ${inBuckets(`(now() - ${oldestUnsealedMillis} * interval '1 millisecond')`)}, ${inBuckets("now()")}
     ),
     -- A batch's events were published between its first one and the next batch's first one, or its sealing. One that
-    -- committed late does not count as the first.
+    -- committed late does not count as the first. The order is whole, so that batches which were sealed at the same time
+    -- have the same share in whatever order Postgres reads them.
     begun AS (
-      SELECT event_count, sealed, max(first) OVER (ORDER BY sealed ROWS UNBOUNDED PRECEDING) AS began FROM sealed
+      SELECT
+        event_count, sealed, max(first) OVER (ORDER BY sealed, first, event_count ROWS UNBOUNDED PRECEDING) AS began
+      FROM sealed
     ),
     stretch AS (
-      SELECT event_count, began, greatest(began, least(sealed, lead(began) OVER (ORDER BY sealed))) AS ended FROM begun
+      SELECT
+        event_count, began, greatest(began, least(sealed, lead(began) OVER (ORDER BY sealed, began, event_count))) AS ended
+      FROM begun
     ),
     published AS (
       SELECT
