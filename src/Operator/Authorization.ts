@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { Authorization } from "./Api.ts"
+import { Authorization } from "./Api/common.ts"
 import * as Problem from "./Problem.ts"
 
 type Token = Option.Option<Redacted.Redacted>

@@ -1,24 +1,24 @@
-/** The endpoints that a console looks through: how everything is, and what has arrived. */
+/** The endpoints of how everything is. */
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { EventLog } from "../EventLog.ts"
-import { Operations } from "../Operations.ts"
-import { relayId } from "../RelayId.ts"
-import { isUnavailable } from "../Unavailable.ts"
-import { version } from "../Version.ts"
-import type { Ask } from "./Answer.ts"
-import { Api } from "./Api.ts"
-import * as Problem from "./Problem.ts"
-import type * as Wire from "./Wire.ts"
+import { EventLog } from "../../EventLog.ts"
+import { Operations } from "../../Operations.ts"
+import { relayId } from "../../RelayId.ts"
+import { isUnavailable } from "../../Unavailable.ts"
+import { version } from "../../Version.ts"
+import type { Ask } from "../Answer.ts"
+import type { OverviewQuery } from "../Api/overview.ts"
+import { Api } from "../Api.ts"
+import * as Problem from "../Problem.ts"
 
 const MAX_RANGE = Duration.toMillis("24 hours")
 const MAX_BUCKETS = 1_000
 
 /** Charts are for looking at: nobody sees more, and each bucket costs. */
-const checkRange = ({ since, step }: typeof Wire.OverviewQuery.Type): Effect.Effect<void, Problem.Problem> =>
+const checkRange = ({ since, step }: typeof OverviewQuery.Type): Effect.Effect<void, Problem.Problem> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const range = now - (since?.getTime() ?? now)
     const refuse = (field: string, reason: string) =>
@@ -57,23 +57,6 @@ export const overview = (ask: Ask, askClickHouse: Ask, tokenRequired: boolean) =
           Effect.map(
             Effect.all([askClickHouse(eventLog.server), ask(postgresAndRelays(operations))], { concurrency: 2 }),
             ([clickhouse, others]) => ({ clickhouse, ...others })
-          )
-        )
-    )
-  )
-
-export const eventLog = (ask: Ask) =>
-  HttpApiBuilder.group(Api, "eventLog", (handlers) =>
-    Effect.map(EventLog, (eventLog) =>
-      handlers
-        .handle("list", ({ urlParams: { type, ...filter } }) => ask(eventLog.list({ eventType: type, ...filter })))
-        .handle("names", ({ urlParams: { since } }) => ask(eventLog.names(since)))
-        .handle("event", ({ path, urlParams: { type, ...range } }) =>
-          ask(
-            Effect.map(
-              eventLog.find(path.event_id, { ...(type !== undefined && { eventType: type }), ...range }),
-              (events) => ({ events })
-            )
           )
         )
     )

@@ -1,0 +1,80 @@
+/** What has arrived in ClickHouse. */
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Schema from "effect/Schema"
+import { EventCursor, EventNames, LoggedEvent, LoggedEvents } from "../../EventLog/model.ts"
+import { Authorization, about, NotFound, TooMuch } from "./common.ts"
+import { EventIdParam, optional, saying, strict, text, time, whole } from "./fields.ts"
+
+const eventTime = {
+  since: optional(time("Of this time or later; an hour before `until`, or now, unless set.")),
+  until: optional(time("Of a time before this."))
+}
+
+const eventType = optional(text("Of this type."))
+
+export const EventLogQuery = Schema.Struct({
+  type: eventType,
+  environment: optional(text("Of this environment.")),
+  ...eventTime,
+  before: optional(
+    EventCursor.annotations({
+      ...saying("Expected `next` of the page before"),
+      description: "`next` of the page before."
+    })
+  ),
+  limit: optional(whole(1, 200, "Rows at most; 50 unless set."))
+}).annotations(strict)
+
+export const EventNamesQuery = Schema.Struct({
+  since: optional(time("Of this time or later; 24 hours ago unless set."))
+}).annotations(strict)
+
+/** Where to look first, by somebody who knows. */
+export const LoggedEventQuery = Schema.Struct({
+  type: eventType,
+  since: optional(time("Of this time or later.")),
+  until: eventTime.until
+}).annotations(strict)
+
+export const FoundEvents = Schema.Struct({
+  events: Schema.NonEmptyArray(LoggedEvent).annotations({
+    description: "More than one if several were published under the id."
+  })
+})
+
+const eventId = HttpApiSchema.param("event_id", EventIdParam)
+
+export const eventLog = HttpApiGroup.make("eventLog")
+  .add(
+    HttpApiEndpoint.get("list", "/event-log")
+      .setUrlParams(EventLogQuery)
+      .addSuccess(LoggedEvents)
+      .addError(TooMuch)
+      .annotateContext(
+        about("List delivered events", "As ClickHouse has them, newest first. All that is given must hold.")
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("names", "/event-log/names")
+      .setUrlParams(EventNamesQuery)
+      .addSuccess(EventNames)
+      .annotateContext(about("List types and environments", "Of delivered events, the most frequent first."))
+  )
+  .add(
+    HttpApiEndpoint.get("event")`/event-log/${eventId}`
+      .setUrlParams(LoggedEventQuery)
+      .addSuccess(FoundEvents)
+      .addError(NotFound)
+      .addError(TooMuch)
+      .annotateContext(
+        about(
+          "Show a delivered event",
+          "Looked for around the time that its id tells, and then everywhere, unless told where. An event's places in the outbox tell its type and its time, with which it is found at once."
+        )
+      )
+  )
+  .middleware(Authorization)
+  .annotateContext(OpenApi.annotations({ description: "What has arrived in ClickHouse." }))

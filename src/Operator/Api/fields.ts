@@ -1,0 +1,109 @@
+/**
+ * What the groups' parameters and bodies are made of.
+ *
+ * A parameter or a member of a body that is not known is refused: a misspelt filter must not match everything.
+ */
+import type * as Arr from "effect/Array"
+import * as Schema from "effect/Schema"
+import { AuditEntry } from "../../BatchFailures/audit.ts"
+import { EventId } from "../../Event.ts"
+
+/** Everything that is wrong is said at once. */
+export const strict = { parseOptions: { errors: "all", onExcessProperty: "error" } } as const
+
+export const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
+export const saying = (message: string) => ({ message: () => ({ message, override: true }) })
+
+export const whole = (minimum: number, maximum: number, description: string) =>
+  Schema.NumberFromString.pipe(Schema.int(), Schema.between(minimum, maximum)).annotations({
+    ...saying(`Expected a whole number from ${minimum} to ${maximum}`),
+    jsonSchema: { type: "integer", minimum, maximum, description }
+  })
+
+export const oneOf = <A extends Arr.NonEmptyReadonlyArray<string>>(states: Schema.Literal<A>, description: string) =>
+  states.annotations({ ...saying(`Expected one of ${states.literals.join(", ")}`), description })
+
+/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6 */
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})$/
+
+export const time = (description: string) =>
+  Schema.String.pipe(
+    Schema.filter((text) => RFC_3339.test(text) && !Number.isNaN(Date.parse(text)), {
+      // In a query + is a space.
+      message: () => "Expected an RFC 3339 time such as 2026-01-31T12:00:00Z; in a URL write + as %2B",
+      jsonSchema: { type: "string", format: "date-time", description }
+    }),
+    Schema.compose(Schema.Date)
+  )
+
+/** Postgres has no U+0000 in text. */
+export const text = (description: string) =>
+  Schema.String.pipe(
+    Schema.pattern(/^[^\0]*$/, { message: () => "Must not contain the character U+0000", jsonSchema: {} })
+  ).annotations({ description })
+
+const MAX_NOTE = 1_000
+
+export const note = (description: string) =>
+  Schema.compose(
+    Schema.Trim,
+    text(description).pipe(
+      Schema.minLength(1, { message: () => "Must not be empty" }),
+      Schema.maxLength(MAX_NOTE, { message: () => `Must have ${MAX_NOTE} characters at most` })
+    )
+  )
+
+export const fromId = <A>(id: Schema.Schema<A, number>, description: string) =>
+  Schema.compose(Schema.NumberFromString, id).annotations({
+    ...saying("Expected a whole number of at least 1"),
+    jsonSchema: { type: "integer", minimum: 1, description }
+  })
+
+export const Id = Schema.Int.pipe(Schema.positive())
+
+export const EventIdParam = EventId.annotations({
+  ...saying("Expected a uuid"),
+  description: "The event's id, a uuid."
+})
+
+export const limit = optional(whole(1, 500, "Rows at most; 50 unless set."))
+
+export const AFTER = "`next` of the page before."
+
+export const page = { after: optional(fromId(Id, AFTER)), limit }
+
+export const Page = Schema.Struct(page).annotations(strict)
+
+export const jsonObject = (description: string) =>
+  Schema.Record({ key: Schema.String, value: Schema.Unknown }).annotations({
+    description,
+    jsonSchema: { type: "object", description, additionalProperties: true }
+  })
+
+/** Who asks, where nobody is named. */
+export const DEFAULT_ACTOR = "api"
+
+/** ASCII: what a header may hold beyond it arrives differently from each client. */
+export const Actor = Schema.Struct({
+  actor: optional(
+    Schema.String.pipe(
+      Schema.pattern(/^[\x20-\x7e]{1,255}$/, {
+        message: () => "Expected 1 to 255 printable ASCII characters",
+        description: "Who is asking, for the audit trail; `api` unless set."
+      })
+    )
+  ).pipe(Schema.fromKey("x-operator"))
+})
+
+export const next = Schema.NullOr(Id).annotations({
+  description: "What to give as `after` for the page that follows; null if there is none."
+})
+
+const Entry = Schema.Struct({
+  ...AuditEntry.fields,
+  before: jsonObject("What was changed, as it was."),
+  after: jsonObject("What was changed, as it is.")
+}).annotations({ identifier: "AuditEntry" })
+
+export const AuditPage = Schema.Struct({ entries: Schema.Array(Entry), next })

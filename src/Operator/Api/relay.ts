@@ -1,0 +1,43 @@
+/** All relays of the outbox together. */
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Schema from "effect/Schema"
+import { RelayHold } from "../../OutboxStore/model.ts"
+import { Authorization, about, Body, Conflict } from "./common.ts"
+import { Actor, note, strict } from "./fields.ts"
+
+export const HoldRequest = Schema.Struct({
+  reason: note("Why no relay is to take a batch.")
+}).annotations(strict)
+
+export const RelayAnswer = Schema.Struct({
+  held: Schema.NullOr(RelayHold).annotations({ description: "Null while relays take batches." })
+})
+
+export const relay = HttpApiGroup.make("relay")
+  .add(
+    HttpApiEndpoint.get("state", "/relay")
+      .addSuccess(RelayAnswer)
+      .annotateContext(about("Show whether the relay is held", "By whom, since when and why."))
+  )
+  .add(
+    HttpApiEndpoint.post("hold", "/relay/hold")
+      .setHeaders(Actor)
+      .setPayload(HoldRequest)
+      .addSuccess(RelayAnswer)
+      .addError(Body)
+      .addError(Conflict)
+      .annotateContext(
+        about("Hold the relay", "No relay of the outbox takes a batch until it is resumed. Publishing goes on.")
+      )
+  )
+  .add(
+    HttpApiEndpoint.post("resume", "/relay/resume")
+      .setHeaders(Actor)
+      .addSuccess(RelayAnswer)
+      .addError(Conflict)
+      .annotateContext(about("Resume the relay", "Ends the hold."))
+  )
+  .middleware(Authorization)
+  .annotateContext(OpenApi.annotations({ description: "All relays of the outbox together." }))
