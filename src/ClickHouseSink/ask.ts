@@ -1,0 +1,96 @@
+/** What ClickHouse is asked where it is not certain what became of an insert. */
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Batch } from "../Batch.ts"
+import type { ClickHouse, Options } from "../ClickHouse.ts"
+import type * as Config from "../Config.ts"
+import { EventId } from "../Event.ts"
+import { SinkError } from "../SinkError.ts"
+import { withNothingBehind } from "./current.ts"
+import type { TableState } from "./table.ts"
+
+type Asked = Pick<Config.ClickHouse, "table" | "cluster" | "requestTimeout">
+
+/**
+ * Where events are looked for: without their types and times it would be a scan.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Bounds = Pick<Batch, "eventTypes" | "firstEventDateTime" | "lastEventDateTime">
+
+/** ClickHouse's `http_max_field_value_size` admits 128 KiB in one parameter; an id in a list takes 39 bytes. */
+const IDS_PER_QUERY = 2_000
+/** The question is answered without the types too, only slower. */
+const MAX_TYPES_BYTES = 65_536
+
+/** How many rows the table has of each event, of those that it has any of. */
+export const countRows =
+  (clickHouse: typeof ClickHouse.Service, config: Asked, tableState: Effect.Effect<TableState, SinkError>) =>
+  (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyMap<EventId, number>, SinkError> => {
+    const fewTypes = Buffer.byteLength(JSON.stringify(within.eventTypes)) <= MAX_TYPES_BYTES
+    const ask = (ids: ReadonlyArray<EventId>, options?: Options) =>
+      clickHouse.query(
+        `SELECT toString(event_id), toUInt32(count())
+         FROM {table:Identifier}
+         WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
+           AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
+           AND event_date_time <= {last:DateTime64(6, 'UTC')}
+           AND event_id IN {ids:Array(UUID)}
+         GROUP BY event_id`,
+        {
+          table: config.table,
+          event_types: fewTypes ? within.eventTypes : [],
+          first: within.firstEventDateTime,
+          last: within.lastEventDateTime,
+          ids
+        },
+        options
+      )
+    return Effect.flatMap(tableState, (state) => withNothingBehind(clickHouse, config, state)).pipe(
+      Effect.flatMap((current) =>
+        Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) => current((options) => ask(ids, options)))
+      ),
+      Effect.map(
+        (answers) => new Map(answers.flat().map(([id, rows]) => [EventId.make(String(id)), Number(rows)] as const))
+      ),
+      Effect.mapError(unanswered)
+    )
+  }
+
+/** Whether the server, or any of the cluster's, lists an insert under the token. */
+export const isInserting =
+  (clickHouse: typeof ClickHouse.Service, { cluster }: Asked) =>
+  (token: string): Effect.Effect<boolean, SinkError> =>
+    clickHouse
+      .query(
+        `SELECT count()
+         FROM ${Option.isSome(cluster) ? "clusterAllReplicas({cluster:String}, system.processes)" : "system.processes"}
+         WHERE startsWith(query_id, {token:String})`,
+        { token, ...Option.match(cluster, { onNone: () => ({}), onSome: (cluster) => ({ cluster }) }) },
+        // A server that does not answer may run one.
+        { settings: { skip_unavailable_shards: 0 } }
+      )
+      .pipe(
+        Effect.map((rows) => Number(rows[0]?.[0]) > 0),
+        Effect.mapError(unanswered)
+      )
+
+/** By the class of what went wrong with the question. */
+const UNANSWERED = {
+  data: "unknown",
+  transient: "in-doubt",
+  "in-doubt": "in-doubt",
+  configuration: "configuration",
+  unknown: "unknown"
+} as const
+
+/** A question that fails says nothing of a batch: what it was to settle stays in doubt, and its data is not at fault. */
+const unanswered = (error: SinkError): SinkError =>
+  new SinkError({
+    errorClass: UNANSWERED[error.errorClass],
+    reason: error.reason,
+    settled: false,
+    ...(error.code !== undefined && { code: error.code })
+  })
