@@ -15,6 +15,7 @@ import { Client } from "pg"
 import * as Databases from "../src/embedded/Databases.ts"
 import * as EmbeddedClickHouse from "../src/embedded/EmbeddedClickHouse.ts"
 import * as EmbeddedPostgres from "../src/embedded/EmbeddedPostgres.ts"
+import { listen } from "./support/listen.ts"
 
 const postgres = (url: string, sql: string) =>
   Effect.acquireUseRelease(
@@ -41,19 +42,7 @@ const temporary = Effect.acquireRelease(
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
 )
 
-const takenPort = Effect.map(
-  Effect.acquireRelease(
-    Effect.async<ReturnType<typeof createServer>>((resume) => {
-      const server = createServer((socket) => socket.destroy())
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
-  ),
-  (server) => {
-    const address = server.address()
-    return typeof address === "object" ? address?.port : undefined
-  }
-)
+const takenPort = Effect.suspend(() => listen(createServer((socket) => socket.destroy())))
 
 /** Processes whose arguments name the folder. */
 const processesIn = (directory: string) =>

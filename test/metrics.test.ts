@@ -12,6 +12,7 @@ import { OutboxStore } from "../src/OutboxStore.ts"
 import { version } from "../src/Version.ts"
 import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
+import { freePort } from "./support/listen.ts"
 import * as Prometheus from "./support/prometheus.ts"
 import { until } from "./support/wait.ts"
 
@@ -142,7 +143,7 @@ const PUBLISHED = "outbox_events_published_total"
 /** A relay in a process of its own that has delivered `good` events and was refused one, and what it listens on. */
 const relayThatDelivered = (good: number) =>
   Effect.gen(function* () {
-    const port = yield* Prometheus.freePort
+    const port = yield* freePort
     const variables = { OUTBOX_HTTP_PORT: String(port), OUTBOX_LINGER: "100 millis" }
     const relay = yield* Cli.start(["relay"], { variables })
     const event = (context: Event.JsonObject) => Event.make({ eventType: "scored", eventContext: context })

@@ -18,6 +18,7 @@ import { OutboxStore } from "../src/OutboxStore.ts"
 import * as Cli from "./support/cli.ts"
 import * as Environment from "./support/environment.ts"
 import * as Failures from "./support/failures.ts"
+import { listen } from "./support/listen.ts"
 import { ask, asker, config, services, start, TOKEN, withToken } from "./support/operator.ts"
 import * as Proxy from "./support/proxy.ts"
 import { until } from "./support/wait.ts"
@@ -52,14 +53,10 @@ const connect = (url: string, sent: string) =>
   )
 
 /** A port that somebody else has, until the scope closes. */
-const takePort = Effect.acquireRelease(
-  Effect.async<Net.Server>((resume) => {
-    const server = Net.createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-  }),
-  (server) => Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
+const takePort = Effect.map(
+  Effect.suspend(() => listen(Net.createServer())),
+  String
 )
-
-const portOf = (server: Net.Server): string => String(Object(server.address()).port)
 
 layer(live, { excludeTestServices: true })("The operator API", (it) => {
   describe("with a token", () => {
@@ -324,7 +321,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
   it.scoped("is served by the relay, which delivers while the port is taken, and ends at SIGTERM", () =>
     Effect.gen(function* () {
       const taken = yield* Scope.make()
-      const port = portOf(yield* Scope.extend(takePort, taken))
+      const port = yield* Scope.extend(takePort, taken)
       const relay = yield* Cli.start(["relay"], {
         variables: { OUTBOX_HTTP_PORT: port, OUTBOX_HTTP_TOKEN: TOKEN, LOG_FORMAT: "pretty" }
       })

@@ -7,6 +7,7 @@ import * as Tls from "node:tls"
 import * as Effect from "effect/Effect"
 import { generate } from "selfsigned"
 import * as Account from "../../src/embedded/Account.ts"
+import { listen } from "./listen.ts"
 
 export interface Certificate {
   /** PEM. */
@@ -90,17 +91,14 @@ const YES = "S"
 export const terminate = (url: string, { cert, key }: Certificate, upgrading = false) =>
   Effect.gen(function* () {
     const target = new URL(url)
-    const sockets = new Set<Net.Socket>()
     const context = Tls.createSecureContext({ cert, key })
     const forward = (socket: Net.Socket) => {
       const secure = new Tls.TLSSocket(socket, { isServer: true, secureContext: context })
       const upstream = Net.connect({ host: target.hostname, port: Number(target.port) })
       for (const each of [secure, upstream]) {
-        sockets.add(each)
         each
           .on("error", () => {})
           .on("close", () => {
-            sockets.delete(each)
             secure.destroy()
             upstream.destroy()
           })
@@ -115,17 +113,9 @@ export const terminate = (url: string, { cert, key }: Certificate, upgrading = f
         socket.write(YES, () => forward(socket))
       })
     })
-    yield* Effect.acquireRelease(
-      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.sync(() => {
-          server.close()
-          for (const socket of sockets) socket.destroy()
-        })
-    )
-    const address = server.address()
+    const port = yield* listen(server)
     const secure = new URL(url.replace(/^http:/, "https:"))
     secure.hostname = "localhost"
-    secure.port = String(typeof address === "object" ? address?.port : "")
+    secure.port = String(port)
     return secure.href
   })

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as EmbeddedClickHouse from "../../src/embedded/EmbeddedClickHouse.ts"
+import { listen } from "./listen.ts"
 
 /** `limited` has what a relay needs of one server, `granted` also what docs/operations.md says it needs of a cluster. */
 const GRANTS = `
@@ -123,14 +124,6 @@ export const balancer = (route: Route) =>
         upstream.end(routed.instead ?? body)
       })
     })
-    yield* Effect.acquireRelease(
-      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.sync(() => {
-          server.close()
-          server.closeAllConnections()
-        })
-    )
-    const address = server.address()
-    return `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`
+    const port = yield* listen(server)
+    return `http://127.0.0.1:${port}`
   })

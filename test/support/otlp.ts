@@ -1,12 +1,12 @@
 /** What a collector is to a program that sends telemetry: OTLP over HTTP, decoded by OpenTelemetry's own messages. */
 import * as Http from "node:http"
-import type { Socket } from "node:net"
 import { fileURLToPath } from "node:url"
 import { gunzipSync } from "node:zlib"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import protobuf from "protobufjs"
+import { listen } from "./listen.ts"
 
 /** Bytes arrive here in Base64, and 64-bit numbers as decimal text. */
 const Hex = Schema.transform(Schema.Uint8ArrayFromBase64, Schema.String, {
@@ -192,7 +192,6 @@ export const make = (paths: Readonly<Record<string, "traces" | "logs" | "metrics
   Effect.gen(function* () {
     const known: typeof paths = { "/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics", ...paths }
     const requests: Array<Request> = []
-    const sockets = new Set<Socket>()
     let behaviour: Behaviour = "take"
     let asked = 0
     let connections = 0
@@ -216,27 +215,17 @@ export const make = (paths: Readonly<Record<string, "traces" | "logs" | "metrics
         // An empty body is an empty message, which says that nothing was rejected.
         else if (behaviour === "take") response.writeHead(take(request, Buffer.concat(chunks))).end()
       })
-    }).on("connection", (socket) => {
+    }).on("connection", () => {
       connections += 1
-      sockets.add(socket)
-      socket.once("close", () => sockets.delete(socket))
     })
-    yield* Effect.acquireRelease(
-      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.sync(() => {
-          server.close()
-          for (const socket of sockets) socket.destroy()
-        })
-    )
-    const address = server.address()
+    const port = yield* listen(server)
 
     const all = <A>(signal: "traces" | "logs" | "metrics", decode: (request: Request) => ReadonlyArray<A>) =>
       Effect.sync(() => requests.filter(({ path }) => known[path] === signal).map(decode))
     const instanceOf = ([first]: ReadonlyArray<OfResource>) => first?.resource["service.instance.id"]
 
     const receiver: Receiver = {
-      url: `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`,
+      url: `http://127.0.0.1:${port}`,
       behave: (next) =>
         Effect.sync(() => {
           behaviour = next

@@ -1,7 +1,6 @@
 /** Prometheus and its promtool, where they are installed, and what deploy/ gives them. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -9,6 +8,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
+import { freePort } from "./listen.ts"
 import { until } from "./wait.ts"
 
 const deployed = (path: string) => fileURLToPath(new URL(`../../deploy/${path}`, import.meta.url))
@@ -67,14 +67,6 @@ export const promtool = (args: ReadonlyArray<string>, input = "") =>
     const { status, stderr, stdout } = spawnSync("promtool", args, { input, encoding: "utf8" })
     return { code: status, said: `${stdout}${stderr}` }
   })
-
-/** A port that nobody listens on. */
-export const freePort: Effect.Effect<number> = Effect.async((resume) => {
-  const server = Net.createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 const Result = Schema.Struct({
   status: Schema.Literal("success"),

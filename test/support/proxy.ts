@@ -1,6 +1,7 @@
 /** A TCP proxy, to break what lies between a relay and a database. */
 import * as Net from "node:net"
 import * as Effect from "effect/Effect"
+import { listen } from "./listen.ts"
 
 /** Bytes on their way through a connection. */
 export interface Passing {
@@ -145,17 +146,9 @@ export const make = (url: string) =>
     const each = (action: (socket: Net.Socket) => unknown) => {
       for (const socket of sockets) action(socket)
     }
-    yield* Effect.acquireRelease(
-      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.sync(() => {
-          server.close()
-          each((socket) => socket.destroy())
-        })
-    )
-    const address = server.address()
+    const port = yield* listen(server)
     const through = new URL(url)
-    through.host = `127.0.0.1:${typeof address === "object" ? address?.port : ""}`
+    through.host = `127.0.0.1:${port}`
     const proxy: Proxy = {
       url: through.href,
       cut: Effect.sync(() => each((socket) => socket.destroy())),
