@@ -12,15 +12,16 @@
  */
 import { SqlClient } from "@effect/sql"
 import { ClickHouse } from "clickhouse-outbox"
-import { Array as Arr, Console, Effect, Fiber, Order, Schema } from "effect"
+import { Array as Arr, Console, Effect, Order, Schema } from "effect"
 import * as Databases from "../databases.ts"
-import { area } from "../harness/chart.ts"
+import { clockAhead, now } from "../harness/clock.ts"
 import { Flawed, orError } from "../harness/Flawed.ts"
 import { startRelay, startScript } from "../harness/processes.ts"
 import type { Section } from "../harness/Section.ts"
-import { median, quantile } from "../harness/statistics.ts"
-import { type Cell, fixed, table, whole } from "../harness/table.ts"
-import { APPLICATION, FIRST, PUBLISH } from "./event.ts"
+import { whole } from "../harness/table.ts"
+import { FIRST, PUBLISH } from "./event.ts"
+import { collect, type Sample, sample, vacuums, waits } from "./look.ts"
+import { chart, space, summarize, transactions, waited } from "./report.ts"
 
 interface Sizes {
   /** A slot is left after half of it. */
@@ -39,102 +40,10 @@ const SLOTS = 4
 const LONG_TRANSACTION = [0.3, 0.6] as const
 const OLD_SNAPSHOT = [0.65, 0.9] as const
 
-const STALL_MILLIS = 100
-
-const MEGABYTE = 1 << 20
-
-const now = () => performance.timeOrigin + performance.now()
-
 /** What its program prints. */
 const Published = Schema.parseJson(
   Schema.Struct({ origin: Schema.Number, begun: Schema.Array(Schema.Number), took: Schema.Array(Schema.Number) })
 )
-
-const vacuums = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) => sql<{ count: number }>`
-    SELECT sum(vacuum_count + autovacuum_count)::float8 AS count FROM pg_stat_user_tables WHERE schemaname = 'outbox'
-  `
-).pipe(Effect.map(([row]) => row?.count ?? Number.NaN))
-
-/** How many milliseconds Postgres' clock is ahead of this one: nothing on one machine. */
-const clockAhead = Effect.gen(function* () {
-  const asked = now()
-  const [row] = yield* (yield* SqlClient.SqlClient)<{ at: number }>`
-    SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS at
-  `
-  return (row?.at ?? Number.NaN) - (asked + now()) / 2
-})
-
-interface Sample {
-  /** In milliseconds of this machine's clock. */
-  readonly at: number
-  readonly bytes: number
-  readonly eventBytes: number
-  readonly slot: number
-  /** Of each slot, in milliseconds of Postgres' clock. */
-  readonly opened: ReadonlyArray<number | null>
-  readonly emptied: ReadonlyArray<number | null>
-}
-
-const sample = Effect.gen(function* () {
-  const [row] = yield* (yield* SqlClient.SqlClient)<Omit<Sample, "at">>`
-    SELECT
-      (
-        SELECT sum(pg_total_relation_size(oid))::float8
-        FROM pg_class
-        WHERE relnamespace = 'outbox'::regnamespace AND relkind IN ('r', 'S')
-      ) AS bytes,
-      (
-        SELECT sum(pg_relation_size(inhrelid))::float8 FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass
-      ) AS "eventBytes",
-      outbox.current_slot() AS slot,
-      (SELECT array_agg(extract(epoch FROM opened_at)::float8 * 1000 ORDER BY slot) FROM outbox.slot) AS opened,
-      (SELECT array_agg(extract(epoch FROM emptied_at)::float8 * 1000 ORDER BY slot) FROM outbox.slot) AS emptied
-  `
-  return Arr.fromNullable(row).map((row): Sample => ({ ...row, at: now() }))
-})
-
-/** What publishers were seen to wait for, and how many of them. */
-interface Wait {
-  readonly at: number
-  readonly event: string
-  readonly sessions: number
-}
-
-/** Of those that wait for a table, or have waited for long. */
-const waits = Effect.gen(function* () {
-  const rows = yield* (yield* SqlClient.SqlClient)<Omit<Wait, "at">>`
-    SELECT coalesce(wait_event_type || ': ' || wait_event, 'a processor') AS event, count(*)::integer AS sessions
-    FROM pg_stat_activity
-    WHERE application_name = ${APPLICATION} AND state = 'active'
-      AND (
-        (wait_event_type = 'Lock' AND wait_event = 'relation')
-        OR clock_timestamp() - query_start > ${STALL_MILLIS / 2} * interval '1 millisecond'
-      )
-    GROUP BY 1
-  `
-  return rows.map((row): Wait => ({ ...row, at: now() }))
-})
-
-const ON_A_TABLE = "Lock: relation"
-
-/** Again and again, until it is stopped. What was found is in the array. */
-const collect = <A, E, R>(look: Effect.Effect<ReadonlyArray<A>, E, R>, pause: number) =>
-  Effect.gen(function* () {
-    const found: Array<A> = []
-    let stopped = false
-    const looking = yield* look.pipe(
-      Effect.tap((each) => Effect.sync(() => found.push(...each))),
-      Effect.zipRight(Effect.sleep(pause)),
-      Effect.repeat({ until: () => stopped }),
-      Effect.forkScoped
-    )
-    const stop = Effect.sync(() => {
-      stopped = true
-    })
-    return { found, stop, failed: Effect.zipRight(Fiber.join(looking), Effect.never) }
-  })
 
 /** When it began and ended, in milliseconds of this machine's clock. */
 interface Stretch {
@@ -193,16 +102,6 @@ const rotationsOf = (samples: ReadonlyArray<Sample>, ahead: number) => {
     emptied: emptied.map((times) => times.map((at) => at - ahead))
   }
 }
-
-/** Of transactions, in milliseconds. */
-const summarize = (took: ReadonlyArray<number>) => ({
-  transactions: took.length,
-  p50: quantile(took, 0.5),
-  p99: quantile(took, 0.99),
-  p999: quantile(took, 0.999),
-  longest: took.reduce((most, each) => Math.max(most, each), 0),
-  stalls: took.filter((each) => each > STALL_MILLIS).length
-})
 
 const measure = (servers: Databases.Servers, round: number, sizes: Sizes) => {
   const run = `round ${round}`
@@ -286,77 +185,7 @@ const measure = (servers: Databases.Servers, round: number, sizes: Sizes) => {
   }).pipe(Effect.scoped, Effect.provide(Databases.layer(servers, `bench_rotation_${round}`)), orError)
 }
 
-type Run = Effect.Effect.Success<ReturnType<typeof measure>>
-
-const transactions = (runs: ReadonlyArray<Run>, near: number): string => {
-  const rows = [
-    ["all", (run: Run) => run.all],
-    [`within ${near / 1_000} s of a rotation`, (run: Run) => run.near],
-    ["the others", (run: Run) => run.others]
-  ] as const
-  return table(
-    ["transactions", "number", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", `over ${STALL_MILLIS} ms`],
-    rows.map(([name, kind]): ReadonlyArray<Cell> => {
-      const of = (value: (each: Run["all"]) => number) => median(runs.map((run) => value(kind(run))))
-      return [
-        name,
-        whole(of((each) => each.transactions)),
-        ...[of((each) => each.p50), of((each) => each.p99), of((each) => each.p999)].map((value) => fixed(value, 1)),
-        // Not the median: one is one too many.
-        fixed(Math.max(...runs.map((run) => kind(run).longest)), 1),
-        whole(runs.reduce((sum, run) => sum + kind(run).stalls, 0))
-      ]
-    })
-  )
-}
-
-const space = (runs: ReadonlyArray<Run>): string => {
-  const of = (value: (run: Run) => number) => median(runs.map(value))
-  const megabytes = (value: (run: Run) => number) => fixed(of(value) / MEGABYTE, 1)
-  return table(
-    ["", ""],
-    [
-      ["events", whole(of(({ events }) => events))],
-      ["events published per second", whole(of(({ rate }) => rate))],
-      ["new rows went to the next slot, times", whole(of(({ moved }) => moved.length))],
-      ["slots emptied, times", whole(of(({ emptied }) => emptied.flat().length))],
-      ["MB of the schema outbox before", megabytes(({ bytes }) => bytes.before)],
-      ["at most", megabytes(({ bytes }) => bytes.most)],
-      ["when everything had been delivered", megabytes(({ bytes }) => bytes.after)]
-    ]
-  )
-}
-
-/** How often publishers were seen to wait for a table, which must be never, and for what those waited that took long. */
-const waited = (runs: ReadonlyArray<Run>): string => {
-  const all = runs.flatMap(({ waits }) => waits)
-  const seen = (event: string, near: boolean) =>
-    whole(
-      all.filter((each) => each.event === event && each.near === near).reduce((sum, each) => sum + each.sessions, 0)
-    )
-  return table(
-    ["publishers seen to wait", "near a rotation", "else"],
-    Arr.dedupe([ON_A_TABLE, ...all.map(({ event }) => event).sort()]).map((event) => [
-      event === ON_A_TABLE ? `${event}, however short` : `${event}, over ${STALL_MILLIS / 2} ms`,
-      seen(event, true),
-      seen(event, false)
-    ])
-  )
-}
-
-const NAMES = ["a transaction is open", "an old snapshot is held"]
-
-const chart = (run: Run): string =>
-  area(
-    "Megabytes of the outbox while its slots rotate",
-    `${whole(run.rate)} events a second, nothing vacuumed; marks where a slot was emptied`,
-    {
-      points: run.samples.map(({ bytes, second }) => ({ x: second, y: bytes / MEGABYTE })),
-      marks: run.emptied.flat(),
-      spans: run.sessions.map(({ from, to }, index) => ({ from, to, label: NAMES[index] ?? "" })),
-      unit: { x: "s", y: "MB" }
-    }
-  )
+export type Run = Effect.Effect.Success<ReturnType<typeof measure>>
 
 export const section: Section = {
   name: "rotation",
