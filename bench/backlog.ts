@@ -63,9 +63,11 @@ const fill = (events: number) =>
       (transaction) =>
         sql.unsafe(`
         INSERT INTO outbox.event (
-          event_type, event_date_time, environment, event_context, metadata_version, event_id, traceparent
+          event_type, event_date_time, environment, event_context, context_bytes, metadata_version, event_id, traceparent
         )
-        SELECT event_type, event_date_time, environment, event_context, metadata_version, event_id, traceparent
+        SELECT
+          event_type, event_date_time, environment, event_context, octet_length(event_context::text), metadata_version,
+          event_id, traceparent
         FROM (${generate((transaction - 1) * EVENTS_PER_TRANSACTION + 1, Math.min(transaction * EVENTS_PER_TRANSACTION, events))}) AS event`),
       { concurrency: 2 }
     )

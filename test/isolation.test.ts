@@ -147,12 +147,12 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* publish(3)
         yield* sql`
           INSERT INTO outbox.event (
-            event_type, event_date_time, environment, event_context, metadata_version, traceparent
+            event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent
           )
-          VALUES (
-            E'a\ttab, é and 😀', '1999-12-31 23:59:59.123456+00', 'the "moon"', '{"refused": 1e30, "text": "\\\\\\n"}'::jsonb, 7,
+          SELECT
+            E'a\ttab, é and 😀', '1999-12-31 23:59:59.123456+00', 'the "moon"', context, octet_length(context::text), 7,
             '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-          )
+          FROM (SELECT '{"refused": 1e30, "text": "\\\\\\n"}'::jsonb AS context) AS given
         `
         yield* publish(3)
         yield* Relay.drain

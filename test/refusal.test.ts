@@ -252,9 +252,12 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         yield* until(counts, ({ rows }) => rows === 1)
         yield* sql`
           INSERT INTO outbox.event (
-            tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, metadata_version
+            tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, context_bytes,
+            metadata_version
           )
-          SELECT tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, metadata_version
+          SELECT
+            tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, context_bytes,
+            metadata_version
           FROM deleted
         `
         yield* until(batches, Arr.every(isDelivered))

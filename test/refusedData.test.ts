@@ -89,7 +89,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* publish(["{}"])
-        yield* sql`INSERT INTO outbox.event (event_type, environment, event_context) VALUES ('a', 'b', '[1e400]')`
+        yield* sql`INSERT INTO outbox.event (event_type, environment, event_context, context_bytes) VALUES ('a', 'b', '[1e400]', 7)`
         yield* drain
         expect(yield* refused).toMatchObject([{ code: 117, whole: true }])
         expect(yield* counts).toEqual({ rows: 1, events: 1 })

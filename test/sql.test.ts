@@ -106,6 +106,19 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
       })
     )
 
+    it.scoped("with what the context weighs on its way to ClickHouse, as Postgres writes it", () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        // Its numbers grow, its blanks are gone, and é takes two bytes.
+        const context = `'{"a": 1e30,   "b": "é"}'::jsonb`
+        yield* query(`SELECT outbox.publish('weighed', ${context})`)
+        yield* query(`SELECT outbox.publish_all('{weighed,weighed}', ARRAY[${context}, '{}'])`)
+        yield* query(`INSERT INTO outbox.new_event (event_type, event_context) VALUES ('weighed', ${context})`)
+        const weights = yield* query("SELECT context_bytes FROM outbox.event WHERE event_type = 'weighed' ORDER BY id")
+        expect(weights.map(({ context_bytes }) => context_bytes)).toEqual([49, 49, 2, 49])
+      })
+    )
+
     it.scoped("with the time of the call, not of its transaction's begin", () =>
       Effect.gen(function* () {
         const query = yield* session
@@ -336,7 +349,8 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
       )
       const copier = yield* session
       yield* copier(`SET ROLE ${role}`)
-      const insert = "INSERT INTO outbox.event (event_type, environment, event_context) VALUES ('copied', 'test', '{}')"
+      const insert =
+        "INSERT INTO outbox.event (event_type, environment, event_context, context_bytes) VALUES ('copied', 'test', '{}', 2)"
       expect(yield* Effect.flip(copier(insert))).toMatchObject({ code: "42501" })
       yield* query(`GRANT SELECT ON SEQUENCE outbox.event_slot TO ${role}`)
       yield* copier(insert)

@@ -6,11 +6,11 @@ import { type Arena, type Contestant, EVERYTHING, type Services, type Started } 
 
 const INSERT = `
   INSERT INTO outbox.event (
-    event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, slot
+    event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent, slot
   )
   SELECT
-    event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent,
-    (SELECT outbox.current_slot())
+    event_id, event_type, event_date_time, environment, event_context, octet_length(event_context::text), metadata_version,
+    traceparent, (SELECT outbox.current_slot())
   FROM bench.source`
 
 const outbox = { name: "clickhouse-outbox", schema: "outbox", most: EVERYTHING }

@@ -56,8 +56,8 @@ LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'production');
 
 -- What ClickHouse would only mangle or refuse is refused here, while the application can still be told. These are domains
--- and not checks of the table: Postgres parses and plans a table's checks again for each statement, which takes 12 us for
--- these, and a domain's once in a session. Rules are functions because outbox.publish_all looks at them too, to say which
+-- and not checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in a
+-- session. Rules are functions because outbox.publish_all looks at them too, to say which
 -- event it was.
 
 -- As many bytes are at most as many characters, and need not be counted.
@@ -75,6 +75,11 @@ LANGUAGE sql STABLE
 RETURN (pg_column_size(context) < 8000 AND pg_column_compression(context) IS NULL)
   OR NOT jsonb_path_exists(context, 'strict $.**{1001 to last}');
 
+-- On its way to ClickHouse, in bytes: 1 MiB.
+CREATE FUNCTION outbox.is_light(context_bytes integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN context_bytes <= 1048576;
+
 -- The range of ClickHouse's DateTime64.
 CREATE FUNCTION outbox.is_in_range(at timestamptz) RETURNS boolean
 LANGUAGE sql IMMUTABLE
@@ -87,11 +92,15 @@ RETURN traceparent LIKE '__-________________________________-________________-__
   AND char_length(replace(traceparent, '-', '')) = 52
   AND traceparent !~ '[^0-9a-f-]';
 
+CREATE DOMAIN outbox.event_type AS text
+  CONSTRAINT event_type_must_have_1_to_255_characters CHECK (outbox.is_name(VALUE));
 CREATE DOMAIN outbox.environment AS text
   CONSTRAINT environment_must_have_1_to_255_characters CHECK (outbox.is_name(VALUE));
 CREATE DOMAIN outbox.event_context AS jsonb
   CONSTRAINT event_context_must_be_a_json_object CHECK (outbox.is_object(VALUE))
   CONSTRAINT event_context_must_not_exceed_1000_levels CHECK (outbox.is_shallow(VALUE));
+CREATE DOMAIN outbox.context_bytes AS integer
+  CONSTRAINT event_context_must_not_exceed_1_mib CHECK (outbox.is_light(VALUE));
 CREATE DOMAIN outbox.metadata_version AS bigint
   CONSTRAINT metadata_version_must_not_be_negative CHECK (VALUE >= 0);
 CREATE DOMAIN outbox.event_date_time AS timestamptz
@@ -108,7 +117,7 @@ CREATE TABLE outbox.event (
   id bigint NOT NULL DEFAULT nextval('outbox.event_id_seq'),
   slot smallint NOT NULL DEFAULT outbox.current_slot(),
   event_id uuid NOT NULL DEFAULT outbox.uuid_v7(),
-  event_type text NOT NULL,
+  event_type outbox.event_type NOT NULL,
   event_date_time outbox.event_date_time NOT NULL DEFAULT clock_timestamp(),
   environment outbox.environment NOT NULL,
   -- The text of a jsonb that outbox.publish found to be an outbox.event_context. A jsonb would be written as text again for
@@ -118,12 +127,10 @@ CREATE TABLE outbox.event (
   -- W3C trace context of the span that published.
   traceparent outbox.traceparent,
   published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  -- What the context weighs on its way to ClickHouse: stored, so that sealing never has to detoast a context.
-  context_bytes integer GENERATED ALWAYS AS (octet_length(event_context::text)) STORED,
-  PRIMARY KEY (tx_id, id, slot),
-  -- The two that are not a domain's: an array of types must be one of text, and what a context weighs is known only here.
-  CONSTRAINT event_type_must_have_1_to_255_characters CHECK (char_length(event_type) BETWEEN 1 AND 255),
-  CONSTRAINT event_context_must_not_exceed_1_mib CHECK (context_bytes <= 1048576)
+  -- octet_length(event_context::text): stored, so that sealing never has to detoast a context, and by whoever writes the
+  -- row, as Postgres would parse and plan the expression of a generated column again for each statement, too.
+  context_bytes outbox.context_bytes NOT NULL,
+  PRIMARY KEY (tx_id, id, slot)
 ) PARTITION BY LIST (slot);
 
 CREATE TABLE outbox.event_slot_0 PARTITION OF outbox.event FOR VALUES IN (0);
@@ -350,14 +357,17 @@ CREATE FUNCTION outbox.publish(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  context json := event_context::outbox.event_context;
 BEGIN
   event_id := coalesce(event_id, outbox.uuid_v7());
   INSERT INTO outbox.event (
-    event_type, event_context, event_date_time, environment, metadata_version, event_id, traceparent
+    event_type, event_context, context_bytes, event_date_time, environment, metadata_version, event_id, traceparent
   )
   VALUES (
     event_type,
-    event_context::outbox.event_context,
+    context,
+    octet_length(context::text),
     coalesce(event_date_time, clock_timestamp()),
     coalesce(environment, outbox.default_environment()),
     coalesce(metadata_version, 1),
@@ -388,7 +398,8 @@ DECLARE
   type_name text;
 BEGIN
   PERFORM
-    event_context::outbox.event_context, event_date_time::outbox.event_date_time,
+    event_type::outbox.event_type, event_context::outbox.event_context,
+    octet_length(event_context::text)::outbox.context_bytes, event_date_time::outbox.event_date_time,
     environment::outbox.environment, metadata_version::outbox.metadata_version, traceparent::outbox.traceparent;
   RETURN true;
 EXCEPTION WHEN check_violation THEN
@@ -413,24 +424,32 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   INSERT INTO outbox.event AS published (
-    event_type, event_context, event_date_time, environment, metadata_version, event_id, traceparent, slot
+    event_type, event_context, context_bytes, event_date_time, environment, metadata_version, event_id, traceparent, slot
   )
   SELECT
     given.event_type,
-    given.event_context,
+    given.context,
+    octet_length(given.context::text),
     coalesce(given.event_date_time, clock_timestamp()),
     coalesce(given.environment, (SELECT outbox.default_environment())),
     coalesce(given.metadata_version, 1),
     coalesce(given.event_id, outbox.uuid_v7()),
     publish_all.traceparent,
     (SELECT outbox.current_slot())
-  FROM unnest(event_types, event_contexts, event_date_times, environments, metadata_versions, event_ids)
-    WITH ORDINALITY
-    AS given (event_type, event_context, event_date_time, environment, metadata_version, event_id, place)
+  FROM (
+    SELECT *, event_context::json AS context
+    FROM unnest(event_types, event_contexts, event_date_times, environments, metadata_versions, event_ids)
+      WITH ORDINALITY
+      AS given (event_type, event_context, event_date_time, environment, metadata_version, event_id, place)
+    -- So that each context is written as text once, and not wherever it is used.
+    OFFSET 0
+  ) AS given
   WHERE CASE
     WHEN (
-      outbox.is_object(given.event_context)
+      outbox.is_name(given.event_type)
+      AND outbox.is_object(given.event_context)
       AND outbox.is_shallow(given.event_context)
+      AND outbox.is_light(octet_length(given.context::text))
       AND outbox.is_in_range(given.event_date_time)
       AND outbox.is_name(given.environment)
       AND given.metadata_version >= 0
@@ -446,7 +465,7 @@ END;
 -- For COPY, whose lines are checked and written as events that are published one by one.
 CREATE VIEW outbox.new_event AS
 SELECT
-  event_type, event_context::jsonb AS event_context, event_date_time::timestamptz AS event_date_time,
+  event_type::text AS event_type, event_context::jsonb AS event_context, event_date_time::timestamptz AS event_date_time,
   environment::text AS environment, metadata_version::bigint AS metadata_version, event_id,
   traceparent::text AS traceparent
 FROM outbox.event;

@@ -35,15 +35,20 @@ CREATE INDEX batch_failure_last_seen_at ON outbox.batch_failure (last_seen_at);
 CREATE INDEX batch_failure_open ON outbox.batch_failure (id) WHERE state = 'open';
 CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE state <> 'open';
 
--- The events themselves, copied so that they outlive their rows in the outbox. Bound by the outbox's own checks, so that
+-- The events themselves, copied so that they outlive their rows in the outbox. Bound by the outbox's own domains, so that
 -- whatever is corrected here can be published again.
 CREATE TABLE outbox.batch_failure_event (
   failure_id bigint NOT NULL REFERENCES outbox.batch_failure ON DELETE CASCADE,
-  LIKE outbox.event INCLUDING CONSTRAINTS INCLUDING GENERATED,
+  LIKE outbox.event,
   corrected_at timestamptz,
   replayed_at timestamptz,
   PRIMARY KEY (failure_id, id)
 );
+
+-- Of whatever a correction makes of the context.
+ALTER TABLE outbox.batch_failure_event
+  DROP COLUMN context_bytes,
+  ADD COLUMN context_bytes outbox.context_bytes NOT NULL GENERATED ALWAYS AS (octet_length(event_context::text)) STORED;
 
 CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
 CREATE INDEX batch_failure_event_replayed ON outbox.batch_failure_event (failure_id) WHERE replayed_at IS NOT NULL;
@@ -106,7 +111,7 @@ SELECT
 FROM outbox.batch_failure AS failure,
 LATERAL (
   SELECT
-    array_agg(DISTINCT event_type ORDER BY event_type) AS event_types,
+    array_agg(DISTINCT event_type::text ORDER BY event_type::text) AS event_types,
     count(replayed_at)::integer AS replayed_count
   FROM outbox.batch_failure_event
   WHERE failure_id = failure.id

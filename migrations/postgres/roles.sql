@@ -60,7 +60,8 @@ BEGIN
   -- whole slot; none can be written with a tx_id or an id of one's choice, which say what batch it is in.
   IF to_regrole('outbox_relay') IS NOT NULL THEN
     GRANT INSERT (
-      slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at
+      slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
+      published_at
     ) ON outbox.event TO outbox_relay;
     GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_relay;
     GRANT TRUNCATE ON outbox.event_slot_0, outbox.event_slot_1, outbox.event_slot_2, outbox.event_slot_3
@@ -78,7 +79,7 @@ BEGIN
   -- audit says, nor date it.
   IF to_regrole('outbox_operator') IS NOT NULL THEN
     GRANT INSERT (
-      slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent
+      slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent
     ) ON outbox.event TO outbox_operator;
     GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_operator;
     GRANT UPDATE (state, note, closed_at) ON outbox.batch_failure TO outbox_operator;

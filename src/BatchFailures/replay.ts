@@ -90,14 +90,15 @@ const publishAgain = (
       UPDATE outbox.batch_failure_event SET replayed_at = clock_timestamp()
       WHERE failure_id = ANY (${failureIds}::bigint[]) AND replayed_at IS NULL AND ${which}
       RETURNING
-        failure_id, id, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent
+        failure_id, id, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version,
+        traceparent
     ),
     published AS (
       INSERT INTO outbox.event (
-        event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, slot
+        event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent, slot
       )
       SELECT
-        event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent,
+        event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
         (SELECT outbox.current_slot())
       FROM replayed
       ORDER BY failure_id, id

@@ -113,7 +113,7 @@ const toJson = (
   return json
 }
 
-/** Names and reasons of the checks that events pass, most of them those of domains, for what only Postgres could find. */
+/** Names and reasons of the domains' checks, for what only Postgres could find. */
 export const constraintIssues: Readonly<Record<string, { readonly field: string; readonly reason: string }>> = {
   event_type_must_have_1_to_255_characters: { field: "event_type", reason: "must have 1 to 255 characters" },
   environment_must_have_1_to_255_characters: { field: "environment", reason: "must have 1 to 255 characters" },

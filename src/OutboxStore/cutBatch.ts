@@ -153,7 +153,7 @@ export const cutBatch = (
         ${sealed}::pg_snapshot, ${upper}, tx_ids[1], ids[1], tx_ids[event_count], ids[event_count],
         event_count, byte_count,
         ARRAY(SELECT DISTINCT slot FROM kind),
-        ARRAY(SELECT DISTINCT event_type FROM kind),
+        ARRAY(SELECT DISTINCT event_type::text FROM kind),
         first_event_date_time, last_event_date_time, first_published_at,
         CASE
           WHEN traced = 0 THEN '{}'

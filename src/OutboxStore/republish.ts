@@ -55,4 +55,5 @@ const publishAgain = (sql: SqlClient.SqlClient, { batch }: Lease, missing: Reado
 
 /** All but those that say in which transaction and in which place an event is. */
 const COLUMNS = `
-  event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at`
+  event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
+  published_at`

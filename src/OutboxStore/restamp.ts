@@ -97,7 +97,8 @@ export const restamp: Effect.Effect<
 }).pipe(Effect.withSpan("OutboxStore.restamp"))
 
 const COLUMNS = `
-  slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, published_at`
+  slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
+  published_at`
 
 /**
  * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and
