@@ -57,15 +57,16 @@ const acknowledged = Effect.flatMap(
     SELECT
       (events.metadata_version - ${FIRST})::integer AS number,
       extract(epoch FROM batch.delivered_at)::float8 * 1000 AS at
-    FROM outbox.batch,
-    LATERAL (
-      SELECT * FROM outbox.window_late_events(batch.from_snapshot, batch.to_snapshot)
+    FROM outbox.batch, LATERAL (
+      SELECT metadata_version, event_type
+      FROM outbox.window_late_events(batch.from_snapshot, batch.to_snapshot)
+      WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
       UNION ALL
-      SELECT * FROM outbox.window_new_events(batch.from_snapshot, batch.to_snapshot)
+      SELECT metadata_version, event_type
+      FROM outbox.window_new_events(batch.from_snapshot, batch.to_snapshot)
+      WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
     ) AS events
-    WHERE batch.state = 'delivered' AND events.event_type = 'tick'
-      AND (events.tx_id, events.id) >= (batch.first_tx_id, batch.first_id)
-      AND (events.tx_id, events.id) <= (batch.last_tx_id, batch.last_id)
+    WHERE batch.state = 'delivered' AND 'tick' = ANY (batch.event_types) AND events.event_type = 'tick'
   `
 ).pipe(Effect.map((rows) => new Map(rows.map(({ at, number }) => [number, at]))))
 

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
+import type { Range } from "./keys.ts"
 import { BatchChanged } from "./model.ts"
 import { awaitSealer } from "./seal.ts"
 import { doubtPending } from "./timeline.ts"
@@ -115,17 +116,15 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
     events.id AS old_id,
     batch.id AS batch_id,
     ${sql.literal(COLUMNS)}
-  FROM outbox.batch,
-  LATERAL (
-    SELECT * FROM outbox.window_late_events(batch.from_snapshot, batch.to_snapshot)
-    UNION ALL
-    SELECT * FROM outbox.window_new_events(batch.from_snapshot, batch.to_snapshot)
-  ) AS events
-  WHERE (events.tx_id, events.id) >= (batch.first_tx_id, batch.first_id)
-    AND (events.tx_id, events.id) <= (batch.last_tx_id, batch.last_id)
-    AND events.published_at <= batch.sealed_at
-    AND batch.state <> 'split'
+  FROM outbox.batch, LATERAL (${sql.literal(`${within("window_late_events")} UNION ALL ${within("window_new_events")}`)}) AS events
+  WHERE events.published_at <= batch.sealed_at AND batch.state <> 'split'
 `
+
+/** Postgres does not push comparisons of rows into a UNION ALL: it would read a window whole for each of its batches. */
+const within = (events: Range) => `
+  SELECT *
+  FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
+  WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
 
 /** A batch that is to be delivered for the first time must come out as it was sealed, or nothing is changed. */
 const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>
