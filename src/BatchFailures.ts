@@ -15,10 +15,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { arrivals } from "./BatchFailures/arrivals.ts"
 import * as Audit from "./BatchFailures/audit.ts"
 import { discard, discardAll, resolve } from "./BatchFailures/close.ts"
 import { correct } from "./BatchFailures/correct.ts"
 import type {
+  Arrivals,
   BatchFailure,
   CorrectionInvalid,
   EventReplayed,
@@ -40,6 +42,7 @@ import type { Page } from "./Page.ts"
 export { AuditEntry, type AuditFilter, auditToJson } from "./BatchFailures/audit.ts"
 export { CORRECTABLE } from "./BatchFailures/correct.ts"
 export {
+  Arrivals,
   BatchFailure,
   CorrectionInvalid,
   CorrectionIssue,
@@ -106,6 +109,8 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     ) => Effect.Effect<Replayed, FailureNotFound | FailureClosed | FailedEventNotFound | EventReplayed | SqlError>
     /** Replays every open failure that matches, in one transaction. */
     readonly replayAll: (filter: Filter, actor: string) => Effect.Effect<Replayed, SqlError>
+    /** What became of the failures' events that were replayed, each counted once. */
+    readonly arrivals: (failureIds: ReadonlyArray<FailureId>) => Effect.Effect<Arrivals, SqlError>
     /** Decides that what was not replayed is never delivered. */
     readonly discard: (
       failureId: FailureId,
@@ -159,6 +164,7 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
       replay: Replay.replay(sql),
       replayEvent: Replay.replayEvent(sql),
       replayAll: Replay.replayAll(sql),
+      arrivals: arrivals(sql),
       discard: discard(sql),
       discardAll: discardAll(sql),
       resolve: resolve(sql),

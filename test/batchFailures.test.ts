@@ -175,7 +175,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
             concurrency: "unbounded"
           }
         )
-        expect(Arr.getRights(presses)).toEqual([{ failures: 1, events: 1 }])
+        expect(Arr.getRights(presses)).toEqual([{ failures: [failureId], events: 1 }])
         expect(Arr.getLefts(presses)).toEqual(Arr.makeBy(4, () => new FailureClosed({ failureId, state: "replayed" })))
         yield* Relay.drain
         expect(yield* eventLog).toMatchObject([{ eventId, eventContext: { n: 2 }, eventType: "failure_tested" }])
@@ -202,12 +202,15 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     it.effect("together with all that match a filter, and with no other", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
-        yield* Failures.make([event({ n: 1 }, "a")])
-        yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
+        const first = yield* Failures.make([event({ n: 1 }, "a")])
+        const second = yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
         const { failureId } = yield* Failures.make([event({ n: 4 }, "b")])
         const discarded = yield* Failures.make([event({ n: 5 }, "a")])
         yield* failures.discard(discarded.failureId, "not needed", ADA)
-        expect(yield* failures.replayAll({ eventType: "a" }, ADA)).toEqual({ failures: 2, events: 3 })
+        expect(yield* failures.replayAll({ eventType: "a" }, ADA)).toEqual({
+          failures: [first.failureId, second.failureId],
+          events: 3
+        })
         expect((yield* failures.list({ state: "open" })).map(({ id }) => id)).toEqual([failureId])
         yield* Relay.drain
         expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
@@ -307,6 +310,61 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         "FailedEventNotFound"
       )
     })
+  )
+})
+
+layer(live, { excludeTestServices: true })("Replayed events", (it) => {
+  it.effect("are counted from failure to failure until they have arrived, and each once", () =>
+    Effect.gen(function* () {
+      const failures = yield* BatchFailures
+      const bad = { n: 1e30 }
+      yield* EventPublisher.publishAll([event(bad), event(bad), event(bad)])
+      yield* Relay.drain
+      const ids = (yield* failures.list({})).map(({ id }) => id).toReversed()
+      const [first, second, third] = yield* Effect.forEach(ids, (id) =>
+        Effect.flatMap(failures.events(id), ([failed]) =>
+          Effect.map(Effect.fromNullable(failed), ({ eventId }) => ({ id, eventId }))
+        )
+      )
+      if (first === undefined || second === undefined || third === undefined) return expect.unreachable()
+      expect(yield* failures.arrivals(ids)).toEqual({ pending: 0, delivered: 0, failed: 0 })
+
+      yield* failures.correct(first.id, first.eventId, '{"event_context": {"n": 1}}', ADA)
+      expect(yield* failures.replayAll({ ids: [first.id, second.id] }, ADA)).toEqual({
+        failures: [first.id, second.id],
+        events: 2
+      })
+      expect(yield* failures.arrivals(ids)).toEqual({ pending: 2, delivered: 0, failed: 0 })
+      yield* Relay.drain
+      expect(yield* failures.arrivals(ids)).toEqual({ pending: 0, delivered: 1, failed: 1 })
+      expect(yield* failures.arrivals([second.id])).toEqual({ pending: 0, delivered: 0, failed: 1 })
+
+      const { nextFailureId } = yield* failures.get(second.id)
+      const again = FailureId.make(nextFailureId ?? 0)
+      yield* failures.correct(again, second.eventId, '{"event_context": {"n": 2}}', ADA)
+      yield* failures.replay(again, ADA)
+      expect(yield* failures.arrivals([second.id])).toEqual({ pending: 1, delivered: 0, failed: 0 })
+      expect(yield* failures.arrivals([second.id, again])).toEqual({ pending: 1, delivered: 0, failed: 0 })
+      yield* Relay.drain
+      expect(yield* failures.arrivals([...ids, again])).toEqual({ pending: 0, delivered: 2, failed: 0 })
+    }).pipe(fresh)
+  )
+
+  it.effect("are delivered also when they, or the rows that were refused, have left the outbox", () =>
+    Effect.gen(function* () {
+      const failures = yield* BatchFailures
+      const sql = yield* SqlClient.SqlClient
+      const { failureId } = yield* Failures.make(Arr.makeBy(3, (n) => event({ n })))
+      yield* failures.replay(failureId, ADA)
+      yield* Relay.drain
+      const arrived = { pending: 0, delivered: 3, failed: 0 }
+      expect(yield* failures.arrivals([failureId])).toEqual(arrived)
+      yield* sql`DELETE FROM outbox.event WHERE tx_id = (SELECT max(tx_id::text::bigint)::text::xid8 FROM outbox.event)`
+      expect(yield* sql`SELECT count(*)::integer AS rows FROM outbox.event`).toEqual([{ rows: 3 }])
+      expect(yield* failures.arrivals([failureId])).toEqual(arrived)
+      yield* sql`DELETE FROM outbox.event`
+      expect(yield* failures.arrivals([failureId])).toEqual(arrived)
+    }).pipe(fresh)
   )
 })
 

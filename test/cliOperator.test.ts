@@ -54,7 +54,9 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
       yield* Cli.run(["relay", "--until-empty"])
       const [shown, delivered] = yield* runAll("failures show 1", `where ${bad}`)
       expect(delivered?.stdout).toContain(`event ${bad} is delivered\n`)
-      expect(shown?.stdout).toMatch(/^failure +1, replayed\n/)
+      expect(shown?.stdout).toMatch(
+        /^failure +1, replayed\nevents +1, 1 of them replayed\nreplayed +1 delivered, 0 pending, 0 failed again\n/
+      )
       expect(shown?.stdout).toContain(`"n": ${EXACT}`)
       expect(shown?.stdout).toContain(`  ${ME}  correct  ${bad}  {"event_context": {"n": 1${"0".repeat(30)}}}`)
       const rows = yield* Effect.flatMap(ClickHouse, (clickHouse) =>
@@ -91,6 +93,7 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
       const head = { id: failureId, state: "open", batch_id: batchId, class: "data", code: 117, event_types: ["b"] }
       expect(list).toEqual([expect.objectContaining(head)])
       expect(shown).toMatchObject({ ...head, events: [{ event_id: eventId, event_type: "b" }], audit: [] })
+      expect(shown.arrivals).toEqual({ pending: 0, delivered: 0, failed: 0 })
       expect(ended[1]?.stdout).toContain(`{"n": ${EXACT}0}`)
       expect(batches).toMatchObject([{ id: first.batchId, state: "failed", failure_id: first.failureId }])
       expect(batch).toMatchObject({ id: batchId, event_count: 2, failure_id: failureId, children: [] })

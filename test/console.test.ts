@@ -266,6 +266,34 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("counts what was replayed in as it arrives, of one failure and of several", () =>
+      Effect.gen(function* () {
+        const event = Event.make({ eventType: "count_tested", eventContext: {} })
+        const { failureId } = yield* Failures.make([event, event])
+        yield* Failures.make([event])
+        yield* Failures.make([event])
+        const { complaints, page } = yield* visit(`/failures/${failureId}`)
+        yield* promise(async () => {
+          await page.getByRole("button", { name: "Replay all 2…" }).click()
+          await page.getByLabel("Your name, for the audit trail").fill("ada")
+          await page.getByRole("button", { name: "Replay 2 events" }).click()
+          await page.getByText("Replayed: 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
+          await page.goto(new URL("/failures?type=count_tested", page.url()).href)
+          await page.getByLabel("Select all open failures shown").check()
+          await page.getByRole("button", { name: "Replay…", exact: true }).click()
+          await page.getByRole("button", { name: "Replay 2 events" }).click()
+          await page.getByText("Replayed 2 events of 2 failures. 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
+        })
+        yield* Relay.start()
+        yield* promise(async () => {
+          await page.getByText("Replayed 2 events of 2 failures. 2 events in ClickHouse.").waitFor()
+          await page.goto(new URL(`/failures/${failureId}`, page.url()).href)
+          await page.getByText("Replayed: 2 events in ClickHouse.").waitFor()
+        })
+        expect(complaints).toEqual([])
+      })
+    )
+
     it.scoped("asks for the token where there is one, says when it is wrong, and forgets it on leaving", () =>
       Effect.gen(function* () {
         const { complaints, page } = yield* visit("/", Operator.withToken)

@@ -52,7 +52,8 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       })
       expect(corrected).toMatchObject({ status: 200, json: { event_id: eventId } })
       const replayed = yield* ask(`POST /api/failures/${id}/replay`, { headers: { "x-operator": "ada" } })
-      expect(replayed.json).toEqual({ failures: 1, events: 1 })
+      expect(replayed.json).toEqual({ failures: [id], events: 1 })
+      expect((yield* ask(`GET /api/failures/arrivals?ids=${id}`)).json).toEqual({ pending: 1, delivered: 0, failed: 0 })
       yield* drain
       expect(yield* eventLog).toMatchObject([{ eventId, eventContext: { name: "Ada" } }])
       expect((yield* ask(`GET /api/events/${eventId}`)).json).toMatchObject({ state: "delivered" })
@@ -140,7 +141,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         { concurrency: "unbounded" }
       )
       expect(presses.map(({ status }) => status).sort()).toEqual([200, 409, 409, 409, 409])
-      expect(presses.find(({ status }) => status === 200)?.json).toEqual({ failures: 1, events: 2 })
+      expect(presses.find(({ status }) => status === 200)?.json).toEqual({ failures: [failureId], events: 2 })
       const closed = presses.find(({ status }) => status === 409)
       expect(closed?.headers["content-type"]).toBe("application/problem+json")
       expect(closed?.json).toEqual({
@@ -155,16 +156,20 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
   it.scoped("replays what matches a filter, and everything only when it is told so", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
-      yield* Failures.make([event({}, "a")])
-      yield* Failures.make([event({}, "b"), event({}, "a")])
-      yield* Failures.make([event({}, "b")])
+      const a = yield* Failures.make([event({}, "a")])
+      const both = yield* Failures.make([event({}, "b"), event({}, "a")])
+      const b = yield* Failures.make([event({}, "b")])
       const replay = (body: string) => Effect.map(ask("POST /api/failures/replay", { body }), ({ json }) => json)
       expect(yield* replay('{"event_type": "a", "code": 117, "since": "2026-01-01T00:00:00+01:00"}')).toEqual({
-        failures: 2,
+        failures: [a.failureId, both.failureId],
         events: 3
       })
-      expect(yield* replay('{"until": "2026-01-01T00:00:00Z"}')).toEqual({ failures: 0, events: 0 })
-      expect(yield* replay('{"all": true}')).toEqual({ failures: 1, events: 1 })
+      expect(yield* replay('{"until": "2026-01-01T00:00:00Z"}')).toEqual({ failures: [], events: 0 })
+      expect(yield* replay('{"all": true}')).toEqual({ failures: [b.failureId], events: 1 })
+      const arrivals = `GET /api/failures/arrivals?ids=${[a, both, b].map(({ failureId }) => failureId).join()}`
+      expect((yield* ask(arrivals)).json).toEqual({ pending: 4, delivered: 0, failed: 0 })
+      yield* drain
+      expect((yield* ask(arrivals)).json).toEqual({ pending: 0, delivered: 4, failed: 0 })
     }).pipe(fresh)
   )
 
@@ -233,6 +238,14 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "a batch that is not there": ["GET /api/batches/4711", {}, 404, "There is no batch 4711"],
       "an event that is nowhere": [`GET /api/events/${STRANGER}`, {}, 404, "look in ClickHouse's event_log"],
       "an event that is not in the failure": [`GET ${EVENT}`, {}, 404, "Failure 1 has no event"],
+      "ids that are none": ["GET /api/failures/arrivals?ids=1,x", {}, 400, "ids: Expected 1 to 500 ids, as 1,2,3"],
+      "no ids": ["GET /api/failures/arrivals?ids=", {}, 400, "ids: Expected 1 to 500 ids"],
+      "too many ids": [
+        `GET /api/failures/arrivals?ids=${Arr.range(1, 501).join()}`,
+        {},
+        400,
+        "ids: Expected 1 to 500 ids"
+      ],
       "an event id that is none": ["GET /api/events/1", {}, 400, "event_id: Expected a uuid"],
       "a misspelt parameter": ["GET /api/failures?sate=open", {}, 400, "sate: is unexpected"],
       "a state that is none": ["GET /api/failures?state=bad", {}, 400, "state: Expected one of open, replayed"],
@@ -389,8 +402,9 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       const corrected = yield* client.failures.correct({ path, headers, payload })
       expect([corrected.eventContext, corrected.correctedAt]).toEqual([{ n: 3 }, expect.any(Date)])
       expect((yield* client.failures.event({ path })).eventContext).toEqual({ n: 3 })
-      expect(yield* client.failures.replayEvent({ path, headers })).toEqual({ failures: 1, events: 1 })
-      expect(yield* client.failures.replay({ path, headers })).toEqual({ failures: 1, events: 1 })
+      expect(yield* client.failures.replayEvent({ path, headers })).toEqual({ failures: [failureId], events: 1 })
+      expect(yield* client.failures.replay({ path, headers })).toEqual({ failures: [failureId], events: 1 })
+      expect(yield* client.failures.arrivals({ urlParams: { ids: [failureId] } })).toMatchObject({ pending: 2 })
       expect(yield* client.failures.replayAll({ headers: {}, payload: { eventType: "none" } })).toMatchObject({
         events: 0
       })
@@ -429,7 +443,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         })
       )
       expect(documented.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort())
-      expect(documented).toHaveLength(29)
+      expect(documented).toHaveLength(30)
       const docs = yield* ask("GET /docs")
       expect(docs.status).toBe(200)
       expect(docs.text).not.toMatch(/<(?:script|link|img|iframe)[^>]+(?:src|href)=/)

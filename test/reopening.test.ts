@@ -39,7 +39,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       yield* failures.resolve(other, "by hand", ADA)
       for (const id of [failureId, other]) {
         expect(yield* failures.reopen(id, "grace")).toMatchObject({ id, state: "open", note: null, closedAt: null })
-        expect(yield* failures.replay(id, ADA)).toEqual({ failures: 1, events: 1 })
+        expect(yield* failures.replay(id, ADA)).toEqual({ failures: [id], events: 1 })
       }
       const audit = yield* failures.audit({ failureId })
       expect(audit.map(({ action, actor }) => [action, actor])).toEqual([
@@ -61,7 +61,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       yield* failures.replayEvent(failureId, eventId, ADA)
       yield* failures.discard(failureId, "enough", ADA)
       expect(yield* failures.reopen(failureId, ADA)).toMatchObject({ state: "open", replayedCount: 1 })
-      expect(yield* failures.replay(failureId, ADA)).toEqual({ failures: 1, events: 1 })
+      expect(yield* failures.replay(failureId, ADA)).toEqual({ failures: [failureId], events: 1 })
       yield* drain
       expect(yield* counts).toEqual({ rows: 2, events: 2 })
     }).pipe(fresh)
@@ -163,9 +163,9 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
       const ids = yield* make
       const replay = (filter: object) =>
         Effect.map(ask("POST /api/failures/replay", { body: JSON.stringify(filter) }), ({ json }) => json)
-      expect(yield* replay({ ids: ids.slice(0, 2), code: 6 })).toEqual({ failures: 0, events: 0 })
-      expect(yield* replay({ ids: ids.slice(0, 2) })).toEqual({ failures: 2, events: 2 })
-      expect(yield* replay({ ids })).toEqual({ failures: 1, events: 1 })
+      expect(yield* replay({ ids: ids.slice(0, 2), code: 6 })).toEqual({ failures: [], events: 0 })
+      expect(yield* replay({ ids: ids.slice(0, 2) })).toEqual({ failures: ids.slice(0, 2), events: 2 })
+      expect(yield* replay({ ids })).toEqual({ failures: ids.slice(2), events: 1 })
       expect(yield* states(ids)).toEqual(["replayed", "replayed", "replayed"])
     })
   )

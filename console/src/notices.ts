@@ -1,4 +1,5 @@
-/** Short words about what was done, which go away by themselves unless they offer to undo it. */
+/** Short words about what was done, which go away by themselves: later if there is something to do or to watch. */
+import type { FailureId } from "clickhouse-outbox/operator-api"
 import { useSyncExternalStore } from "react"
 
 export interface Notice {
@@ -6,6 +7,8 @@ export interface Notice {
   readonly text: string
   /** Takes back what was done. */
   readonly undo?: () => void
+  /** Failures whose events are watched as they arrive. */
+  readonly replayed?: ReadonlyArray<FailureId>
 }
 
 const listeners = new Set<() => void>()
@@ -18,13 +21,13 @@ const set = (next: ReadonlyArray<Notice>) => {
 }
 
 const PLAIN_MILLIS = 6_000
-const UNDOABLE_MILLIS = 30_000
+const LONG_MILLIS = 30_000
 
-export const say = (text: string, undo?: () => void) => {
+export const say = (text: string, more: Pick<Notice, "undo" | "replayed"> = {}) => {
   last += 1
-  const notice = { id: last, text, ...(undo !== undefined && { undo }) }
+  const notice = { id: last, text, ...more }
   set([...notices, notice])
-  setTimeout(() => dismiss(notice.id), undo === undefined ? PLAIN_MILLIS : UNDOABLE_MILLIS)
+  setTimeout(() => dismiss(notice.id), Object.keys(more).length === 0 ? PLAIN_MILLIS : LONG_MILLIS)
 }
 
 export const dismiss = (id: number) => set(notices.filter((notice) => notice.id !== id))

@@ -124,8 +124,24 @@ export type Filter = typeof Filter.Type
  */
 export class Replayed extends Schema.Class<Replayed>("Replayed")({
   /** That events were taken from. */
-  failures: Schema.Int,
+  failures: Schema.Array(FailureId),
+  /** How many were published again. */
   events: Schema.Int
+}) {}
+
+/**
+ * Of events that were replayed, how many have got where. What became of each, `Operations.where` says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Arrivals extends Schema.Class<Arrivals>("Arrivals")({
+  /** On their way. */
+  pending: Schema.Int,
+  /** In ClickHouse. */
+  delivered: Schema.Int,
+  /** Refused again, and not replayed since. */
+  failed: Schema.Int
 }) {}
 
 /**

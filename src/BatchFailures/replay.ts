@@ -5,6 +5,7 @@ import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
 import * as Metrics from "../Metrics.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
@@ -70,7 +71,7 @@ export const replayAll =
 
 const report = (actor: string) => (replayed: Replayed) =>
   Effect.logInfo("Replayed refused events").pipe(
-    Effect.annotateLogs({ actor, "failure.count": replayed.failures, "event.count": replayed.events }),
+    Effect.annotateLogs({ actor, "failure.count": replayed.failures.length, "event.count": replayed.events }),
     Effect.zipRight(Metric.incrementBy(Metrics.eventsReplayed, replayed.events))
   )
 
@@ -85,7 +86,7 @@ const publishAgain = (
   which: Fragment,
   actor: string
 ): Effect.Effect<Replayed, SqlError> =>
-  sql<{ failures: number; events: number }>`
+  sql`
     WITH replayed AS (
       UPDATE outbox.batch_failure_event SET replayed_at = clock_timestamp()
       WHERE failure_id = ANY (${failureIds}::bigint[]) AND replayed_at IS NULL AND ${which}
@@ -144,11 +145,11 @@ const publishAgain = (
     )
     -- A SELECT above is run only because it is asked for here.
     SELECT
-      count(*)::integer AS failures,
+      coalesce(array_agg(failure_id::float8 ORDER BY failure_id), '{}') AS failures,
       coalesce(sum(events), 0)::integer AS events,
       (SELECT count(before) FROM doubted) AS doubted
     FROM replayed_failure
   `.pipe(
     Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
-    Effect.map(({ events, failures }) => new Replayed({ failures, events }))
+    Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(Replayed)(row)))
   )

@@ -82,6 +82,14 @@ export const failureQuery = (id: FailureId) =>
     refetchInterval: LIST_MILLIS
   })
 
+/** Until all have arrived: counting them reads the whole outbox. */
+export const arrivalsQuery = (ids: ReadonlyArray<FailureId>) =>
+  queryOptions({
+    queryKey: ["arrivals", ids],
+    queryFn: ({ signal }) => ask((client) => client.failures.arrivals({ urlParams: { ids } }), { signal }),
+    refetchInterval: ({ state }) => (state.data?.pending === 0 ? false : LIVE_MILLIS)
+  })
+
 export const failureEventsQuery = (id: FailureId) =>
   pages(["failure", id, "events"], (client, key) => client.failures.events({ path: { id }, urlParams: after(key) }))
 

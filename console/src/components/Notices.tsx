@@ -1,11 +1,14 @@
 import { dismiss, useNotices } from "../notices.ts"
+import { Arrivals } from "./Arrivals.tsx"
 
 /** A live region: a screen reader says what is added. */
 export const Notices = () => (
   <div className="notices" role="status" aria-live="polite">
-    {useNotices().map(({ id, text, undo }) => (
+    {useNotices().map(({ id, replayed, text, undo }) => (
       <div className="notice" key={id}>
-        <span>{text}</span>
+        <span>
+          {text} {replayed !== undefined && <Arrivals ids={replayed} />}
+        </span>
         {undo !== undefined && (
           <button
             type="button"

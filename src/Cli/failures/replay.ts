@@ -88,6 +88,6 @@ export const replayEvent = (failureId: BatchFailures.FailureId, eventId: string)
 
 const report = (replayed: ReadonlyArray<BatchFailures.Replayed>) => {
   const events = Number.sumAll(replayed.map(({ events }) => events))
-  const failures = Number.sumAll(replayed.map(({ failures }) => failures))
+  const failures = Number.sumAll(replayed.map(({ failures }) => failures.length))
   return Console.log(`replayed ${count(events, "event")} of ${count(failures, "failure")}`)
 }

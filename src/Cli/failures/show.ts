@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import {
+  Arrivals,
   type AuditEntry,
   auditToJson,
   BatchFailure,
@@ -22,6 +23,7 @@ import { errorName, more } from "../wording.ts"
 
 interface Shown {
   readonly failure: BatchFailure
+  readonly arrivals: Arrivals
   readonly events: ReadonlyArray<FailedEvent>
   readonly audit: ReadonlyArray<AuditEntry>
 }
@@ -31,6 +33,7 @@ export const show = Command.make("show", { failureId, ...page, json }, ({ after,
     const failures = yield* BatchFailures
     const shown = {
       failure: yield* failures.get(failureId),
+      arrivals: yield* failures.arrivals([failureId]),
       events: yield* failures.events(failureId, { after: Option.getOrUndefined(after), limit }),
       audit: yield* failures.audit({ failureId })
     }
@@ -41,15 +44,15 @@ export const show = Command.make("show", { failureId, ...page, json }, ({ after,
 const encode = Schema.encodeSync(BatchFailure)
 
 /** Put together as text, so that no number loses a digit. */
-const forPrograms = ({ audit, events, failure }: Shown): string => {
-  const head = JSON.stringify(encode(failure)).slice(0, -1)
+const forPrograms = ({ arrivals, audit, events, failure }: Shown): string => {
+  const head = JSON.stringify({ ...encode(failure), arrivals: Schema.encodeSync(Arrivals)(arrivals) }).slice(0, -1)
   return visible(`${head},"events":[${events.map(toJson).join()}],"audit":[${audit.map(auditToJson).join()}]}`)
 }
 
-const forPeople = ({ audit, events, failure }: Shown, limit: number): Effect.Effect<string> =>
+const forPeople = ({ arrivals, audit, events, failure }: Shown, limit: number): Effect.Effect<string> =>
   Effect.map(times, (time) =>
     [
-      describe(failure, time),
+      describe(failure, arrivals, time),
       `message\n${indented(visibleLines(failure.message.trim()))}`,
       ...events.map((event) => describeEvent(event, time)),
       ...more(events, limit),
@@ -62,11 +65,14 @@ type Time = (time: Date) => string
 
 const when = (title: string, time: Date | null, format: Time) => (time === null ? [] : [[title, format(time)]])
 
-const describe = (failure: BatchFailure, time: Time): string => {
+const describe = (failure: BatchFailure, { delivered, failed, pending }: Arrivals, time: Time): string => {
   const { batchId, nextFailureId, originBatchId, previousFailureId } = failure
   return fields([
     ["failure", `${failure.id}, ${failure.state}`],
     ["events", `${failure.eventCount}, ${failure.replayedCount} of them replayed`],
+    ...(failure.replayedCount === 0
+      ? []
+      : [["replayed", `${delivered} delivered, ${pending} pending, ${failed} failed again`]]),
     ["types", failure.eventTypes.join(", ")],
     ...(failure.parked ? [["parked", "not examined one by one: there may be good events among them"]] : []),
     ["refused", `${errorName(failure.errorClass, failure.code)}, ${count(failure.attempts, "attempt")}`],

@@ -3,7 +3,21 @@ import * as Schema from "effect/Schema"
 import { BatchFailure, FailedEvent, FailureId, FailureState } from "../../BatchFailures/model.ts"
 import { column } from "../../Row.ts"
 import { ErrorClass } from "../../SinkError.ts"
-import { AFTER, fromId, jsonObject, limit, next, note, oneOf, optional, strict, text, time, whole } from "./fields.ts"
+import {
+  AFTER,
+  fromId,
+  jsonObject,
+  limit,
+  next,
+  note,
+  oneOf,
+  optional,
+  saying,
+  strict,
+  text,
+  time,
+  whole
+} from "./fields.ts"
 
 const MAX_INTEGER = 2_147_483_647
 
@@ -40,6 +54,17 @@ export const ReplayRequest = Schema.Struct({
   ids: optional(ids.annotations({ description: "One of these." })),
   code: optional(Schema.Int.pipe(Schema.between(0, MAX_INTEGER)).annotations({ description: CODE })),
   all: optional(Schema.Literal(true).annotations({ description: "Every open failure. Instead of a filter." }))
+}).annotations(strict)
+
+/** Ids in a query, as `1,2,3`. */
+export const ArrivalsQuery = Schema.Struct({
+  ids: Schema.compose(
+    Schema.split(","),
+    Schema.Array(fromId(FailureId, "")).pipe(Schema.maxItems(MAX_IDS))
+  ).annotations({
+    ...saying(`Expected 1 to ${MAX_IDS} ids, as 1,2,3`),
+    jsonSchema: { type: "string", pattern: "^\\d+(,\\d+)*$", description: `Up to ${MAX_IDS} failures, as 1,2,3.` }
+  })
 }).annotations(strict)
 
 const reason = note("Why its events are not to be delivered, for the audit trail.")

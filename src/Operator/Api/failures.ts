@@ -3,7 +3,7 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
-import { BatchFailure, FailureId, Replayed } from "../../BatchFailures/model.ts"
+import { Arrivals, BatchFailure, FailureId, Replayed } from "../../BatchFailures/model.ts"
 import { Authorization, about, Body, Conflict, LargeBody, NotFound, Unprocessable } from "./common.ts"
 import * as Schemas from "./failureSchemas.ts"
 import { Actor, AuditPage, EventIdParam, fromId, Page } from "./fields.ts"
@@ -88,6 +88,14 @@ export const failures = HttpApiGroup.make("failures")
       .addError(Body)
       .annotateContext(
         about("Replay all that match", `Every open failure for which all that is given holds. ${REPLAYED_ONCE}`)
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("arrivals", "/failures/arrivals")
+      .setUrlParams(Schemas.ArrivalsQuery)
+      .addSuccess(Arrivals)
+      .annotateContext(
+        about("Watch replayed events arrive", "Of these failures' events that were replayed, how many have got where.")
       )
   )
   .add(

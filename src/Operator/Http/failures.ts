@@ -61,6 +61,7 @@ export const failures = (ask: Answer.Ask, useLarge: Body.UseLarge) =>
             Effect.flatMap(({ all: _, ...filter }) => ask(failures.replayAll(filter, actor)))
           )
         )
+        .handle("arrivals", ({ urlParams: { ids } }) => ask(failures.arrivals(ids)))
         .handleRaw("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
           Effect.flatMap(Body.json(Schemas.DiscardRequest)(request), ({ reason }) =>
             ask(failures.discard(path.id, reason, actor))

@@ -32,14 +32,14 @@ export const Closing = ({ failure }: Props) => {
     (reason: string) => discard([id], reason),
     () => {
       close()
-      say(`Discarded failure ${id}.`, undo)
+      say(`Discarded failure ${id}.`, { undo })
     }
   )
   const resolving = useChange(
     (note: string) => resolve(id, note),
     () => {
       close()
-      say(`Resolved failure ${id}.`, undo)
+      say(`Resolved failure ${id}.`, { undo })
     }
   )
   return (

@@ -48,7 +48,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
   const saving = useChange(send, (text) => {
     setAsking(undefined)
     keep(text)
-    say("Saved. It is sent once you replay it.", () => undoing.mutate(reversal))
+    say("Saved. It is sent once you replay it.", { undo: () => undoing.mutate(reversal) })
   })
   const replaying = useChange(
     async () => {

@@ -3,6 +3,7 @@ import type { EventText } from "../../api/eventText.ts"
 import { failureEventQuery, failureEventsQuery } from "../../api/queries.ts"
 import { useSearch } from "../../api/search.ts"
 import { Answered } from "../../components/Answered.tsx"
+import { Arrivals } from "../../components/Arrivals.tsx"
 import { Failed } from "../../components/Failed.tsx"
 import { Loading } from "../../components/Loading.tsx"
 import { EventPicker } from "./EventPicker.tsx"
@@ -25,6 +26,11 @@ export const Events = ({ failure }: Props) => {
       <h2 id="event">{failure.eventCount === 1 ? "The event" : "The events"}</h2>
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {query.isPending && query.error === null && <Loading what="events" />}
+      {failure.eventCount > 1 && failure.replayedCount > 0 && (
+        <p className="answer" role="status">
+          Replayed: <Arrivals ids={[failure.id]} />
+        </p>
+      )}
       {failure.eventCount > 1 && shown !== undefined && (
         <EventPicker
           events={events}

@@ -5,6 +5,7 @@ import { Confirm } from "../../components/Confirm.tsx"
 import { say } from "../../notices.ts"
 import { count } from "../../numbers.ts"
 import type { Failure } from "./model.ts"
+import { sayReplayed } from "./sayReplayed.ts"
 
 interface Props {
   readonly chosen: ReadonlyArray<Failure>
@@ -29,14 +30,16 @@ export const Bulk = ({ chosen, onDone }: Props) => {
     () => replay(ids),
     (replayed) => {
       done()
-      say(`Replayed ${count(replayed.events, "event")} of ${count(replayed.failures, "failure")}.`)
+      sayReplayed(replayed)
     }
   )
   const discarding = useChange(
     (reason: string) => discard(ids, reason),
     (discarded) => {
       done()
-      say(`Discarded ${count(discarded.failures.length, "failure")}.`, () => reopening.mutate(discarded.failures))
+      say(`Discarded ${count(discarded.failures.length, "failure")}.`, {
+        undo: () => reopening.mutate(discarded.failures)
+      })
     }
   )
   return (

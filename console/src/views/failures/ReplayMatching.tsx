@@ -2,8 +2,7 @@ import { useState } from "react"
 import { replayMatching, useChange } from "../../api/changes.ts"
 import type { FailureFilter } from "../../api/queries.ts"
 import { Confirm } from "../../components/Confirm.tsx"
-import { say } from "../../notices.ts"
-import { count } from "../../numbers.ts"
+import { sayReplayed } from "./sayReplayed.ts"
 
 interface Props {
   readonly filter: FailureFilter
@@ -16,9 +15,9 @@ export const ReplayMatching = ({ filter, isNarrowed }: Props) => {
   const which = isNarrowed ? "every open failure that matches" : "every open failure"
   const replaying = useChange(
     () => replayMatching(filter),
-    ({ events, failures }) => {
+    (replayed) => {
       setIsAsking(false)
-      say(`Replayed ${count(events, "event")} of ${count(failures, "failure")}.`)
+      sayReplayed(replayed)
     }
   )
   return (

@@ -18,7 +18,7 @@ export const Hold = ({ hold: held }: Props) => {
   })
   const holding = useChange(hold, () => {
     close()
-    say("Delivery is held.", () => resuming.mutate(undefined))
+    say("Delivery is held.", { undo: () => resuming.mutate(undefined) })
   })
   return (
     <>

@@ -1,0 +1,33 @@
+import { useQuery } from "@tanstack/react-query"
+import type { FailureId } from "clickhouse-outbox/operator-api"
+import { arrivalsQuery } from "../api/queries.ts"
+import { count } from "../numbers.ts"
+import { Answered } from "./Answered.tsx"
+
+interface Props {
+  /** Failures whose events were replayed. */
+  readonly ids: ReadonlyArray<FailureId>
+}
+
+/** Counts replayed events in as they arrive. */
+export const Arrivals = ({ ids }: Props) => (
+  <Answered query={useQuery(arrivalsQuery(ids))} what="what has arrived">
+    {({ delivered, failed, pending }) => {
+      const all = delivered + failed + pending
+      return (
+        <span className="arrivals">
+          <progress
+            max={all}
+            value={delivered + failed}
+            aria-label="Replayed events that have arrived or were refused again"
+          />{" "}
+          {delivered === all
+            ? `${count(all, "event")} in ClickHouse`
+            : `${delivered} of ${count(all, "event")} in ClickHouse`}
+          {pending > 0 && `, ${pending} on the way`}
+          {failed > 0 && `, ${failed} refused again`}.
+        </span>
+      )
+    }}
+  </Answered>
+)
