@@ -15,18 +15,12 @@ export const Arrivals = ({ ids }: Props) => (
     {({ delivered, failed, pending }) => {
       const all = delivered + failed + pending
       return (
-        <span className="arrivals">
-          <progress
-            max={all}
-            value={delivered + failed}
-            aria-label="Replayed events that have arrived or were refused again"
-          />{" "}
-          {delivered === all
-            ? `${count(all, "event")} in ClickHouse`
-            : `${delivered} of ${count(all, "event")} in ClickHouse`}
+        <>
+          {delivered === all ? "" : `${delivered} of `}
+          {count(all, "event")} in ClickHouse
           {pending > 0 && `, ${pending} on the way`}
           {failed > 0 && `, ${failed} refused again`}.
-        </span>
+        </>
       )
     }}
   </Answered>

@@ -6,9 +6,9 @@ export const Notices = () => (
   <div className="notices" role="status" aria-live="polite">
     {useNotices().map(({ id, replayed, text, undo }) => (
       <div className="notice" key={id}>
-        <span>
+        <div>
           {text} {replayed !== undefined && <Arrivals ids={replayed} />}
-        </span>
+        </div>
         {undo !== undefined && (
           <button
             type="button"

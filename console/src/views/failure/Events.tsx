@@ -27,9 +27,9 @@ export const Events = ({ failure }: Props) => {
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {query.isPending && query.error === null && <Loading what="events" />}
       {failure.eventCount > 1 && failure.replayedCount > 0 && (
-        <p className="answer" role="status">
+        <div className="answer" role="status">
           Replayed: <Arrivals ids={[failure.id]} />
-        </p>
+        </div>
       )}
       {failure.eventCount > 1 && shown !== undefined && (
         <EventPicker
