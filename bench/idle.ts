@@ -50,7 +50,7 @@ const measure = (servers: Databases.Servers, round: number, quick: boolean) =>
     yield* Effect.sleep(settled(quick))
     const before = yield* touched
     const meter = yield* Meter.start(servers, [relay])
-    yield* Effect.sleep(quick ? "8 seconds" : "30 seconds")
+    yield* Effect.sleep(quick ? "5 seconds" : "30 seconds")
     const costs = yield* meter.read
     const tables = (yield* touched).map(({ blocks, name, scans, writes }, index) => ({
       name,

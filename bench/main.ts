@@ -33,7 +33,7 @@ const KEYS = SECTIONS.flatMap(keysOf)
 
 const POSTGRES = { max_wal_size: "64GB", checkpoint_timeout: "1d" }
 
-const QUICK_EVENTS = 100_000
+const QUICK_EVENTS = 50_000
 
 const positive = (name: string) =>
   Options.integer(name).pipe(

@@ -102,6 +102,10 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
           metadataVersion: "9223372036854775807",
           eventDateTime: "2026-01-31T11:00:00.123456Z"
         })
+        const sql = yield* SqlClient.SqlClient
+        expect(
+          yield* sql`SELECT context_bytes FROM outbox.batch_failure_event WHERE failure_id = ${failureId}`
+        ).toEqual([{ context_bytes: '{"n": 9007199254740993}'.length }])
         const [entry] = yield* failures.audit({ failureId })
         expect(entry).toMatchObject({ actor: ADA, action: "correct", eventId })
         expect(JSON.parse(entry?.before ?? "")).toMatchObject({ event_context: { n: 1 }, metadata_version: 1 })

@@ -96,6 +96,20 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
       }).pipe(Environment.fresh())
     )
 
+    it.effect("(an object, where it is none, whose weight somebody understated) is isolated as well", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* publish(["{}"])
+        yield* sql`
+          INSERT INTO outbox.event (event_type, environment, event_context, context_bytes)
+          VALUES ('a', 'b', to_json(repeat('x', 2000000)), 2)
+        `
+        yield* drain
+        expect(yield* refused).toMatchObject([{ code: 117, whole: true }])
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("(an Enum for the type) is isolated", () =>
       Effect.gen(function* () {
         yield* command("ALTER TABLE event_log MODIFY COLUMN environment Enum('production')")

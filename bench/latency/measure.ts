@@ -1,5 +1,5 @@
 /**
- * From commit to visible: for each event, from when its transaction's COMMIT was answered to when its batch was
+ * From commit to acknowledged: for each event, from when its transaction's COMMIT was answered to when its batch was
  * acknowledged.
  *
  * A relay acknowledges a batch once ClickHouse has answered that it is there, so a time is a few milliseconds too long
@@ -50,6 +50,14 @@ const delivered = Effect.flatMap(
   `
 )
 
+/** A batch's events among those of its window. */
+const within = (events: string) => `
+  SELECT metadata_version, event_type
+  FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
+  WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
+
+const MEMBERS = `${within("window_late_events")} UNION ALL ${within("window_new_events")}`
+
 /** When each event's batch was acknowledged, by the event's number, in milliseconds of Postgres' clock. */
 const acknowledged = Effect.flatMap(
   SqlClient.SqlClient,
@@ -57,15 +65,7 @@ const acknowledged = Effect.flatMap(
     SELECT
       (events.metadata_version - ${FIRST})::integer AS number,
       extract(epoch FROM batch.delivered_at)::float8 * 1000 AS at
-    FROM outbox.batch, LATERAL (
-      SELECT metadata_version, event_type
-      FROM outbox.window_late_events(batch.from_snapshot, batch.to_snapshot)
-      WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
-      UNION ALL
-      SELECT metadata_version, event_type
-      FROM outbox.window_new_events(batch.from_snapshot, batch.to_snapshot)
-      WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
-    ) AS events
+    FROM outbox.batch, LATERAL (${sql.literal(MEMBERS)}) AS events
     WHERE batch.state = 'delivered' AND 'tick' = ANY (batch.event_types) AND events.event_type = 'tick'
   `
 ).pipe(Effect.map((rows) => new Map(rows.map(({ at, number }) => [number, at]))))
@@ -94,7 +94,7 @@ export const measure = ({ linger, rate, run, seconds }: Options) =>
         onTimeout: () => new Flawed({ run, what: `not all of ${events} events were delivered` })
       })
     )
-    const seen = yield* acknowledged
+    const acknowledgedAt = yield* acknowledged
     const [found] = yield* query(
       `SELECT count(), uniqExact(event_id), uniqExact(metadata_version) FROM event_log WHERE event_type = 'tick'`
     )
@@ -103,7 +103,7 @@ export const measure = ({ linger, rate, run, seconds }: Options) =>
     }
     const latencies = committed
       .slice(rate * WARM_UP_SECONDS)
-      .map((at, index) => (seen.get(rate * WARM_UP_SECONDS + index) ?? Number.NaN) - ahead - at)
+      .map((at, index) => (acknowledgedAt.get(rate * WARM_UP_SECONDS + index) ?? Number.NaN) - ahead - at)
     const latency: Latency = {
       events: latencies.length,
       p50: quantile(latencies, 0.5),

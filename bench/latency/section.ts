@@ -33,7 +33,7 @@ export const section: Section = {
       const done = yield* Effect.forEach(Array.range(1, runs), (round) =>
         Effect.flatMap(Random.make(`latency/${round}`).shuffle(KINDS), (kinds) =>
           Effect.forEach(kinds, ({ linger, name }) =>
-            measure({ run: `round ${round}, ${name}`, linger, rate: RATE, seconds: quick ? 4 : 30 }).pipe(
+            measure({ run: `round ${round}, ${name}`, linger, rate: RATE, seconds: quick ? 3 : 30 }).pipe(
               Effect.provide(Databases.layer(servers, `bench_latency_${round}`)),
               orError,
               Effect.map((latency): Run => ({ round, name, ...latency })),
@@ -50,7 +50,7 @@ export const section: Section = {
         runs: done,
         tables: [
           {
-            title: `From commit to visible, at ${whole(RATE)} events a second`,
+            title: `From commit to acknowledged, at ${whole(RATE)} events a second`,
             table: table(
               ["linger", "p50 ms", "p99 ms", "max ms", "batches/s"],
               KINDS.map(({ name }) => [
@@ -65,7 +65,7 @@ export const section: Section = {
           {
             file: "latency.svg",
             svg: bars(
-              "Milliseconds from commit to visible in ClickHouse",
+              "Milliseconds from commit to acknowledged by ClickHouse",
               `${whole(RATE)} transactions a second with one event each`,
               KINDS.flatMap(({ name }) =>
                 QUANTILES.map((quantile) => ({

@@ -67,7 +67,7 @@ const measure = (servers: Databases.Servers, round: number, quick: boolean) =>
       : []
     const program = yield* startScript("publish", new URL("./programs/publish.ts", import.meta.url), {
       ...variables,
-      SECONDS: quick ? "4" : "20"
+      SECONDS: quick ? "2" : "20"
     })
     yield* program.go
     const printed = yield* program.finished

@@ -1,22 +1,12 @@
 /** What came of the runs, for people. */
 import { Array as Arr } from "effect"
 import { area } from "../harness/chart.ts"
-import { median, quantile } from "../harness/statistics.ts"
+import { median } from "../harness/statistics.ts"
 import { type Cell, fixed, table, whole } from "../harness/table.ts"
 import { ON_A_TABLE, STALL_MILLIS } from "./look.ts"
-import type { Run } from "./section.ts"
+import type { Run } from "./measure.ts"
 
 const MEGABYTE = 1 << 20
-
-/** Of transactions, in milliseconds. */
-export const summarize = (took: ReadonlyArray<number>) => ({
-  transactions: took.length,
-  p50: quantile(took, 0.5),
-  p99: quantile(took, 0.99),
-  p999: quantile(took, 0.999),
-  longest: took.reduce((most, each) => Math.max(most, each), 0),
-  stalls: took.filter((each) => each > STALL_MILLIS).length
-})
 
 export const transactions = (runs: ReadonlyArray<Run>, near: number): string => {
   const rows = [

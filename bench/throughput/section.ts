@@ -16,9 +16,6 @@ const REFERENCE = "running, 1 process"
 
 const MEGABYTE = 1 << 20
 
-/** A quick run has all variants of these, and one of each other. */
-const MAIN = [OWN, "limit"]
-
 /** Of the runs that were made of a contestant. */
 interface Medians {
   readonly contestant: Contestant
@@ -126,8 +123,8 @@ export const section: Section = {
       const selected = contestants.filter(
         ({ name }) => only.length === 0 || only.includes(keyOf(name)) || only.includes("throughput")
       )
-      const isFirst = (contestant: Contestant) => selected.find(({ name }) => name === contestant.name) === contestant
-      const chosen = quick ? selected.filter((each) => MAIN.includes(each.name) || isFirst(each)) : selected
+      // A quick run has one variant of each.
+      const chosen = quick ? Array.dedupeWith(selected, (one, other) => one.name === other.name) : selected
       const eventsOf = ({ most }: Contestant) => Math.min(events, most[quick ? 0 : 1])
       const source = yield* Source.make(servers, Math.max(...chosen.map(eventsOf)))
       const wanted = yield* Effect.filter(chosen, (contestant) => isPossible(servers, source, contestant))

@@ -56,9 +56,8 @@ LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'production');
 
 -- What ClickHouse would only mangle or refuse is refused here, while the application can still be told. These are domains
--- and not checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in a
--- session. Rules are functions because outbox.publish_all looks at them too, to say which
--- event it was.
+-- and not checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
+-- a session. Rules are functions because outbox.publish_all looks at them too, to say which event it was.
 
 -- As many bytes are at most as many characters, and need not be counted.
 CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
@@ -75,10 +74,10 @@ LANGUAGE sql STABLE
 RETURN (pg_column_size(context) < 8000 AND pg_column_compression(context) IS NULL)
   OR NOT jsonb_path_exists(context, 'strict $.**{1001 to last}');
 
--- On its way to ClickHouse, in bytes: 1 MiB.
+-- On its way to ClickHouse, in bytes: from {} to 1 MiB.
 CREATE FUNCTION outbox.is_light(context_bytes integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-RETURN context_bytes <= 1048576;
+RETURN context_bytes BETWEEN 2 AND 1048576;
 
 -- The range of ClickHouse's DateTime64.
 CREATE FUNCTION outbox.is_in_range(at timestamptz) RETURNS boolean
@@ -127,8 +126,8 @@ CREATE TABLE outbox.event (
   -- W3C trace context of the span that published.
   traceparent outbox.traceparent,
   published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  -- octet_length(event_context::text): stored, so that sealing never has to detoast a context, and by whoever writes the
-  -- row, as Postgres would parse and plan the expression of a generated column again for each statement, too.
+  -- octet_length(event_context::text), so that sealing never has to detoast a context. Whoever writes the row computes it:
+  -- Postgres would parse and plan a generated column's expression again for each statement.
   context_bytes outbox.context_bytes NOT NULL,
   PRIMARY KEY (tx_id, id, slot)
 ) PARTITION BY LIST (slot);

@@ -45,11 +45,6 @@ CREATE TABLE outbox.batch_failure_event (
   PRIMARY KEY (failure_id, id)
 );
 
--- Of whatever a correction makes of the context.
-ALTER TABLE outbox.batch_failure_event
-  DROP COLUMN context_bytes,
-  ADD COLUMN context_bytes outbox.context_bytes NOT NULL GENERATED ALWAYS AS (octet_length(event_context::text)) STORED;
-
 CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_id);
 CREATE INDEX batch_failure_event_replayed ON outbox.batch_failure_event (failure_id) WHERE replayed_at IS NOT NULL;
 

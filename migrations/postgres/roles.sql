@@ -84,7 +84,7 @@ BEGIN
     GRANT USAGE ON SEQUENCE outbox.event_id_seq TO outbox_operator;
     GRANT UPDATE (state, note, closed_at) ON outbox.batch_failure TO outbox_operator;
     GRANT UPDATE (
-      event_type, event_date_time, event_context, metadata_version, corrected_at, replayed_at
+      event_type, event_date_time, event_context, context_bytes, metadata_version, corrected_at, replayed_at
     ) ON outbox.batch_failure_event TO outbox_operator;
     GRANT INSERT (held_by, reason), DELETE ON outbox.relay_hold TO outbox_operator;
     GRANT EXECUTE ON FUNCTION outbox.give_back, outbox.doubt_until_now TO outbox_operator;

@@ -159,6 +159,7 @@ const update = (
         event_type = ${row.eventType},
         event_date_time = ${row.eventDateTime}::timestamptz,
         event_context = ${row.eventContext}::jsonb::outbox.event_context,
+        context_bytes = octet_length(${row.eventContext}::jsonb::text),
         metadata_version = ${row.metadataVersion}::bigint,
         corrected_at = clock_timestamp()
       WHERE failure_id = ${failureId} AND id = ${id}

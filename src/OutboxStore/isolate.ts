@@ -189,8 +189,8 @@ const insertFailure = (sql: SqlClient.SqlClient, lease: Lease, { error, parked }
   `
 
 const EVENT_COLUMNS = `
-  tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent,
-  published_at`
+  tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version,
+  traceparent, published_at`
 
 /** The batch's row is locked since it was marked, and its events are never changed: all of them are copied, or none. */
 const copyEvents = (sql: SqlClient.SqlClient, batch: Batch, failureId: string) =>

@@ -101,6 +101,23 @@ const COLUMNS = `
   slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
   published_at`
 
+/** Postgres does not push comparisons of rows into a UNION ALL: it would read a window whole for each of its batches. */
+const within = (events: Range, first: string) => `
+  SELECT *
+  FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
+  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
+
+const XMAX = "pg_snapshot_xmax(batch.from_snapshot)"
+
+const MEMBERS = [
+  within("window_late_events", "batch.first_tx_id, batch.first_id"),
+  // An index scan begins at this row, which must not be of a transaction before the range; see `keys.ts`.
+  within(
+    "window_new_events",
+    `greatest(batch.first_tx_id, ${XMAX}), CASE WHEN batch.first_tx_id >= ${XMAX} THEN batch.first_id ELSE 0 END`
+  )
+].join(" UNION ALL ")
+
 /**
  * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and
  * numbered through in the order of their batches. Membership is computed from stored values alone, so it comes out as on
@@ -116,15 +133,9 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
     events.id AS old_id,
     batch.id AS batch_id,
     ${sql.literal(COLUMNS)}
-  FROM outbox.batch, LATERAL (${sql.literal(`${within("window_late_events")} UNION ALL ${within("window_new_events")}`)}) AS events
+  FROM outbox.batch, LATERAL (${sql.literal(MEMBERS)}) AS events
   WHERE events.published_at <= batch.sealed_at AND batch.state <> 'split'
 `
-
-/** Postgres does not push comparisons of rows into a UNION ALL: it would read a window whole for each of its batches. */
-const within = (events: Range) => `
-  SELECT *
-  FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
-  WHERE (tx_id, id) >= (batch.first_tx_id, batch.first_id) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
 
 /** A batch that is to be delivered for the first time must come out as it was sealed, or nothing is changed. */
 const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>

@@ -29,11 +29,11 @@ export const make = (events: ReadonlyArray<Event.Event>) =>
     `
     yield* sql`
       INSERT INTO outbox.batch_failure_event (
-        failure_id, tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context,
+        failure_id, tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, context_bytes,
         metadata_version, traceparent, published_at
       )
       SELECT
-        ${failure?.id}, tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context,
+        ${failure?.id}, tx_id, id, slot, event_id, event_type, event_date_time, environment, event_context, context_bytes,
         metadata_version, traceparent, published_at
       FROM outbox.event
       WHERE event_id = ANY (${eventIds}::uuid[])

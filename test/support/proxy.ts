@@ -147,6 +147,8 @@ export const make = (url: string) =>
       for (const socket of sockets) action(socket)
     }
     const port = yield* listen(server)
+    // Also those to the other side that wait to be let go.
+    yield* Effect.addFinalizer(() => Effect.sync(() => each((socket) => socket.destroy())))
     const through = new URL(url)
     through.host = `127.0.0.1:${port}`
     const proxy: Proxy = {

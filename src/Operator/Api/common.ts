@@ -13,16 +13,13 @@ const Forbidden = Problem.ofStatus(
 )
 export const NotFound = Problem.ofStatus(404, "There is nothing of this id.")
 export const Conflict = Problem.ofStatus(409, "Somebody was faster. Nothing was changed.")
-const body = (limit: string) =>
+export const bodyRefused = (limit: string) =>
   Schema.Union(
     Problem.ofStatus(413, `The body is larger than ${limit}.`),
     Problem.ofStatus(415, "The body's content type is not `application/json`.")
   )
-export const Body = body("64 KiB")
-export const LargeBody = body("9 MiB")
-export const Unprocessable = Problem.ofStatus(422, "The event could not be published like this; `issues` says why.")
+export const BodyRefused = bodyRefused("64 KiB")
 const Bug = Problem.ofStatus(500, "A bug, which the server's log shows.")
-export const TooMuch = Problem.ofStatus(422, "Too much would have to be read. A type or a shorter time makes it less.")
 const Unavailable = Problem.ofStatus(503, "A database does not answer. Nothing is lost by trying again.")
 
 /** Whatever is asked for. */

@@ -5,8 +5,11 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { EventCursor, EventNames, LoggedEvent, LoggedEvents } from "../../EventLog/model.ts"
-import { Authorization, about, NotFound, TooMuch } from "./common.ts"
+import * as Problem from "../Problem.ts"
+import { Authorization, about, NotFound } from "./common.ts"
 import { EventIdParam, optional, saying, strict, text, time, whole } from "./fields.ts"
+
+const TooMuch = Problem.ofStatus(422, "Too much would have to be read. A type or a shorter time makes it less.")
 
 const eventTime = {
   since: optional(time("Of this time or later; an hour before `until`, or now, unless set.")),
@@ -15,7 +18,7 @@ const eventTime = {
 
 const eventType = optional(text("Of this type."))
 
-export const EventLogQuery = Schema.Struct({
+const EventLogQuery = Schema.Struct({
   type: eventType,
   environment: optional(text("Of this environment.")),
   ...eventTime,
@@ -28,18 +31,18 @@ export const EventLogQuery = Schema.Struct({
   limit: optional(whole(1, 200, "Rows at most; 50 unless set."))
 }).annotations(strict)
 
-export const EventNamesQuery = Schema.Struct({
+const EventNamesQuery = Schema.Struct({
   since: optional(time("Of this time or later; 24 hours ago unless set."))
 }).annotations(strict)
 
 /** Where to look first, by somebody who knows. */
-export const LoggedEventQuery = Schema.Struct({
+const LoggedEventQuery = Schema.Struct({
   type: eventType,
   since: optional(time("Of this time or later.")),
   until: eventTime.until
 }).annotations(strict)
 
-export const FoundEvents = Schema.Struct({
+const FoundEvents = Schema.Struct({
   events: Schema.NonEmptyArray(LoggedEvent).annotations({
     description: "More than one if several were published under the id."
   })

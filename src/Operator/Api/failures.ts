@@ -4,12 +4,16 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import { Arrivals, BatchFailure, FailureId, Replayed } from "../../BatchFailures/model.ts"
-import { Authorization, about, Body, Conflict, LargeBody, NotFound, Unprocessable } from "./common.ts"
+import * as Problem from "../Problem.ts"
+import { Authorization, about, BodyRefused, bodyRefused, Conflict, NotFound } from "./common.ts"
 import * as Schemas from "./failureSchemas.ts"
 import { Actor, AuditPage, EventIdParam, fromId, Page } from "./fields.ts"
 
 const id = HttpApiSchema.param("id", fromId(FailureId, "The failure's id."))
 const eventId = HttpApiSchema.param("event_id", EventIdParam)
+
+const LargeBodyRefused = bodyRefused("9 MiB")
+const Unprocessable = Problem.ofStatus(422, "The event could not be published like this; `issues` says why.")
 
 const REPLAYED_ONCE = "Each event is published once, however often this is asked for."
 
@@ -56,7 +60,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.CorrectionRequest)
       .addSuccess(Schemas.EventAnswer)
-      .addError(LargeBody)
+      .addError(LargeBodyRefused)
       .addError(NotFound)
       .addError(Conflict)
       .addError(Unprocessable)
@@ -85,7 +89,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.ReplayRequest)
       .addSuccess(Replayed)
-      .addError(Body)
+      .addError(BodyRefused)
       .annotateContext(
         about("Replay all that match", `Every open failure for which all that is given holds. ${REPLAYED_ONCE}`)
       )
@@ -103,7 +107,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.DiscardRequest)
       .addSuccess(BatchFailure)
-      .addError(Body)
+      .addError(BodyRefused)
       .addError(NotFound)
       .addError(Conflict)
       .annotateContext(about("Discard a failure", "What was not replayed is never delivered."))
@@ -113,7 +117,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.ResolveRequest)
       .addSuccess(BatchFailure)
-      .addError(Body)
+      .addError(BodyRefused)
       .addError(NotFound)
       .addError(Conflict)
       .annotateContext(about("Resolve a failure", "Somebody took care of it in another way."))
@@ -123,7 +127,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.DiscardAllRequest)
       .addSuccess(Schemas.Changed)
-      .addError(Body)
+      .addError(BodyRefused)
       .annotateContext(about("Discard several failures", "In one transaction. Those that are closed stay as they are."))
   )
   .add(
@@ -144,7 +148,7 @@ export const failures = HttpApiGroup.make("failures")
       .setHeaders(Actor)
       .setPayload(Schemas.ReopenAllRequest)
       .addSuccess(Schemas.Changed)
-      .addError(Body)
+      .addError(BodyRefused)
       .annotateContext(
         about("Reopen several failures", "In one transaction. Those that are open or replayed stay as they are.")
       )

@@ -1,5 +1,5 @@
 /**
- * What the groups' parameters and bodies are made of.
+ * What the groups' parameters, bodies and answers are made of.
  *
  * A parameter or a member of a body that is not known is refused: a misspelt filter must not match everything.
  */
@@ -90,7 +90,7 @@ export const Actor = Schema.Struct({
     Schema.String.pipe(
       Schema.pattern(/^[\x20-\x7e]{1,255}$/, {
         message: () => "Expected 1 to 255 printable ASCII characters",
-        description: "Who is asking, for the audit trail; `api` unless set."
+        description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set.`
       })
     )
   ).pipe(Schema.fromKey("x-operator"))

@@ -9,7 +9,7 @@ import { OutboxStatus } from "../../OutboxStore/status.ts"
 import { Authorization, about, NotFound } from "./common.ts"
 import { AuditPage, EventIdParam, fromId, Id, next, oneOf, optional, Page, page, strict } from "./fields.ts"
 
-export const BatchQuery = Schema.Struct({
+const BatchQuery = Schema.Struct({
   ...page,
   state: optional(oneOf(BatchState, "What became of it.")),
   originId: optional(fromId(Id, "Those that were cut out of this batch, and itself.")).pipe(
@@ -18,13 +18,13 @@ export const BatchQuery = Schema.Struct({
   parentId: optional(fromId(Id, "Those that this batch was cut into.")).pipe(Schema.fromKey("parent_id"))
 }).annotations(strict)
 
-export const IncidentQuery = Schema.Struct({
+const IncidentQuery = Schema.Struct({
   ...page,
   state: optional(oneOf(Incident.fields.state, "Whether it is over."))
 }).annotations(strict)
 
-export const BatchPage = Schema.Struct({ batches: Schema.Array(BatchStatus), next })
-export const IncidentPage = Schema.Struct({ incidents: Schema.Array(Incident), next })
+const BatchPage = Schema.Struct({ batches: Schema.Array(BatchStatus), next })
+const IncidentPage = Schema.Struct({ incidents: Schema.Array(Incident), next })
 
 const id = HttpApiSchema.param("id", fromId(Id, "The batch's id."))
 const eventId = HttpApiSchema.param("event_id", EventIdParam)

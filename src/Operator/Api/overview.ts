@@ -16,13 +16,13 @@ export const OverviewQuery = Schema.Struct({
   step: optional(whole(1, MAX_STEP, "Seconds of a bucket; so many that there are 120 buckets at most, unless set."))
 }).annotations(strict)
 
-export const Session = Schema.Struct({
+const Session = Schema.Struct({
   version: Schema.String.annotations({ description: "Of the server." }),
   tokenRequired: column("token_required", Schema.Boolean),
   relay: Schema.String.annotations({ description: "Which relay answers, as `host/pid`." })
 }).annotations({ identifier: "Session" })
 
-export const Systems = Schema.Struct({
+const Systems = Schema.Struct({
   postgres: DatabaseState,
   clickhouse: DatabaseState,
   relays: Schema.NullOr(Schema.Array(RelayState)).annotations({

@@ -4,14 +4,14 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { RelayHold } from "../../OutboxStore/model.ts"
-import { Authorization, about, Body, Conflict } from "./common.ts"
+import { Authorization, about, BodyRefused, Conflict } from "./common.ts"
 import { Actor, note, strict } from "./fields.ts"
 
 export const HoldRequest = Schema.Struct({
   reason: note("Why no relay is to take a batch.")
 }).annotations(strict)
 
-export const RelayAnswer = Schema.Struct({
+const RelayAnswer = Schema.Struct({
   held: Schema.NullOr(RelayHold).annotations({ description: "Null while relays take batches." })
 })
 
@@ -26,7 +26,7 @@ export const relay = HttpApiGroup.make("relay")
       .setHeaders(Actor)
       .setPayload(HoldRequest)
       .addSuccess(RelayAnswer)
-      .addError(Body)
+      .addError(BodyRefused)
       .addError(Conflict)
       .annotateContext(
         about("Hold the relay", "No relay of the outbox takes a batch until it is resumed. Publishing goes on.")
