@@ -4,23 +4,6 @@
 -- They are group roles, to be granted to those that log in, and belong to the whole cluster: the outbox of another
 -- database has the same ones.
 
--- Another database's migrate may create them at the same time. Who may not create roles leaves it to an administrator,
--- after whom the next migrate grants what is below.
-DO $$
-DECLARE
-  name text;
-BEGIN
-  FOREACH name IN ARRAY '{outbox_publisher,outbox_relay,outbox_operator,outbox_reader}'::text[] LOOP
-    IF to_regrole(name) IS NULL THEN
-      BEGIN
-        EXECUTE format('CREATE ROLE %I NOLOGIN', name);
-      EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN
-      END;
-    END IF;
-  END LOOP;
-END
-$$;
-
 -- What anybody may do is granted by name.
 REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
@@ -33,6 +16,14 @@ DECLARE
   invoker regprocedure;
 BEGIN
   FOREACH name IN ARRAY '{outbox_publisher,outbox_relay,outbox_operator,outbox_reader}'::text[] LOOP
+    -- Another database's migrate may create them at the same time. Who may not create roles leaves it to an administrator,
+    -- after whom the next migrate grants what is below.
+    IF to_regrole(name) IS NULL THEN
+      BEGIN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+      EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN
+      END;
+    END IF;
     CONTINUE WHEN to_regrole(name) IS NULL;
     EXECUTE format('REVOKE ALL ON SCHEMA outbox FROM %I CASCADE', name);
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM %I CASCADE', name);
