@@ -52,7 +52,7 @@ export const arrivals =
             AND (newest.tx_id, newest.id) <= (last_tx_id, last_id)
         )
       )
-      -- What is not in the outbox any more, and what was refused and is not in a failure any more, was delivered since.
+      -- What has left the outbox was delivered, also where the row that was refused before is still there.
       SELECT
         count(*) FILTER (WHERE failed)::integer AS failed,
         count(pending.event_id)::integer AS pending,
