@@ -81,8 +81,11 @@ export const make = ({ clickhouseUrl, onEnd, postgresUrl, program }: Options) =>
       }),
       (spawned) =>
         Effect.async<void>((resume) => {
-          spawned.once("exit", (code, signal) => {
-            if (!killed) onEnd({ how: `a relay has ended by itself, with ${signal ?? `code ${code}`}` })
+          spawned.once("close", (code, signal) => {
+            if (!killed) {
+              const said = lines.slice(-20).join("\n")
+              onEnd({ how: `a relay has ended by itself, with ${signal ?? `code ${code}`}:\n${said}` })
+            }
             resume(Effect.void)
           })
         }),
