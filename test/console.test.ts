@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import type { Page, Browser as PlaywrightBrowser } from "playwright-core"
 import { describe, test } from "vitest"
 import { buildIfStale } from "../console/build.ts"
+import { BatchFailures } from "../src/BatchFailures.ts"
 import { ClickHouse } from "../src/ClickHouse.ts"
 import type * as Config from "../src/Config.ts"
 import * as Event from "../src/Event.ts"
@@ -140,6 +141,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByLabel("Your name, for the audit trail").fill("ada")
           await page.getByRole("button", { name: "Save", exact: true }).click()
           await page.getByText("Saved. It is sent once you replay it.").waitFor()
+          expect(await page.getByText("Somebody corrected this event").count()).toBe(0)
         })
         const context = sql<{ text: string }>`
           SELECT event_context::text AS text FROM outbox.batch_failure_event WHERE event_id = ${eventId}::uuid
@@ -294,6 +296,36 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("keeps what became of each replay: refused again, and arrived from there", () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const eventId = yield* publishRefused("again_tested")
+        yield* Relay.drain
+        const open = failures.list({ state: "open", eventType: "again_tested" })
+        const [first] = yield* open
+        if (first === undefined) return expect.unreachable()
+        yield* failures.replay(first.id, "ada")
+        yield* Relay.drain
+        const [second] = yield* open
+        if (second === undefined) return expect.unreachable()
+        const { complaints, page } = yield* visit(`/failures/${first.id}`)
+        yield* promise(async () => {
+          await page.getByText(`ClickHouse refused it again, as failure ${second.id}`).waitFor()
+          await page.getByRole("link", { name: `Next: failure ${second.id}` }).waitFor()
+        })
+        yield* failures.correct(second.id, eventId, '{"event_context": {"total": 1}}', "ada")
+        yield* failures.replay(second.id, "ada")
+        yield* Relay.drain
+        yield* promise(async () => {
+          await page.reload()
+          await page.getByText(`as failure ${second.id}, from which it was replayed and has arrived`).waitFor()
+          await page.goto(new URL(`/failures/${second.id}`, page.url()).href)
+          await page.getByRole("link", { name: "See it there" }).waitFor()
+        })
+        expect(complaints).toEqual([])
+      })
+    )
+
     it.scoped("asks for the token where there is one, says when it is wrong, and forgets it on leaving", () =>
       Effect.gen(function* () {
         const { complaints, page } = yield* visit("/", Operator.withToken)
@@ -326,7 +358,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         })
         yield* Relay.start()
         yield* promise(async () => {
-          await page.getByText("Delivered.").waitFor()
+          await page.getByText("ClickHouse has it.").waitFor()
           await page.getByRole("region", { name: "In ClickHouse" }).getByText("find_tested").waitFor()
           await page.goto(new URL("/events/01a1fb4b-f0eb-77ab-b942-67d230829a9b", page.url()).href)
           await page.getByText("Not there, nor in a failure.").waitFor()
@@ -361,6 +393,8 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByRole("region", { name: "Postgres" }).getByText("reachable").waitFor()
           await page.route("**/api/**", (route) => route.abort("connectionrefused"))
           await page.getByText("The relay does not answer.", { exact: true }).waitFor()
+          await page.getByText("Below is what was known at").waitFor()
+          expect(await page.getByText("The relay does not answer").count()).toBe(2)
           await page.unroute("**/api/**")
           await page.getByText("The relay does not answer.", { exact: true }).waitFor({ state: "detached" })
         })
@@ -394,6 +428,11 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         })
         expect(yield* relayHold).toMatchObject({ _tag: "Some", value: { heldBy: "ada" } })
         yield* promise(async () => {
+          const overview = page.url()
+          await page.goto(new URL("/batches", overview).href)
+          await page.getByText("Delivery is held by ada: ClickHouse is upgraded").waitFor()
+          await page.goto(overview)
+          await page.getByRole("button", { name: "Resume delivery…" }).waitFor()
           await focus(/^Resume delivery…$/)
           await press("Enter", "Enter")
           await page.getByText("Delivery goes on.").waitFor()

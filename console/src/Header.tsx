@@ -31,6 +31,7 @@ const Tab = ({ href, name, open = 0, pattern }: TabProps) => {
 
 export const Header = () => {
   const { data: status } = useQuery(statusQuery)
+  const [isOverview] = useRoute("/")
   const token = Stored.useStored(Session.token)
   const operator = Stored.useStored(Session.operator)
   return (
@@ -46,6 +47,12 @@ export const Header = () => {
           <Tab href="/audit" pattern="/audit" name="Audit" />
         </ul>
       </nav>
+      {status?.relayHold != null && !isOverview && (
+        <p className="held" role="status">
+          Delivery is held by {status.relayHold.heldBy}: {status.relayHold.reason}{" "}
+          <Link href="/">See the overview</Link>
+        </p>
+      )}
       <div className="who">
         {operator !== null && (
           <span>

@@ -34,13 +34,13 @@ export const make = Effect.gen(function* () {
   const look = (last: Progress) =>
     Effect.gen(function* () {
       yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
-      const batches = yield* sql<{ id: string; events: number; delivered: boolean }>`
-        SELECT id::text, event_count AS events, state = 'delivered' AS delivered
+      // Those that were split or have failed stay what they are.
+      const batches = yield* sql<{ id: string; events: number; state: string }>`
+        SELECT id::text, event_count AS events, state
         FROM outbox.batch
-        WHERE id > ${last.newest} OR id = ANY(${last.open}::bigint[])
-        ORDER BY batch.id
+        WHERE (id > ${last.newest} OR id = ANY(${last.open}::bigint[])) AND state IN ('pending', 'delivered')
       `
-      const [open, delivered] = Array.partition(batches, (batch) => batch.delivered)
+      const [open, delivered] = Array.partition(batches, ({ state }) => state === "delivered")
       const latencies = yield* sql<{ millis: number; events: number }>`
         SELECT (extract(epoch FROM delivered_at - published_at) * 1000)::integer AS millis, count(*)::integer AS events
         FROM outbox.event_status
@@ -52,7 +52,7 @@ export const make = Effect.gen(function* () {
         at: yield* Clock.currentTimeMillis,
         delivered: delivered.reduce((sum, { events }) => sum + events, last.delivered),
         backlog,
-        newest: batches.at(-1)?.id ?? last.newest,
+        newest: batches.reduce((newest, { id }) => (BigInt(id) > BigInt(newest) ? id : newest), last.newest),
         open: open.map(({ id }) => id),
         latencies: latencies.reduce(
           (all, { events, millis }) => all.set(millis, (all.get(millis) ?? 0) + events),

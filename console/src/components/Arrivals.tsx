@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query"
 import type { FailureId } from "clickhouse-outbox/operator-api"
+import { Link } from "wouter"
 import { arrivalsQuery } from "../api/queries.ts"
 import { count } from "../numbers.ts"
 import { Answered } from "./Answered.tsx"
@@ -19,7 +20,12 @@ export const Arrivals = ({ ids }: Props) => (
           {delivered === all ? "" : `${delivered} of `}
           {count(all, "event")} in ClickHouse
           {pending > 0 && `, ${pending} on the way`}
-          {failed > 0 && `, ${failed} refused again`}.
+          {failed > 0 && (
+            <>
+              , <Link href="/failures">{failed} refused again</Link>
+            </>
+          )}
+          .
         </>
       )
     }}

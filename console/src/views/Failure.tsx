@@ -28,7 +28,7 @@ const KnownFailure = ({ id }: { readonly id: FailureId }) => {
       <Answered query={query} what="the failure">
         {(failure) => (
           <>
-            {failure.state !== "open" && <NextOpen />}
+            {failure.state !== "open" && <NextOpen failure={failure} />}
             <div className="sides">
               <Reason failure={failure} />
               <Events failure={failure} />

@@ -2,8 +2,9 @@ import { useQuery } from "@tanstack/react-query"
 import { titleOf } from "../api/AskError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
-import { Answered } from "../components/Answered.tsx"
+import { Loading } from "../components/Loading.tsx"
 import { Page } from "../components/Page.tsx"
+import { Time } from "../components/Time.tsx"
 import { Charts } from "./overview/Charts.tsx"
 import { Hold } from "./overview/Hold.tsx"
 import { Span, spanOf } from "./overview/Span.tsx"
@@ -17,9 +18,9 @@ export const Overview = () => {
   const overview = useQuery(overviewQuery(span.minutes))
   const status = useQuery(statusQuery)
   const systems = useQuery(systemsQuery)
-  const error = status.error ?? systems.error
+  const error = status.error ?? systems.error ?? overview.error
   return (
-    <Page title="Overview" aside={status.data !== undefined && <Hold hold={status.data.relayHold} />}>
+    <Page title="Overview" aside={status.data !== undefined && error === null && <Hold hold={status.data.relayHold} />}>
       <Verdict
         findings={findings({
           status: status.data,
@@ -27,13 +28,17 @@ export const Overview = () => {
           error: error === null ? null : { title: titleOf(error), message: error.message }
         })}
       />
-      <Span span={span} onChange={(name) => set({ span: name })} />
-      <Answered query={overview} what="the last minutes">
-        {(overview) => <Charts overview={overview} />}
-      </Answered>
-      <Answered query={systems} what="databases and relays">
-        {(systems) => <Systems systems={systems} />}
-      </Answered>
+      {error !== null && status.data !== undefined && (
+        <p className="quiet">
+          Below is what was known at <Time at={new Date(status.dataUpdatedAt)} inline />.
+        </p>
+      )}
+      <div className={error === null ? "known" : "known stale"}>
+        <Span span={span} onChange={(name) => set({ span: name })} />
+        {overview.data !== undefined && <Charts overview={overview.data} />}
+        {systems.data !== undefined && <Systems systems={systems.data} />}
+        {(overview.isPending || systems.isPending) && error === null && <Loading what="the last minutes" />}
+      </div>
     </Page>
   )
 }

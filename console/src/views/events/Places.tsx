@@ -14,7 +14,7 @@ interface Props {
 
 const VERDICT = {
   pending: "On its way to ClickHouse.",
-  delivered: "Delivered.",
+  delivered: "ClickHouse has it.",
   failed: "Refused by ClickHouse."
 } as const
 

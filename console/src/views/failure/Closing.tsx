@@ -76,7 +76,10 @@ export const Closing = ({ failure }: Props) => {
           onConfirm={() => replaying.mutate(undefined)}
           onClose={close}
         >
-          <p>Its events are published again as they are now, and arrive once. This cannot be undone.</p>
+          <p>
+            Its events are published again as they are now. Those that ClickHouse still refuses come back as new
+            failures; all others arrive once. This cannot be undone.
+          </p>
         </Confirm>
       )}
       {asking === "discard" && (
@@ -91,7 +94,8 @@ export const Closing = ({ failure }: Props) => {
           onClose={close}
         >
           <p>
-            What was not replayed will not be delivered. Reopening takes it back for as long as the failure is kept.
+            {failure.eventCount === 1 ? "The event" : "What was not replayed"} will not be delivered. Reopening takes it
+            back for as long as the failure is kept.
           </p>
         </Confirm>
       )}

@@ -57,9 +57,11 @@ export const Correction = ({ event, failure, saved }: Props) => {
     },
     () => setAsking(undefined)
   )
-  const isStale = event.correctedAt?.getTime() !== saved.event.correctedAt?.getTime()
+  // One's own save is in the answer to it before it is in the list.
+  const isStale = (event.correctedAt?.getTime() ?? 0) > (saved.event.correctedAt?.getTime() ?? 0)
+  const isCorrected = saved.event.correctedAt !== null
   // What was refused for its data is refused again as it is.
-  const isLikelyToPass = isChanged || event.correctedAt !== null || failure.errorClass !== "data"
+  const isLikelyToPass = isChanged || isCorrected || failure.errorClass !== "data"
   const close = () => setAsking(undefined)
   return (
     <>
@@ -101,7 +103,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
           disabled={problem !== undefined}
           onClick={() => setAsking("replay")}
         >
-          {isChanged ? "Save and replay…" : event.correctedAt === null ? "Replay as it is…" : "Replay…"}
+          {isChanged ? "Save and replay…" : isCorrected ? "Replay…" : "Replay as it is…"}
         </button>
         {isChanged && (
           <>

@@ -21,41 +21,37 @@ export const Journey = ({ event, replayedAt }: Props) => {
   return (
     <Answered query={query} what="where it is">
       {({ places, state }) => {
-        const [newest] = places
-        const isBack = state === "failed" && newest.failureId !== null && newest.failureId !== event.failureId
-        const isAcross = state === "delivered"
+        // Newest first: the one before the row that was refused is this replay's, if it has not left the outbox.
+        const place = places[places.findIndex(({ failureId }) => failureId === event.failureId) - 1]
+        const batchId = place?.batchId ?? null
+        const backAs = place?.failureId ?? null
+        const isAcross = place === undefined || place.state === "delivered"
         return (
           <div className="journey" role="status">
             <ol>
               <li className="done">
                 Published again <Time at={replayedAt} inline />
               </li>
-              <li className={newest.batchId === null && !isAcross ? "busy" : "done"}>
-                {newest.batchId === null ? (
-                  isAcross ? (
-                    "Sealed"
-                  ) : (
-                    "Waiting to be sealed…"
-                  )
-                ) : (
-                  <BatchLink id={newest.batchId} />
-                )}
-              </li>
-              <li className={isAcross ? "done" : isBack ? "failed" : "busy"}>
-                {isAcross ? (
-                  <>
-                    In ClickHouse {newest.deliveredAt !== null && <Time at={newest.deliveredAt} inline />}{" "}
-                    <Link href={`/events/${event.eventId}`}>See it there</Link>
-                  </>
-                ) : isBack ? (
-                  <>
-                    ClickHouse refused it again, as{" "}
-                    <Link href={`/failures/${newest.failureId}`}>failure {newest.failureId}</Link>
-                  </>
-                ) : (
-                  "On its way to ClickHouse…"
-                )}
-              </li>
+              {batchId !== null ? (
+                <li className="done">
+                  In batch <Link href={`/batches/${batchId}`}>#{batchId}</Link>
+                </li>
+              ) : (
+                !isAcross && <li className="busy">Waiting for the next batch…</li>
+              )}
+              {isAcross ? (
+                <li className="done">
+                  In ClickHouse {place?.deliveredAt != null && <Time at={place.deliveredAt} inline />}{" "}
+                  <Link href={`/events/${event.eventId}`}>See it there</Link>
+                </li>
+              ) : backAs !== null ? (
+                <li className="failed">
+                  ClickHouse refused it again, as <Link href={`/failures/${backAs}`}>failure {backAs}</Link>
+                  {state === "delivered" && ", from which it was replayed and has arrived"}
+                </li>
+              ) : (
+                batchId !== null && <li className="busy">On its way to ClickHouse…</li>
+              )}
             </ol>
           </div>
         )
@@ -63,9 +59,3 @@ export const Journey = ({ event, replayedAt }: Props) => {
     </Answered>
   )
 }
-
-const BatchLink = ({ id }: { readonly id: number }) => (
-  <>
-    In batch <Link href={`/batches/${id}`}>#{id}</Link>
-  </>
-)

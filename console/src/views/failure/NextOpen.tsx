@@ -1,20 +1,32 @@
 import { useInfiniteQuery } from "@tanstack/react-query"
 import { Link } from "wouter"
 import { failuresQuery } from "../../api/queries.ts"
+import type { Failure } from "./model.ts"
 
-/** Whoever is done with one failure is led to the next. */
-export const NextOpen = () => {
+interface Props {
+  readonly failure: Failure
+}
+
+/** Whoever is done with one failure is led to what it came back as, or to the next. */
+export const NextOpen = ({ failure: { nextFailureId } }: Props) => {
   const { data } = useInfiniteQuery(failuresQuery({ state: "open" }))
   const open = data?.pages.flatMap(({ failures }) => failures)
   if (open === undefined) return null
   const [next] = open
+  if (nextFailureId !== null && open.some(({ id }) => id === nextFailureId)) {
+    return (
+      <p role="status">
+        It came back. <Link href={`/failures/${nextFailureId}`}>Next: failure {nextFailureId}</Link>
+      </p>
+    )
+  }
   return (
     <p role="status">
       {next === undefined ? (
         "No open failure is left."
       ) : (
         <>
-          This one needs nobody any more.{" "}
+          Nothing is left to do here.{" "}
           <Link href={`/failures/${next.id}`}>
             Next: failure {next.id}, {next.eventTypes.join(", ")}
           </Link>

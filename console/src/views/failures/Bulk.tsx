@@ -63,8 +63,8 @@ export const Bulk = ({ chosen, onDone }: Props) => {
           onClose={() => setAsking(undefined)}
         >
           <p>
-            They are published again as they are now, and arrive once. Those that ClickHouse still refuses come back as
-            new failures. This cannot be undone.
+            Their events are published again as they are now. What was refused for its data and not corrected since is
+            refused again, and comes back as a new failure; everything else arrives once. This cannot be undone.
           </p>
         </Confirm>
       )}
