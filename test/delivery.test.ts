@@ -59,6 +59,25 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         Environment.fresh({ OUTBOX_LINGER: "50 millis", OUTBOX_LEASE: "1 second", OUTBOX_RETRY_BASE: "20 millis" })
       )
     )
+
+    it.effect("in the middle of an event's id, half an id is taken for none", () =>
+      Effect.gen(function* () {
+        const [first = "", second = ""] = yield* publish(2)
+        const sealed = yield* Effect.flatMap(OutboxStore, ({ seal }) => seal({ flush: true }))
+        if (sealed._tag !== "Batch") return expect.unreachable()
+        const proxy = yield* postgresProxy
+        yield* proxy.cutNext(({ bytes, from }) => {
+          const at = bytes.indexOf(second)
+          return from === "client" || at === -1 ? undefined : at + 2
+        })
+        yield* Effect.gen(function* () {
+          const { eventIds } = yield* OutboxStore
+          expect((yield* Effect.flip(eventIds(sealed.batch)))._tag).toBe("SqlError")
+          expect(yield* proxy.wasCut).toBe(true)
+          expect(yield* eventIds(sealed.batch)).toEqual([first, second])
+        }).pipe(Effect.provide(Environment.another({ DATABASE_URL: proxy.url })))
+      }).pipe(Environment.fresh())
+    )
   })
 
   describe("when a relay dies", () => {

@@ -81,7 +81,11 @@ describe("npm run demo", () => {
       child.kill("SIGINT")
       child.kill("SIGINT")
       expect(yield* exitCode, output.stderr).toBe(0)
-      expect(lastLine(output.stdout)).toMatch(/^demo: published=(\d+) delivered=\1 missing=0 duplicated=0$/)
+      const verdict = lastLine(output.stdout) ?? ""
+      expect(verdict).toMatch(/^demo: published=(\d+) delivered=\1 missing=0 duplicated=0$/)
+      const [, delivered] = lastLine(output.stderr)?.trim().split(/\s+/) ?? []
+      expect(verdict).toContain(` delivered=${delivered?.replaceAll(",", "")} `)
+      expect(output.stderr).toContain("Stopping.")
       expect(processesIn(directory)).toEqual([])
     })
   )

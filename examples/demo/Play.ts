@@ -54,7 +54,16 @@ export const play = (run: string, events: Option.Option<number>) =>
         Effect.zipRight(refuse, Effect.repeat(drive.publish(EVENTS_PER_SECOND), Schedule.fixed("1 second"))),
       onSome: drive.publish
     })
-    yield* Effect.onInterrupt(publish, () => Effect.catchAllCause(conclude, Effect.logWarning))
+    const stop = Effect.gen(function* () {
+      yield* Console.error(
+        `\nStopping. What is on its way may take up to ${PATIENCE} to arrive; the rest arrives with the next run.`
+      )
+      yield* conclude
+    }).pipe(
+      Effect.catchAll(({ message }) => Console.error(`demo: what has arrived could not be compared: ${message}`)),
+      Effect.catchAllCause(Effect.logWarning)
+    )
+    yield* Effect.onInterrupt(publish, () => stop)
     const verdict = yield* conclude
     const flawed = Option.filter(events, (expected) => !verdict.isFlawless || verdict.published !== expected)
     if (Option.isSome(flawed)) return yield* new Flawed({ expected: flawed.value, verdict: String(verdict) })
@@ -72,7 +81,8 @@ const announce = Effect.gen(function* () {
     `Postgres     ${postgres}
 ClickHouse   ${clickhouse}
 Application  ${application}/users
-${console}
+${console}Commands     DATABASE_URL=${postgres} CLICKHOUSE_URL=${clickhouse} npm run cli -- status
+
 Latency is the time from an event's published_at until the relay has recorded that ClickHouse took it.
 `
   )

@@ -1,6 +1,5 @@
 /** A sealed batch as the bytes ClickHouse takes: `COPY … TO STDOUT` text is valid TabSeparated. */
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
@@ -120,11 +119,11 @@ export const retainedEventIds =
       })
       .pipe(collectIds)
 
+/** Of a stream that breaks `splitLines` gives the beginning of a line before the failure: an id is read after the end. */
 const collectIds = <E>(lines: Stream.Stream<Uint8Array, E>): Effect.Effect<ReadonlyArray<EventId>, E> =>
   lines.pipe(
     Stream.decodeText(),
     Stream.splitLines,
-    Stream.map((id) => EventId.make(id)),
     Stream.runCollect,
-    Effect.map(Chunk.toReadonlyArray)
+    Effect.map((ids) => Array.from(ids, (id) => EventId.make(id)))
   )

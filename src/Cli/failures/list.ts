@@ -26,7 +26,7 @@ export const list = Command.make(
       )
       yield* Console.log(json ? forPrograms(failures) : yield* forPeople(failures, limit))
     }).pipe(withServices(layer))
-).pipe(Command.withDescription("Lists what ClickHouse refused, newest first."))
+).pipe(Command.withDescription("Lists what ClickHouse refused, newest first. Those that wait for you: --state open."))
 
 const encode = Schema.encodeSync(Schema.Array(BatchFailure))
 
