@@ -106,6 +106,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         expect(
           yield* sql`SELECT context_bytes FROM outbox.batch_failure_event WHERE failure_id = ${failureId}`
         ).toEqual([{ context_bytes: '{"n": 9007199254740993}'.length }])
+        expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 1, replayedCount: 0 })
         const [entry] = yield* failures.audit({ failureId })
         expect(entry).toMatchObject({ actor: ADA, action: "correct", eventId })
         expect(JSON.parse(entry?.before ?? "")).toMatchObject({ event_context: { n: 1 }, metadata_version: 1 })

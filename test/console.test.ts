@@ -272,8 +272,10 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       Effect.gen(function* () {
         const event = Event.make({ eventType: "count_tested", eventContext: {} })
         const { failureId } = yield* Failures.make([event, event])
+        const corrected = yield* Failures.make([event])
         yield* Failures.make([event])
-        yield* Failures.make([event])
+        const { correct } = yield* BatchFailures
+        yield* correct(corrected.failureId, corrected.eventId, '{"event_context": {"n": 1}}', "ada")
         const { complaints, page } = yield* visit(`/failures/${failureId}`)
         yield* promise(async () => {
           await page.getByRole("button", { name: "Replay all 2…" }).click()
@@ -281,8 +283,10 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByRole("button", { name: "Replay 2 events" }).click()
           await page.getByText("Replayed: 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
           await page.goto(new URL("/failures?type=count_tested", page.url()).href)
+          await page.getByRole("row", { name: new RegExp(`#${corrected.failureId} open corrected`) }).waitFor()
           await page.getByLabel("Select all open failures shown").check()
           await page.getByRole("button", { name: "Replay…", exact: true }).click()
+          await page.getByText("1 failure of these was refused for the data, which nobody has corrected").waitFor()
           await page.getByRole("button", { name: "Replay 2 events" }).click()
           await page.getByText("Replayed 2 events of 2 failures. 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
         })

@@ -101,12 +101,14 @@ CREATE VIEW outbox.batch_failure_status AS
 SELECT
   failure.*,
   events.event_types,
+  events.corrected_count,
   events.replayed_count,
   (SELECT max(id) FROM outbox.batch_failure WHERE previous_failure_id = failure.id) AS next_failure_id
 FROM outbox.batch_failure AS failure,
 LATERAL (
   SELECT
     array_agg(DISTINCT event_type::text ORDER BY event_type::text) AS event_types,
+    count(corrected_at)::integer AS corrected_count,
     count(replayed_at)::integer AS replayed_count
   FROM outbox.batch_failure_event
   WHERE failure_id = failure.id

@@ -33,6 +33,8 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   /** The batch that was sealed; `batchId` was cut out of it, unless it is the same. */
   originBatchId: column("origin_batch_id", Schema.typeSchema(BatchId)),
   eventCount: column("event_count", Schema.Int),
+  /** Of these, how many were corrected. */
+  correctedCount: column("corrected_count", Schema.Int),
   /** Of these, how many were published again. */
   replayedCount: column("replayed_count", Schema.Int),
   eventTypes: column("event_types", Schema.Array(Schema.String)),

@@ -22,6 +22,7 @@ export const failureColumns = `
   failure.batch_id::float8 AS batch_id,
   failure.origin_batch_id::float8 AS origin_batch_id,
   failure.event_count,
+  failure.corrected_count,
   failure.replayed_count,
   failure.event_types,
   failure.parked,

@@ -30,7 +30,11 @@ export const Reason = ({ failure }: Props) => {
         </p>
       )}
       {failure.state === "open" && (
-        <p className="advice">{adviceOf({ errorClass: failure.errorClass, isParked: failure.parked })}</p>
+        <p className="advice">
+          {failure.correctedCount === failure.eventCount
+            ? "Corrected. Nothing is sent until it is replayed."
+            : adviceOf({ errorClass: failure.errorClass, isParked: failure.parked })}
+        </p>
       )}
       <dl className="facts">
         <Fact name="Events">

@@ -22,6 +22,9 @@ export const Bulk = ({ chosen, onDone }: Props) => {
     chosen.reduce((sum, { eventCount, replayedCount }) => sum + eventCount - replayedCount, 0),
     "event"
   )
+  const unmended = chosen.filter(
+    ({ correctedCount, errorClass, eventCount }) => errorClass === "data" && correctedCount < eventCount
+  ).length
   const done = () => {
     setAsking(undefined)
     onDone()
@@ -62,9 +65,15 @@ export const Bulk = ({ chosen, onDone }: Props) => {
           onConfirm={() => replaying.mutate(undefined)}
           onClose={() => setAsking(undefined)}
         >
+          {unmended > 0 && (
+            <p className="warning">
+              {count(unmended, "failure")} of these {unmended === 1 ? "was" : "were"} refused for the data, which nobody
+              has corrected since: ClickHouse most likely refuses {unmended === 1 ? "it" : "them"} again.
+            </p>
+          )}
           <p>
-            Their events are published again as they are now. What was refused for its data and not corrected since is
-            refused again, and comes back as a new failure; everything else arrives once. This cannot be undone.
+            Their events are published again as they are now. Those that ClickHouse still refuses come back as new
+            failures; all others arrive once. This cannot be undone.
           </p>
         </Confirm>
       )}

@@ -59,6 +59,16 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
                 #{failure.id}
               </Link>{" "}
               <State state={failure.state} />
+              {failure.state === "open" && failure.correctedCount > 0 && (
+                <>
+                  {" "}
+                  <span className="state good">
+                    {failure.correctedCount === failure.eventCount
+                      ? "corrected"
+                      : `${failure.correctedCount} corrected`}
+                  </span>
+                </>
+              )}
             </th>
             <td data-label="Events" className="events">
               <span className="types">{failure.eventTypes.join(", ")}</span>
