@@ -98,6 +98,8 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
             await page.getByLabel("Your name, for the audit trail").fill("ada")
             await page.getByRole("button", { name: "Save and replay", exact: true }).click()
             await page.getByText("No open failure is left.").waitFor()
+            // The button is gone: whoever has no mouse goes on from where it was.
+            expect(await page.evaluate("document.activeElement?.textContent")).toBe("The event")
             await page.getByRole("link", { name: "See it there" }).click()
             await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
             await page.getByRole("link", { name: "Overview" }).click()
@@ -182,8 +184,8 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         const { page } = yield* visit(`/failures/${failureId}`)
         yield* promise(async () => {
           await replaceInEditor(page, '"before"', "before")
-          await page.getByText("This is not JSON").first().waitFor()
-          await page.getByText(/^Line 2: This is not JSON/).waitFor()
+          await page.getByText(/^Line 2: This is not JSON: [^0-9]*$/).waitFor()
+          await page.getByText("Not to be saved yet: the context is no JSON object.").waitFor()
           expect(await page.getByRole("button", { name: "Save and replay…" }).isDisabled()).toBe(true)
           expect(await page.getByRole("button", { name: "Save…" }).isDisabled()).toBe(true)
         })
@@ -230,7 +232,11 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           { state: "discarded", note: "made by a test" },
           { state: "discarded", note: "made by a test" }
         ])
+        const told = (yield* visit("/audit")).page
         yield* promise(async () => {
+          for (const id of ids) {
+            await told.getByText(`ada discarded failure ${id}: “made by a test”`).waitFor()
+          }
           await page.getByRole("button", { name: "Undo" }).click()
           await page.getByText("Reopened 2 failures.").waitFor()
         })

@@ -65,6 +65,12 @@ describe("The console's verdict", () => {
     expect(verdict(LATE, { clickhouse: unreachable })).toEqual([
       "bad: ClickHouse does not answer: 1,234 events waiting, the oldest for 1 min 30 s, and none is lost."
     ])
+    expect(verdict({ ...LATE, openIncidents: 1 }, { clickhouse: unreachable })).toEqual([
+      "bad: ClickHouse does not answer: 1,234 events waiting, the oldest for 1 min 30 s, and none is lost."
+    ])
+    expect(verdict({ ...LATE, openIncidents: 1 })).toEqual([
+      "bad: Batches do not get through: 1,234 events waiting, the oldest for 1 min 30 s."
+    ])
   })
 
   it("says that nothing is known when the relay does not answer", () => {

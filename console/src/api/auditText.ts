@@ -2,10 +2,39 @@
 import * as Effect from "effect/Effect"
 import { rawMembers } from "../../../src/EventLines/rawMembers.ts"
 import { elements } from "../json/elements.ts"
+import { count } from "../numbers.ts"
 import { type Answer, asText, type Client } from "./client.ts"
 
 type Page = Answer<Client["outbox"]["audit"]>
 export type Entry = Page["entries"][number] & { readonly beforeText: string; readonly afterText: string }
+
+/** What it says besides its name, as far as a line goes: a reason as it was written, or what was changed. */
+export const detailOf = ({ action, afterText, beforeText }: Entry): string | undefined => {
+  const after = rawMembers(afterText)
+  const number = (name: string) => Number(after.get(name) ?? 0)
+  switch (action) {
+    case "correct":
+      return [...after.keys()].join(", ")
+    case "replay":
+      return count(number("replayed_events"), "event")
+    case "give_back":
+      return `batch #${number("batch_id")}, ${count(number("missing_events"), "event")} missing`
+    case "discard":
+    case "resolve":
+      return quoted(after.get("note"))
+    case "hold":
+      return quoted(after.get("reason"))
+    case "resume":
+      return quoted(rawMembers(beforeText).get("reason"))
+    case "reopen":
+      return undefined
+  }
+}
+
+const quoted = (json: string | undefined): string | undefined => {
+  const text: unknown = JSON.parse(json ?? "null")
+  return typeof text === "string" ? `“${text}”` : undefined
+}
 
 export const get = <E>(use: (client: Client) => Effect.Effect<Page, E>) =>
   Effect.map(asText(use), ({ answer: { entries, next }, text }) => {

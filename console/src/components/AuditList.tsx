@@ -1,6 +1,6 @@
 import { Link } from "wouter"
 import type { AskError } from "../api/AskError.ts"
-import type { Entry } from "../api/auditText.ts"
+import { detailOf, type Entry } from "../api/auditText.ts"
 import { Failed } from "./Failed.tsx"
 import { JsonText } from "./JsonText.tsx"
 import { Loading } from "./Loading.tsx"
@@ -22,7 +22,7 @@ const DID: Readonly<Record<Entry["action"], string>> = {
   discard: "discarded",
   resolve: "resolved",
   reopen: "reopened",
-  give_back: "gave back a batch",
+  give_back: "had a batch sent again",
   hold: "held delivery",
   resume: "resumed delivery"
 }
@@ -50,6 +50,7 @@ export const AuditList = ({ empty, query }: Props) => {
                     , event <code>{entry.eventId}</code>
                   </>
                 )}
+                <AuditDetail entry={entry} />
                 <details>
                   <summary>Before and after</summary>
                   <div className="sides">
@@ -65,4 +66,9 @@ export const AuditList = ({ empty, query }: Props) => {
       <LoadMore query={query} />
     </>
   )
+}
+
+const AuditDetail = ({ entry }: { readonly entry: Entry }) => {
+  const detail = detailOf(entry)
+  return detail === undefined ? null : <span className="quiet">: {detail}</span>
 }

@@ -33,7 +33,7 @@ export const Confirm = ({ action, children, error, isDanger, isPending, note, on
     onConfirm(given)
   }
   return (
-    <Dialog title={title} onClose={onClose}>
+    <Dialog title={title} isWorking={isPending} onClose={onClose}>
       <form onSubmit={submit}>
         {children}
         {note !== undefined && (

@@ -3,17 +3,30 @@ import { type ReactNode, useEffect, useId, useRef } from "react"
 interface Props {
   readonly title: string
   readonly children: ReactNode
+  /** What was asked for is being done: the button that opened it may have nothing left to do, and go. */
+  readonly isWorking?: boolean
   readonly onClose: () => void
 }
 
-/** The browser's own modal dialog: it keeps the focus, gives it back, and closes on Escape. */
-export const Dialog = ({ children, onClose, title }: Props) => {
+/**
+ * The browser's own modal dialog: it keeps the focus, gives it back, and closes on Escape. Once its work is done the
+ * focus goes to the heading above the button that opened it, so that it isn't lost with the button.
+ */
+export const Dialog = ({ children, isWorking = false, onClose, title }: Props) => {
   const dialog = useRef<HTMLDialogElement>(null)
+  const wasWorking = useRef(isWorking)
   const heading = useId()
   useEffect(() => {
+    wasWorking.current = isWorking
+  }, [isWorking])
+  useEffect(() => {
     const element = dialog.current
+    const above = headingAbove(document.activeElement)
     element?.showModal()
-    return () => element?.close()
+    return () => {
+      element?.close()
+      if (wasWorking.current) focus(above)
+    }
   }, [])
   return (
     <dialog ref={dialog} aria-labelledby={heading} onCancel={onClose}>
@@ -21,4 +34,13 @@ export const Dialog = ({ children, onClose, title }: Props) => {
       {children}
     </dialog>
   )
+}
+
+const headingAbove = (opener: Element | null): HTMLElement | null =>
+  opener?.closest("section")?.querySelector("h2") ?? document.querySelector("h1")
+
+const focus = (heading: HTMLElement | null) => {
+  if (heading === null) return
+  heading.tabIndex = -1
+  heading.focus({ preventScroll: true })
 }

@@ -35,7 +35,7 @@ export const Overview = () => {
       )}
       <div className={error === null ? "known" : "known stale"}>
         <Span span={span} onChange={(name) => set({ span: name })} />
-        {overview.data !== undefined && <Charts overview={overview.data} />}
+        {overview.data !== undefined && <Charts overview={overview.data} backlog={status.data?.backlog} />}
         {systems.data !== undefined && <Systems systems={systems.data} />}
         {(overview.isPending || systems.isPending) && error === null && <Loading what="the last minutes" />}
       </div>

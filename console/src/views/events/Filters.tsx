@@ -1,14 +1,13 @@
 import { useQuery } from "@tanstack/react-query"
 import type { ReactNode } from "react"
 import { eventNamesQuery } from "../../api/queries.ts"
-import { Choice } from "../../components/Choice.tsx"
+import { PeriodFilter } from "../../components/PeriodFilter.tsx"
 import { TextFilter } from "../../components/TextFilter.tsx"
-import { TimeFilter } from "../../components/TimeFilter.tsx"
-import { SPANS, type useFilter } from "./useFilter.ts"
+import type { useFilter } from "./useFilter.ts"
 
 type Props = ReturnType<typeof useFilter> & { readonly children: ReactNode }
 
-export const Filters = ({ children, filter, set, span }: Props) => {
+export const Filters = ({ children, filter, period, set }: Props) => {
   const { data: names } = useQuery(eventNamesQuery)
   return (
     <search className="filters">
@@ -24,13 +23,7 @@ export const Filters = ({ children, filter, set, span }: Props) => {
         suggestions={names?.environments.map(({ name }) => name) ?? []}
         onChange={(environment) => set({ environment })}
       />
-      <Choice label="From" value={span} options={SPANS} onChange={(span) => set({ span })} />
-      {span === "time" && (
-        <>
-          <TimeFilter label="Since" value={filter.since} onChange={(since) => set({ since: since?.toISOString() })} />
-          <TimeFilter label="Until" value={filter.until} onChange={(until) => set({ until: until?.toISOString() })} />
-        </>
-      )}
+      <PeriodFilter period={period} otherwise="the last hour" />
       {children}
     </search>
   )

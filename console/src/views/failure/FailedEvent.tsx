@@ -26,7 +26,7 @@ export const FailedEvent = ({ event, failure, text }: Props) => {
           </Link>
         </Fact>
         <Fact name="Environment">{event.environment}</Fact>
-        <Fact name="Published">
+        <Fact name={failure.previousFailureId === null ? "Published" : "Published again"}>
           <Time at={new Date(event.publishedAt)} inline />
         </Fact>
         {event.correctedAt !== null && (

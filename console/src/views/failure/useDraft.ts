@@ -26,7 +26,8 @@ const correctionOf = (from: Draft, to: Draft): Correction => ({
 
 /** Of the members that an operator wrote by hand as JSON. */
 const problemOf = ({ context, version }: Draft): string | undefined =>
-  syntaxProblem(context) ?? (/^\d+$/.test(version) ? undefined : "The metadata version is a whole number.")
+  (syntaxProblem(context) === undefined ? undefined : "Not to be saved yet: the context is no JSON object.") ??
+  (/^\d+$/.test(version) ? undefined : "The metadata version is a whole number.")
 
 /** What was written and not saved, for as long as the page is open: a look elsewhere loses nothing. */
 const drafts = new Map<string, Draft>()

@@ -1,6 +1,6 @@
 import { Choice } from "../../components/Choice.tsx"
+import { PeriodFilter } from "../../components/PeriodFilter.tsx"
 import { TextFilter } from "../../components/TextFilter.tsx"
-import { TimeFilter } from "../../components/TimeFilter.tsx"
 import { CLASSES, STATES, type useFilter } from "./useFilter.ts"
 
 type Props = ReturnType<typeof useFilter>
@@ -10,11 +10,12 @@ const CLEAR = {
   class: undefined,
   code: undefined,
   type: undefined,
+  span: undefined,
   since: undefined,
   until: undefined
 }
 
-export const Filters = ({ filter, isNarrowed, set }: Props) => (
+export const Filters = ({ filter, isNarrowed, period, set }: Props) => (
   <search className="filters">
     <Choice
       label="State"
@@ -35,8 +36,7 @@ export const Filters = ({ filter, isNarrowed, set }: Props) => (
       value={filter.code?.toString() ?? ""}
       onChange={(code) => set({ code })}
     />
-    <TimeFilter label="Since" value={filter.since} onChange={(since) => set({ since: since?.toISOString() })} />
-    <TimeFilter label="Until" value={filter.until} onChange={(until) => set({ until: until?.toISOString() })} />
+    <PeriodFilter period={period} otherwise="any time" />
     {(isNarrowed || filter.state !== "open") && (
       <button type="button" className="link" onClick={() => set(CLEAR)}>
         Clear

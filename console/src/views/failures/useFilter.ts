@@ -1,5 +1,6 @@
 import type { FailureFilter } from "../../api/queries.ts"
 import { useSearch } from "../../api/search.ts"
+import { usePeriod } from "../../api/usePeriod.ts"
 
 export const STATES = ["open", "replayed", "resolved", "discarded"] as const
 export const CLASSES = ["data", "transient", "in-doubt", "configuration", "unknown"] as const
@@ -10,11 +11,6 @@ const oneOf = <A extends string>(all: ReadonlyArray<A>, value: string | undefine
 const whole = (value: string | undefined): number | undefined =>
   value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined
 
-const time = (value: string | undefined): Date | undefined => {
-  const at = new Date(value ?? "")
-  return Number.isNaN(at.getTime()) ? undefined : at
-}
-
 /** What is asked for, as the address has it. Open failures unless it says otherwise: they are those that need somebody. */
 export const useFilter = () => {
   const { get, set } = useSearch()
@@ -22,16 +18,14 @@ export const useFilter = () => {
   const errorClass = oneOf(CLASSES, get("class"))
   const code = whole(get("code"))
   const eventType = get("type")
-  const since = time(get("since"))
-  const until = time(get("until"))
+  const period = usePeriod()
   const filter: FailureFilter = {
     ...(state !== undefined && { state }),
     ...(errorClass !== undefined && { class: errorClass }),
     ...(code !== undefined && { code }),
     ...(eventType !== undefined && { eventType }),
-    ...(since !== undefined && { since }),
-    ...(until !== undefined && { until })
+    ...period.between
   }
   const { state: _, ...narrowing } = filter
-  return { filter, isNarrowed: Object.keys(narrowing).length > 0, set }
+  return { filter, isNarrowed: Object.keys(narrowing).length > 0, period, set }
 }

@@ -5,18 +5,21 @@ import type { Overview } from "./model.ts"
 
 interface Props {
   readonly overview: Overview
+  /** As it is told elsewhere on the page: one number, not two of different moments. */
+  readonly backlog: number | undefined
 }
 
 const perSecond = (value: number) => `${short(value)}/s`
 
 /** How the outbox fared, from the manifest: true for all relays together, whichever was restarted meanwhile. */
-export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
+export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Props) => {
   const times = buckets.map(({ at }) => at)
   // The last one has not ended: its rates would always fall to the ground.
   const ended = buckets.slice(0, -1)
   const last = ended.at(-1)
   const refused = buckets.reduce((sum, bucket) => sum + bucket.refused, 0)
   const rate = (events: number) => events / stepSeconds
+  const step = duration(stepSeconds * 1_000)
   return (
     <div className="charts">
       <Chart
@@ -28,11 +31,11 @@ export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
           { name: "published", values: ended.map(({ published }) => rate(published)) }
         ]}
         format={perSecond}
-        about="events per second"
+        about={`events per second, in the last full ${step}`}
       />
       <Chart
         title="Backlog"
-        now={count(now.backlog, "event")}
+        now={count(backlog ?? now.backlog, "event")}
         times={times}
         lines={[{ name: "waiting", values: buckets.map(({ backlog }) => backlog), isFilled: true }]}
         format={short}
@@ -47,7 +50,7 @@ export const Charts = ({ overview: { buckets, now, stepSeconds } }: Props) => {
           { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
         ]}
         format={duration}
-        about="from commit to ClickHouse (p95)"
+        about={`from commit to ClickHouse (p95), in the last full ${step}`}
       />
       <Chart
         title="Refused"

@@ -53,19 +53,24 @@ const unanswered = ({ message, title }: Unanswered): Finding => ({
 })
 
 const databases = (status: OutboxStatus, { clickhouse, postgres }: Systems): ReadonlyArray<Finding> => [
-  ...(postgres.reachable && postgres.migrated
+  ...(isFine(postgres)
     ? []
     : [{ tone: "bad", sentence: `Postgres ${absence(postgres)}.`, ...because(postgres.reason) } as const]),
-  ...(clickhouse.reachable && clickhouse.migrated
+  ...(isFine(clickhouse)
     ? []
     : [
         {
           tone: "bad",
           sentence: `ClickHouse ${absence(clickhouse)}: ${waiting(status)}, and none is lost.`,
-          ...because(clickhouse.reason)
+          ...because(clickhouse.reason),
+          ...(status.openIncidents > 0 && { link: INCIDENT })
         } as const
       ])
 ]
+
+const isFine = ({ migrated, reachable }: DatabaseState): boolean => reachable && migrated
+
+const INCIDENT = { href: "/incidents?state=open", text: "See the incident" } as const
 
 const absence = ({ reachable }: DatabaseState): string => (reachable ? "is not migrated" : "does not answer")
 
@@ -81,18 +86,19 @@ const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): Readon
       explanation: `Publishing goes on: ${waiting(status)}. “Resume delivery” ends the hold.`
     })
   }
-  if (openIncidents > 0) {
+  // Without ClickHouse there is an incident after a while: one cause, said once.
+  if (openIncidents > 0 && isFine(clickhouse)) {
     found.push({
       tone: "bad",
       sentence: `Batches do not get through: ${waiting(status)}.`,
       ...because(lastError?.message ?? null),
-      link: { href: "/incidents?state=open", text: "See the incident" }
+      link: INCIDENT
     })
   }
   if (relays !== null && !relays.some(isThere)) {
     found.push({ tone: backlog > 0 ? "bad" : "warn", sentence: `No relay seems to be running: ${waiting(status)}.` })
   }
-  const isExplained = found.length > 0 || !clickhouse.reachable
+  const isExplained = found.length > 0 || !isFine(clickhouse)
   if (!isExplained && (status.oldestUndeliveredMillis ?? 0) > LATE_MILLIS) {
     found.push({
       tone: "bad",
