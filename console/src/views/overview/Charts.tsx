@@ -31,7 +31,7 @@ export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Pro
           { name: "published", values: ended.map(({ published }) => rate(published)) }
         ]}
         format={perSecond}
-        about={`events per second, in the last full ${step}`}
+        about={`events per second, over the last ${step}`}
       />
       <Chart
         title="Backlog"
@@ -50,7 +50,7 @@ export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Pro
           { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
         ]}
         format={duration}
-        about={`from commit to ClickHouse (p95), in the last full ${step}`}
+        about={`p95 from commit to ClickHouse, over ${step}`}
       />
       <Chart
         title="Refused"
