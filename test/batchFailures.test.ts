@@ -114,6 +114,33 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       })
     )
 
+    it.effect("until it is again what was refused: a correction that was taken back is none", () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
+        const correct = (correction: string) => failures.correct(failureId, eventId, correction, ADA)
+        yield* correct('{"event_context": {"n": 2}}')
+        yield* correct('{"event_context": {"n": 3}, "event_type": "corrected"}')
+        expect((yield* correct('{"event_context": {"n": 1}}')).correctedAt).toEqual(expect.any(Date))
+        expect((yield* correct('{"event_type": "failure_tested"}')).correctedAt).toBeNull()
+        expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0 })
+        expect(yield* failures.audit({ failureId })).toHaveLength(4)
+      })
+    )
+
+    it.effect("and counted until it is replayed: what is left may be as it was", () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const { eventIds, failureId } = yield* Failures.make([event({ n: 1 }), event({ n: 2 })])
+        const [first] = eventIds
+        if (first === undefined) return expect.unreachable()
+        yield* failures.correct(failureId, first, '{"event_context": {}}', ADA)
+        expect(yield* failures.get(failureId)).toMatchObject({ correctedCount: 1, replayedCount: 0 })
+        yield* failures.replayEvent(failureId, first, ADA)
+        expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0, replayedCount: 1 })
+      })
+    )
+
     const refused = {
       "no JSON": ["{", "the correction is not JSON"],
       "no object": ["[]", "a correction is a JSON object with one or more of event_type"],

@@ -143,6 +143,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByLabel("Your name, for the audit trail").fill("ada")
           await page.getByRole("button", { name: "Save", exact: true }).click()
           await page.getByText("Saved. It is sent once you replay it.").waitFor()
+          await page.getByRole("button", { name: "Replay…", exact: true }).waitFor()
           expect(await page.getByText("Somebody corrected this event").count()).toBe(0)
         })
         const context = sql<{ text: string }>`
@@ -152,6 +153,13 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
 
         yield* promise(() => page.getByRole("button", { name: "Undo" }).click())
         yield* until(context, ([row]) => row?.text.includes("before") === true)
+        yield* promise(async () => {
+          await page.getByRole("button", { name: "Replay as it is…" }).waitFor()
+          await page.goto(new URL("/failures?type=digits_tested", page.url()).href)
+          const row = page.getByRole("row", { name: new RegExp(`#${failureId} open`) })
+          await row.waitFor()
+          expect(await row.getByText("corrected").count()).toBe(0)
+        })
         expect(complaints).toEqual([])
       })
     )
@@ -292,7 +300,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByRole("row", { name: new RegExp(`#${corrected.failureId} open corrected`) }).waitFor()
           await page.getByLabel("Select all open failures shown").check()
           await page.getByRole("button", { name: "Replay…", exact: true }).click()
-          await page.getByText("1 failure of these was refused for the data, which nobody has corrected").waitFor()
+          await page.getByText("1 failure of these was refused for data that nobody has corrected").waitFor()
           await page.getByRole("button", { name: "Replay 2 events" }).click()
           await page.getByText("Replayed 2 events of 2 failures. 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
         })
@@ -403,10 +411,31 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByRole("region", { name: "Postgres" }).getByText("reachable").waitFor()
           await page.route("**/api/**", (route) => route.abort("connectionrefused"))
           await page.getByText("The relay does not answer.", { exact: true }).waitFor()
-          await page.getByText("Below is what was known at").waitFor()
+          await page
+            .getByText(/^As it was \d+ s ago/)
+            .first()
+            .waitFor()
           expect(await page.getByText("The relay does not answer").count()).toBe(2)
+          expect(await page.getByRole("button", { name: "Hold delivery…" }).isDisabled()).toBe(true)
           await page.unroute("**/api/**")
           await page.getByText("The relay does not answer.", { exact: true }).waitFor({ state: "detached" })
+        })
+      })
+    )
+
+    it.scoped("says whether all is well, and lets delivery be held, also while there are no charts", () =>
+      Effect.gen(function* () {
+        const { page } = yield* visit("/")
+        yield* promise(async () => {
+          await page.getByRole("button", { name: "Hold delivery…" }).click()
+          await page.getByLabel("Why").fill("half a reas")
+          await page.route("**/api/overview*", (route) => route.abort("connectionrefused"))
+          await page.getByText("As it was", { exact: false }).first().waitFor()
+          expect(await page.getByLabel("Why").inputValue()).toBe("half a reas")
+          await page.keyboard.press("Escape")
+          await page.getByRole("button", { name: "Try again" }).waitFor()
+          expect(await page.getByRole("button", { name: "Hold delivery…" }).isEnabled()).toBe(true)
+          expect(await page.getByText("The relay does not answer.", { exact: true }).count()).toBe(0)
         })
       })
     )

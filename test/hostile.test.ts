@@ -140,7 +140,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
           `GET /api/batches?state=${type}`,
           `GET /api/batches/${type}`,
           `GET /api/events/${type}`,
-          `GET /api/overview?since=${type}`,
+          `GET /api/overview?minutes=${type}`,
           `GET /api/overview?step=${type}`,
           `GET /api/overview?${type}=1`,
           `GET /api/event-log?since=${type}`,

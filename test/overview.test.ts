@@ -149,15 +149,17 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
   it.scoped("has its buckets where they were when it is asked again, without a gap", () =>
     Effect.gen(function* () {
       const askServer = yield* asker()
-      const since = minutesAgo(10).toISOString()
-      const times = Effect.map(askServer(`GET /api/overview?since=${since}&step=30`), ({ json }) =>
+      const tenMinutesAgo = minutesAgo(10).getTime()
+      const times = Effect.map(askServer("GET /api/overview?minutes=10&step=30"), ({ json }) =>
         Arr.map(Object(json).buckets, (bucket) => Date.parse(Object(bucket).at))
       )
       const first = yield* times
-      const second = yield* times
-      expect(second.slice(0, first.length)).toEqual(first)
+      const [second = 0] = yield* times
+      // A step later at most.
+      expect(first.slice(0, 2)).toContain(second)
       expect(first.every((time, index) => time === (first[0] ?? 0) + index * 30_000)).toBe(true)
-      expect(first[0]).toBeLessThanOrEqual(Date.parse(since))
+      expect(first[0]).toBeGreaterThan(tenMinutesAgo - 30_000)
+      expect(first[0]).toBeLessThanOrEqual(minutesAgo(10).getTime())
       expect(first.at(-1)).toBeGreaterThan(Date.now() - 60_000)
     })
   )
@@ -184,12 +186,8 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
   )
 
   const refused: Record<string, [query: string, says: string]> = {
-    "more than a day": [`since=${minutesAgo(25 * 60).toISOString()}`, "since: Must not be longer ago than 24 hours"],
-    "what is to come": [`since=${minutesAgo(-5).toISOString()}`, "since: Must not be in the future"],
-    "more buckets than anybody sees": [
-      `since=${minutesAgo(23 * 60).toISOString()}&step=1`,
-      "step: Would be more than 1000 buckets"
-    ],
+    "more than a day": ["minutes=1441", "minutes: Expected a whole number from 1 to 1440"],
+    "more buckets than anybody sees": ["minutes=1380&step=1", "step: Would be more than 1000 buckets"],
     "a step of nothing": ["step=0", "step: Expected a whole number from 1 to 3600"]
   }
 

@@ -30,7 +30,7 @@ const Tab = ({ href, name, open = 0, pattern }: TabProps) => {
 }
 
 export const Header = () => {
-  const { data: status } = useQuery(statusQuery)
+  const { data: status, error } = useQuery(statusQuery)
   const [isOverview] = useRoute("/")
   const token = Stored.useStored(Session.token)
   const operator = Stored.useStored(Session.operator)
@@ -47,7 +47,7 @@ export const Header = () => {
           <Tab href="/audit" pattern="/audit" name="Audit" />
         </ul>
       </nav>
-      {status?.relayHold != null && !isOverview && (
+      {status?.relayHold != null && error === null && !isOverview && (
         <p className="held" role="status">
           Delivery is held by {status.relayHold.heldBy}: {status.relayHold.reason}{" "}
           <Link href="/">See the overview</Link>

@@ -40,6 +40,7 @@ CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE s
 CREATE TABLE outbox.batch_failure_event (
   failure_id bigint NOT NULL REFERENCES outbox.batch_failure ON DELETE CASCADE,
   LIKE outbox.event,
+  -- When it was changed last, if it is not again what was refused.
   corrected_at timestamptz,
   replayed_at timestamptz,
   PRIMARY KEY (failure_id, id)
@@ -103,12 +104,19 @@ SELECT
   events.event_types,
   events.corrected_count,
   events.replayed_count,
-  (SELECT max(id) FROM outbox.batch_failure WHERE previous_failure_id = failure.id) AS next_failure_id
+  -- One that needs somebody, if there is one.
+  (
+    SELECT id FROM outbox.batch_failure
+    WHERE previous_failure_id = failure.id
+    ORDER BY state = 'open' DESC, id DESC
+    LIMIT 1
+  ) AS next_failure_id
 FROM outbox.batch_failure AS failure,
 LATERAL (
   SELECT
     array_agg(DISTINCT event_type::text ORDER BY event_type::text) AS event_types,
-    count(corrected_at)::integer AS corrected_count,
+    -- Of those that are left: what was replayed was replayed as it was then.
+    (count(corrected_at) FILTER (WHERE replayed_at IS NULL))::integer AS corrected_count,
     count(replayed_at)::integer AS replayed_count
   FROM outbox.batch_failure_event
   WHERE failure_id = failure.id

@@ -154,21 +154,42 @@ const update = (
     WITH before AS (
       SELECT ${columns} FROM outbox.batch_failure_event AS event WHERE failure_id = ${failureId} AND id = ${id}
     ),
-    after AS (
+    correction AS (
+      SELECT
+        ${row.eventType} AS event_type,
+        ${row.eventDateTime}::timestamptz AS event_date_time,
+        ${row.eventContext}::jsonb AS event_context,
+        ${row.metadataVersion}::bigint AS metadata_version
+    ),
+    becomes AS (
+      SELECT ${columns} FROM correction AS event
+    ),
+    refused AS (
+      -- What ClickHouse refused: what each column was changed from first. Of a key that comes twice the last one stays.
+      SELECT
+        before.columns || (
+          SELECT coalesce(jsonb_object_agg(key, value ORDER BY audit.id DESC), '{}')
+          FROM outbox.audit, jsonb_each(audit.before)
+          WHERE audit.failure_id = ${failureId} AND audit.event_id = ${row.eventId}::uuid AND audit.action = 'correct'
+        ) AS columns
+      FROM before
+    ),
+    updated AS (
       UPDATE outbox.batch_failure_event AS event SET
-        event_type = ${row.eventType},
-        event_date_time = ${row.eventDateTime}::timestamptz,
-        event_context = ${row.eventContext}::jsonb::outbox.event_context,
-        context_bytes = octet_length(${row.eventContext}::jsonb::text),
-        metadata_version = ${row.metadataVersion}::bigint,
-        corrected_at = clock_timestamp()
-      WHERE failure_id = ${failureId} AND id = ${id}
-      RETURNING ${columns}
+        event_type = correction.event_type,
+        event_date_time = correction.event_date_time,
+        event_context = correction.event_context,
+        context_bytes = octet_length(correction.event_context::text),
+        metadata_version = correction.metadata_version,
+        -- A correction that was taken back is none.
+        corrected_at = CASE WHEN becomes.columns <> refused.columns THEN clock_timestamp() END
+      FROM correction, becomes, refused
+      WHERE event.failure_id = ${failureId} AND event.id = ${id}
     ),
     changed AS (
-      SELECT key, was.value AS before, becomes.value AS after
-      FROM before, after, jsonb_each(before.columns) AS was JOIN jsonb_each(after.columns) AS becomes USING (key)
-      WHERE was.value <> becomes.value
+      SELECT key, was.value AS before, became.value AS after
+      FROM before, becomes, jsonb_each(before.columns) AS was JOIN jsonb_each(becomes.columns) AS became USING (key)
+      WHERE was.value <> became.value
     )
     INSERT INTO outbox.audit (actor, action, failure_id, event_id, before, after)
     SELECT

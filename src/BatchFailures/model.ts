@@ -33,10 +33,10 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   /** The batch that was sealed; `batchId` was cut out of it, unless it is the same. */
   originBatchId: column("origin_batch_id", Schema.typeSchema(BatchId)),
   eventCount: column("event_count", Schema.Int),
-  /** Of these, how many were corrected. */
-  correctedCount: column("corrected_count", Schema.Int),
   /** Of these, how many were published again. */
   replayedCount: column("replayed_count", Schema.Int),
+  /** Of those that were not, how many were corrected. */
+  correctedCount: column("corrected_count", Schema.Int),
   eventTypes: column("event_types", Schema.Array(Schema.String)),
   /** Whether there may be good events among them: so many of the batch were refused that the rest was not examined. */
   parked: Schema.Boolean,
@@ -51,7 +51,7 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   attempts: Schema.Int,
   /** The failure that its events were replayed from. */
   previousFailureId: column("previous_failure_id", Schema.NullOr(FailureId)),
-  /** The newest failure that its events came back as, when they were refused again. */
+  /** The newest failure that its events came back as when they were refused again, an open one if there is one. */
   nextFailureId: column("next_failure_id", Schema.NullOr(FailureId)),
   closedAt: column("closed_at", Schema.NullOr(Schema.Date)),
   /** Why it was resolved or discarded. */
@@ -81,6 +81,7 @@ export class FailedEvent extends Schema.Class<FailedEvent>("FailedEvent")({
   traceparent: Schema.NullOr(Schema.String),
   /** RFC 3339, to the microsecond. */
   publishedAt: column("published_at", Schema.String),
+  /** When it was changed last; null if it is what was refused, also because a correction was taken back. */
   correctedAt: column("corrected_at", Schema.NullOr(Schema.Date)),
   replayedAt: column("replayed_at", Schema.NullOr(Schema.Date))
 }) {}

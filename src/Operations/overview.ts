@@ -8,7 +8,6 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Observation } from "../OutboxStore/model.ts"
@@ -25,7 +24,7 @@ export interface OverviewRange {
   readonly stepSeconds?: number | undefined
 }
 
-const DEFAULT_RANGE = Duration.toMillis("15 minutes")
+export const DEFAULT_MINUTES = 15
 const DEFAULT_BUCKETS = 120
 /** In seconds: such as people put on an axis. */
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900]
@@ -35,7 +34,7 @@ export const overview =
   ({ since, stepSeconds }: OverviewRange = {}): Effect.Effect<Overview, SqlError> =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
-      const from = (since?.getTime() ?? now - DEFAULT_RANGE) / 1_000
+      const from = (since?.getTime() ?? now - DEFAULT_MINUTES * 60_000) / 1_000
       const step = stepSeconds ?? stepOf(now / 1_000 - from)
       const sealer = yield* readSealer(sql)
       const outbox = yield* Effect.flatMap(readOutbox(sql, sealer), decodeObservation)

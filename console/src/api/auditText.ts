@@ -14,7 +14,7 @@ export const detailOf = ({ action, afterText, beforeText }: Entry): string | und
   const number = (name: string) => Number(after.get(name) ?? 0)
   switch (action) {
     case "correct":
-      return [...after.keys()].join(", ")
+      return after.size === 0 ? undefined : [...after.keys()].join(", ")
     case "replay":
       return count(number("replayed_events"), "event")
     case "give_back":

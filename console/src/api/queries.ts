@@ -46,10 +46,7 @@ const after = <Key>(key: Key | undefined): { after?: Key } => (key === undefined
 export const overviewQuery = (minutes: number) =>
   queryOptions({
     queryKey: ["overview", minutes],
-    queryFn: ({ signal }) => {
-      const since = new Date(Date.now() - minutes * 60_000)
-      return ask((client) => client.overview.overview({ urlParams: { since } }), { signal })
-    },
+    queryFn: ({ signal }) => ask((client) => client.overview.overview({ urlParams: { minutes } }), { signal }),
     placeholderData: keepPreviousData,
     refetchInterval: LIVE_MILLIS
   })

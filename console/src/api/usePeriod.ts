@@ -12,11 +12,16 @@ const time = (value: string | undefined): Date | undefined => {
 /** When what is listed happened, as the address has it: so many minutes back from now, between two times, or neither. */
 export const usePeriod = () => {
   const { get, set } = useSearch()
-  const span = get("span") ?? ""
   const [sinceText, untilText] = [get("since"), get("until")]
+  const span = get("span") ?? (sinceText === undefined && untilText === undefined ? "" : GIVEN)
   const between = useMemo((): { readonly since?: Date; readonly until?: Date } => {
-    // Now is when it was chosen: a list that moved on with every look could not be read page by page.
-    if (span !== GIVEN) return /^\d{1,6}$/.test(span) ? { since: new Date(Date.now() - Number(span) * 60_000) } : {}
+    // Back from the minute in which the list was opened: one that moved on could not be read page by page, and whoever
+    // comes back to it from one of its failures finds it as it was.
+    if (span !== GIVEN) {
+      return /^\d{1,6}$/.test(span)
+        ? { since: new Date((Math.floor(Date.now() / 60_000) - Number(span)) * 60_000) }
+        : {}
+    }
     const [since, until] = [time(sinceText), time(untilText)]
     return { ...(since !== undefined && { since }), ...(until !== undefined && { until }) }
   }, [span, sinceText, untilText])

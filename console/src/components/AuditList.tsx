@@ -41,9 +41,12 @@ export const AuditList = ({ empty, query }: Props) => {
             <li key={entry.id}>
               <Time at={entry.occurredAt} />
               <div>
-                <strong>{entry.actor}</strong> {DID[entry.action]}{" "}
+                <strong>{entry.actor}</strong> {DID[entry.action]}
                 {entry.failureId !== null && (
-                  <Link href={`/failures/${entry.failureId}`}>failure {entry.failureId}</Link>
+                  <>
+                    {" "}
+                    <Link href={`/failures/${entry.failureId}`}>failure {entry.failureId}</Link>
+                  </>
                 )}
                 {entry.eventId !== null && (
                   <>

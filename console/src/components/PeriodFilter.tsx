@@ -22,7 +22,7 @@ export const PeriodFilter = ({ otherwise, period: { between, set, span } }: Prop
       label="From"
       value={span}
       options={[["", otherwise], ...SPANS.filter(([, text]) => text !== otherwise)]}
-      onChange={(span) => set({ span })}
+      onChange={(span) => set({ span, ...(span !== GIVEN && { since: undefined, until: undefined }) })}
     />
     {span === GIVEN && (
       <>

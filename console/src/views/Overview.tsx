@@ -2,9 +2,10 @@ import { useQuery } from "@tanstack/react-query"
 import { titleOf } from "../api/AskError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
+import { Failed } from "../components/Failed.tsx"
+import { LastKnown } from "../components/LastKnown.tsx"
 import { Loading } from "../components/Loading.tsx"
 import { Page } from "../components/Page.tsx"
-import { Time } from "../components/Time.tsx"
 import { Charts } from "./overview/Charts.tsx"
 import { Hold } from "./overview/Hold.tsx"
 import { Span, spanOf } from "./overview/Span.tsx"
@@ -18,9 +19,12 @@ export const Overview = () => {
   const overview = useQuery(overviewQuery(span.minutes))
   const status = useQuery(statusQuery)
   const systems = useQuery(systemsQuery)
-  const error = status.error ?? systems.error ?? overview.error
+  const error = status.error ?? systems.error
   return (
-    <Page title="Overview" aside={status.data !== undefined && error === null && <Hold hold={status.data.relayHold} />}>
+    <Page
+      title="Overview"
+      aside={status.data !== undefined && <Hold hold={status.data.relayHold} isKnown={error === null} />}
+    >
       <Verdict
         findings={findings({
           status: status.data,
@@ -28,17 +32,15 @@ export const Overview = () => {
           error: error === null ? null : { title: titleOf(error), message: error.message }
         })}
       />
-      {error !== null && status.data !== undefined && (
-        <p className="quiet">
-          Below is what was known at <Time at={new Date(status.dataUpdatedAt)} inline />.
-        </p>
+      <Span span={span} onChange={(name) => set({ span: name })} />
+      {overview.error !== null && error === null && (
+        <Failed error={overview.error} onRetry={() => void overview.refetch()} />
       )}
-      <div className={error === null ? "known" : "known stale"}>
-        <Span span={span} onChange={(name) => set({ span: name })} />
-        {overview.data !== undefined && <Charts overview={overview.data} backlog={status.data?.backlog} />}
-        {systems.data !== undefined && <Systems systems={systems.data} />}
-        {(overview.isPending || systems.isPending) && error === null && <Loading what="the last minutes" />}
-      </div>
+      <LastKnown query={overview}>
+        {(overview) => <Charts overview={overview} backlog={status.data?.backlog} />}
+      </LastKnown>
+      <LastKnown query={systems}>{(systems) => <Systems systems={systems} />}</LastKnown>
+      {(overview.isPending || systems.isPending) && error === null && <Loading what="the last minutes" />}
     </Page>
   )
 }

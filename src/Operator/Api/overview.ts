@@ -7,12 +7,14 @@ import { Overview } from "../../Operations/overviewModel.ts"
 import { DatabaseState, RelayState } from "../../Operations/systemsModel.ts"
 import { column } from "../../Row.ts"
 import { Authorization, about } from "./common.ts"
-import { optional, strict, time, whole } from "./fields.ts"
+import { optional, strict, whole } from "./fields.ts"
 
+const MAX_MINUTES = 24 * 60
 const MAX_STEP = 3_600
 
 export const OverviewQuery = Schema.Struct({
-  since: optional(time("How far back; 15 minutes unless set, and 24 hours at most.")),
+  // No time of the caller's, whose clock may be wrong.
+  minutes: optional(whole(1, MAX_MINUTES, "How far back; 15 unless set.")),
   step: optional(whole(1, MAX_STEP, "Seconds of a bucket; so many that there are 120 buckets at most, unless set."))
 }).annotations(strict)
 

@@ -1,5 +1,6 @@
 import { useState } from "react"
 import { discard, replay, resolve, useChange } from "../../api/changes.ts"
+import { leftOf } from "../../api/left.ts"
 import { useReopening } from "../../api/useReopening.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { State } from "../../components/State.tsx"
@@ -18,7 +19,7 @@ export const Closing = ({ failure }: Props) => {
   const { id, state } = failure
   const [asking, setAsking] = useState<Asking>()
   const reopening = useReopening()
-  const left = failure.eventCount - failure.replayedCount
+  const left = leftOf(failure)
   const close = () => setAsking(undefined)
   const undo = () => reopening.mutate([id])
   const replaying = useChange(

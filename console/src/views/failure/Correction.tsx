@@ -3,7 +3,7 @@ import { lazy, Suspense, useId, useState } from "react"
 import { replayEvent, useChange } from "../../api/changes.ts"
 import { ask } from "../../api/client.ts"
 import * as EventText from "../../api/eventText.ts"
-import { failureEventQuery } from "../../api/queries.ts"
+import { failureEventQuery, failureEventsQuery } from "../../api/queries.ts"
 import { actor } from "../../api/session.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { Failed } from "../../components/Failed.tsx"
@@ -37,6 +37,8 @@ export const Correction = ({ event, failure, saved }: Props) => {
   useUnsaved(isChanged)
   const keep = (text: EventText.EventText) => {
     queries.setQueryData(failureEventQuery(failure.id, event.eventId).queryKey, text)
+    // The list too: one's own change is not to be taken for somebody else's.
+    queries.setQueryData(failureEventsQuery(failure.id).queryKey, (list) => list && withEvent(list, text.event))
     reset(text)
   }
   const send = (changes: EventText.Correction) =>
@@ -57,8 +59,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
     },
     () => setAsking(undefined)
   )
-  // One's own save is in the answer to it before it is in the list.
-  const isStale = (event.correctedAt?.getTime() ?? 0) > (saved.event.correctedAt?.getTime() ?? 0)
+  const isStale = event.correctedAt?.getTime() !== saved.event.correctedAt?.getTime()
   const isCorrected = saved.event.correctedAt !== null
   // What was refused for its data is refused again as it is.
   const isLikelyToPass = isChanged || isCorrected || failure.errorClass !== "data"
@@ -146,3 +147,16 @@ export const Correction = ({ event, failure, saved }: Props) => {
     </>
   )
 }
+
+type Listed = EventText.EventText["event"]
+
+const withEvent = <List extends { readonly pages: ReadonlyArray<{ readonly events: ReadonlyArray<Listed> }> }>(
+  list: List,
+  changed: Listed
+) => ({
+  ...list,
+  pages: list.pages.map((page) => ({
+    ...page,
+    events: page.events.map((event) => (event.eventId === changed.eventId ? changed : event))
+  }))
+})

@@ -17,6 +17,8 @@ interface Props {
 
 export const FailedEvent = ({ event, failure, text }: Props) => {
   const canChange = failure.state === "open" && event.replayedAt === null
+  // Of several that were parked together some may have been published once.
+  const isReplay = failure.previousFailureId !== null && failure.eventCount === 1
   return (
     <>
       <dl className="facts inline">
@@ -26,7 +28,7 @@ export const FailedEvent = ({ event, failure, text }: Props) => {
           </Link>
         </Fact>
         <Fact name="Environment">{event.environment}</Fact>
-        <Fact name={failure.previousFailureId === null ? "Published" : "Published again"}>
+        <Fact name={isReplay ? "Published again" : "Published"}>
           <Time at={new Date(event.publishedAt)} inline />
         </Fact>
         {event.correctedAt !== null && (

@@ -25,7 +25,7 @@ export const Journey = ({ event, replayedAt }: Props) => {
         const place = places[places.findIndex(({ failureId }) => failureId === event.failureId) - 1]
         const batchId = place?.batchId ?? null
         const backAs = place?.failureId ?? null
-        const isAcross = place === undefined || place.state === "delivered"
+        const isAcross = (place?.state ?? state) === "delivered"
         return (
           <div className="journey" role="status">
             <ol>

@@ -1,6 +1,6 @@
-import { useInfiniteQuery } from "@tanstack/react-query"
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query"
 import { Link } from "wouter"
-import { failuresQuery } from "../../api/queries.ts"
+import { failureQuery, failuresQuery } from "../../api/queries.ts"
 import type { Failure } from "./model.ts"
 
 interface Props {
@@ -8,12 +8,13 @@ interface Props {
 }
 
 /** Whoever is done with one failure is led to what it came back as, or to the next. */
-export const NextOpen = ({ failure: { nextFailureId } }: Props) => {
+export const NextOpen = ({ failure: { id, nextFailureId } }: Props) => {
   const { data } = useInfiniteQuery(failuresQuery({ state: "open" }))
+  const returned = useQuery({ ...failureQuery(nextFailureId ?? id), enabled: nextFailureId !== null })
   const open = data?.pages.flatMap(({ failures }) => failures)
   if (open === undefined) return null
   const [next] = open
-  if (nextFailureId !== null && open.some(({ id }) => id === nextFailureId)) {
+  if (nextFailureId !== null && returned.data?.state === "open") {
     return (
       <p role="status">
         It came back. <Link href={`/failures/${nextFailureId}`}>Next: failure {nextFailureId}</Link>

@@ -1,4 +1,5 @@
 import { Link } from "wouter"
+import { isCorrected } from "../../api/left.ts"
 import { Fact } from "../../components/Fact.tsx"
 import { Time } from "../../components/Time.tsx"
 import { count } from "../../numbers.ts"
@@ -31,7 +32,7 @@ export const Reason = ({ failure }: Props) => {
       )}
       {failure.state === "open" && (
         <p className="advice">
-          {failure.correctedCount === failure.eventCount
+          {isCorrected(failure)
             ? "Corrected. Nothing is sent until it is replayed."
             : adviceOf({ errorClass: failure.errorClass, isParked: failure.parked })}
         </p>

@@ -1,5 +1,6 @@
 import { useState } from "react"
 import { discard, replay, useChange } from "../../api/changes.ts"
+import { isRefusedAgain, leftOf } from "../../api/left.ts"
 import { useReopening } from "../../api/useReopening.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { say } from "../../notices.ts"
@@ -19,12 +20,10 @@ export const Bulk = ({ chosen, onDone }: Props) => {
   const ids = chosen.map(({ id }) => id)
   const failures = count(chosen.length, "failure")
   const events = count(
-    chosen.reduce((sum, { eventCount, replayedCount }) => sum + eventCount - replayedCount, 0),
+    chosen.reduce((sum, failure) => sum + leftOf(failure), 0),
     "event"
   )
-  const unmended = chosen.filter(
-    ({ correctedCount, errorClass, eventCount }) => errorClass === "data" && correctedCount < eventCount
-  ).length
+  const uncorrected = chosen.filter(isRefusedAgain).length
   const done = () => {
     setAsking(undefined)
     onDone()
@@ -65,10 +64,11 @@ export const Bulk = ({ chosen, onDone }: Props) => {
           onConfirm={() => replaying.mutate(undefined)}
           onClose={() => setAsking(undefined)}
         >
-          {unmended > 0 && (
+          {uncorrected > 0 && (
             <p className="warning">
-              {count(unmended, "failure")} of these {unmended === 1 ? "was" : "were"} refused for the data, which nobody
-              has corrected since: ClickHouse most likely refuses {unmended === 1 ? "it" : "them"} again.
+              {count(uncorrected, "failure")} of these {uncorrected === 1 ? "was" : "were"} refused for data that nobody
+              has corrected: unless ClickHouse’s table was changed since, it refuses {uncorrected === 1 ? "it" : "them"}{" "}
+              again.
             </p>
           )}
           <p>

@@ -35,9 +35,8 @@ export const ReplayMatching = ({ filter, isNarrowed }: Props) => {
           onClose={() => setIsAsking(false)}
         >
           <p>
-            Also those further down, which are not shown. Their events are published again as they are now. What was
-            refused for its data and not corrected since is refused again, and comes back as a new failure; everything
-            else arrives once. This cannot be undone.
+            Also those further down, which are not shown. Their events are published again as they are now. Those that
+            ClickHouse still refuses come back as new failures; all others arrive once. This cannot be undone.
           </p>
         </Confirm>
       )}

@@ -1,4 +1,5 @@
 import { Link } from "wouter"
+import { isCorrected } from "../../api/left.ts"
 import { State } from "../../components/State.tsx"
 import { Time } from "../../components/Time.tsx"
 import { count } from "../../numbers.ts"
@@ -63,9 +64,7 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
                 <>
                   {" "}
                   <span className="state good">
-                    {failure.correctedCount === failure.eventCount
-                      ? "corrected"
-                      : `${failure.correctedCount} corrected`}
+                    {isCorrected(failure) ? "corrected" : `${failure.correctedCount} corrected`}
                   </span>
                 </>
               )}

@@ -19,6 +19,7 @@ export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Pro
   const last = ended.at(-1)
   const refused = buckets.reduce((sum, bucket) => sum + bucket.refused, 0)
   const rate = (events: number) => events / stepSeconds
+  const waiting = backlog ?? now.backlog
   const step = duration(stepSeconds * 1_000)
   return (
     <div className="charts">
@@ -35,9 +36,9 @@ export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Pro
       />
       <Chart
         title="Backlog"
-        now={count(backlog ?? now.backlog, "event")}
+        now={count(waiting, "event")}
         times={times}
-        lines={[{ name: "waiting", values: buckets.map(({ backlog }) => backlog), isFilled: true }]}
+        lines={[{ name: "waiting", values: [...ended.map(({ backlog }) => backlog), waiting], isFilled: true }]}
         format={short}
         about="events that wait"
       />

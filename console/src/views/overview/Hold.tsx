@@ -6,10 +6,12 @@ import type { OutboxStatus } from "./model.ts"
 
 interface Props {
   readonly hold: OutboxStatus["relayHold"]
+  /** Whether it is so at this moment. */
+  readonly isKnown: boolean
 }
 
 /** Keeps all relays from delivering, and lets them again. */
-export const Hold = ({ hold: held }: Props) => {
+export const Hold = ({ hold: held, isKnown }: Props) => {
   const [isAsking, setIsAsking] = useState(false)
   const close = () => setIsAsking(false)
   const resuming = useChange(resume, () => {
@@ -23,7 +25,12 @@ export const Hold = ({ hold: held }: Props) => {
   return (
     <>
       <div className="actions">
-        <button type="button" className={held === null ? undefined : "primary"} onClick={() => setIsAsking(true)}>
+        <button
+          type="button"
+          className={held === null ? undefined : "primary"}
+          disabled={!isKnown}
+          onClick={() => setIsAsking(true)}
+        >
           {held === null ? "Hold delivery…" : "Resume delivery…"}
         </button>
       </div>
