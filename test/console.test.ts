@@ -159,6 +159,10 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           const row = page.getByRole("row", { name: new RegExp(`#${failureId} open`) })
           await row.waitFor()
           expect(await row.getByText("corrected").count()).toBe(0)
+          await row.getByRole("link").click()
+          await page.getByText("event_context, back to what was refused").waitFor()
+          await page.getByRole("link", { name: "← Failures" }).click()
+          expect(new URL(page.url()).search).toBe("?type=digits_tested")
         })
         expect(complaints).toEqual([])
       })
@@ -300,7 +304,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByRole("row", { name: new RegExp(`#${corrected.failureId} open corrected`) }).waitFor()
           await page.getByLabel("Select all open failures shown").check()
           await page.getByRole("button", { name: "Replay…", exact: true }).click()
-          await page.getByText("1 failure of these was refused for data that nobody has corrected").waitFor()
+          await page.getByText("1 of these failures was refused for data that nobody has corrected").waitFor()
           await page.getByRole("button", { name: "Replay 2 events" }).click()
           await page.getByText("Replayed 2 events of 2 failures. 0 of 2 events in ClickHouse, 2 on the way.").waitFor()
         })
@@ -423,6 +427,21 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("says so, too, when the relay does not refuse and does not answer either", () =>
+      Effect.gen(function* () {
+        const { page } = yield* visit("/")
+        yield* promise(async () => {
+          await page.getByRole("region", { name: "Postgres" }).getByText("reachable").waitFor()
+          await page.route("**/api/**", () => {})
+          await page.getByText(/^No answer from .* within 6 seconds\./).waitFor()
+          await page
+            .getByText(/^As it was \d+ s ago/)
+            .first()
+            .waitFor()
+        })
+      })
+    )
+
     it.scoped("says whether all is well, and lets delivery be held, also while there are no charts", () =>
       Effect.gen(function* () {
         const { page } = yield* visit("/")
@@ -433,7 +452,9 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByText("As it was", { exact: false }).first().waitFor()
           expect(await page.getByLabel("Why").inputValue()).toBe("half a reas")
           await page.keyboard.press("Escape")
-          await page.getByRole("button", { name: "Try again" }).waitFor()
+          // Whoever changes their mind is where they were.
+          expect(await page.evaluate("document.activeElement?.textContent")).toBe("Hold delivery…")
+          await page.getByText("The charts cannot be loaded.").waitFor()
           expect(await page.getByRole("button", { name: "Hold delivery…" }).isEnabled()).toBe(true)
           expect(await page.getByText("The relay does not answer.", { exact: true }).count()).toBe(0)
         })

@@ -1,8 +1,9 @@
 import { useQuery } from "@tanstack/react-query"
 import { Link, useRoute } from "wouter"
-import { statusQuery } from "./api/queries.ts"
+import { statusQuery, systemsQuery } from "./api/queries.ts"
 import * as Session from "./api/session.ts"
 import * as Stored from "./api/stored.ts"
+import { findings } from "./views/overview/verdict.ts"
 
 interface TabProps {
   readonly href: string
@@ -31,6 +32,8 @@ const Tab = ({ href, name, open = 0, pattern }: TabProps) => {
 
 export const Header = () => {
   const { data: status, error } = useQuery(statusQuery)
+  const systems = useQuery(systemsQuery)
+  const [finding] = findings({ status, systems: systems.data, error: null })
   const [isOverview] = useRoute("/")
   const token = Stored.useStored(Session.token)
   const operator = Stored.useStored(Session.operator)
@@ -47,10 +50,9 @@ export const Header = () => {
           <Tab href="/audit" pattern="/audit" name="Audit" />
         </ul>
       </nav>
-      {status?.relayHold != null && error === null && !isOverview && (
+      {finding.tone === "bad" && error === null && systems.error === null && !isOverview && (
         <p className="held" role="status">
-          Delivery is held by {status.relayHold.heldBy}: {status.relayHold.reason}{" "}
-          <Link href="/">See the overview</Link>
+          {finding.sentence} <Link href="/">See the overview</Link>
         </p>
       )}
       <div className="who">

@@ -26,7 +26,8 @@ const LONG_MILLIS = 30_000
 export const say = (text: string, more: Pick<Notice, "undo" | "replayed"> = {}) => {
   last += 1
   const notice = { id: last, text, ...more }
-  set([...notices, notice])
+  // What was done before can be taken back where it was done: here it might not be so any more.
+  set([...notices.filter(({ undo }) => undo === undefined), notice])
   setTimeout(() => dismiss(notice.id), Object.keys(more).length === 0 ? PLAIN_MILLIS : LONG_MILLIS)
 }
 

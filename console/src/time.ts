@@ -54,8 +54,16 @@ export const local = (at: Date, now: number): string =>
 
 const axis = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" })
 
-/** `14:03`, below a chart. */
-export const minute = (at: Date): string => axis.format(at)
+const axisOfDay = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit"
+})
+
+/** `14:03` of today, `20 Nov, 14:03` of another day, below a chart. */
+export const minute = (at: Date, now: number): string =>
+  (new Date(now).toDateString() === at.toDateString() ? axis : axisOfDay).format(at)
 
 /** `CET`. */
 export const zone = (at: Date): string =>

@@ -10,9 +10,12 @@ import * as Options from "@effect/cli/Options"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { Console, DateTime, Effect, Logger, LogLevel, Option } from "effect"
+import { Console, DateTime, Effect, Layer, Logger, LogLevel, Option } from "effect"
 import * as Application from "./Application.ts"
 import { play } from "./Play.ts"
+
+// No connection is kept: one that ran out of time while the machine slept would end the demo.
+const http = NodeHttpClient.layerWithoutAgent.pipe(Layer.provide(NodeHttpClient.makeAgentLayer({ keepAlive: false })))
 
 const wholeNumber = (name: string, minimum: number, maximum: number) =>
   Options.integer(name).pipe(
@@ -58,7 +61,7 @@ const demo = Command.make(
             environment: run
           })
         ),
-        Effect.provide(NodeHttpClient.layerUndici)
+        Effect.provide(http)
       )
     }).pipe(
       Effect.tapError((error) => Console.error(`demo: ${error.message}`)),

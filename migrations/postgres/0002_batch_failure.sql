@@ -89,7 +89,7 @@ CREATE TABLE outbox.audit (
   ),
   failure_id bigint,
   event_id uuid,
-  -- The columns that were changed, as they were and as they are.
+  -- The columns that were changed, as they were and as they are; corrected_at where a correction was taken back.
   before jsonb NOT NULL,
   after jsonb NOT NULL
 );

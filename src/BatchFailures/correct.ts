@@ -152,7 +152,9 @@ const update = (
   )
   return sql`
     WITH before AS (
-      SELECT ${columns} FROM outbox.batch_failure_event AS event WHERE failure_id = ${failureId} AND id = ${id}
+      SELECT ${columns}, corrected_at
+      FROM outbox.batch_failure_event AS event
+      WHERE failure_id = ${failureId} AND id = ${id}
     ),
     correction AS (
       SELECT
@@ -170,7 +172,10 @@ const update = (
         before.columns || (
           SELECT coalesce(jsonb_object_agg(key, value ORDER BY audit.id DESC), '{}')
           FROM outbox.audit, jsonb_each(audit.before)
-          WHERE audit.failure_id = ${failureId} AND audit.event_id = ${row.eventId}::uuid AND audit.action = 'correct'
+          WHERE audit.failure_id = ${failureId}
+            AND audit.event_id = ${row.eventId}::uuid
+            AND audit.action = 'correct'
+            AND before.columns ? key
         ) AS columns
       FROM before
     ),
@@ -190,6 +195,10 @@ const update = (
       SELECT key, was.value AS before, became.value AS after
       FROM before, becomes, jsonb_each(before.columns) AS was JOIN jsonb_each(becomes.columns) AS became USING (key)
       WHERE was.value <> became.value
+      UNION ALL
+      SELECT 'corrected_at', to_jsonb(before.corrected_at), 'null'
+      FROM before, becomes, refused
+      WHERE before.corrected_at IS NOT NULL AND becomes.columns = refused.columns
     )
     INSERT INTO outbox.audit (actor, action, failure_id, event_id, before, after)
     SELECT

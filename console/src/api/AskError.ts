@@ -1,12 +1,27 @@
 /** Why the server did not do what it was asked. */
 import { Problem } from "clickhouse-outbox/operator-api"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 
 /** Nothing came back. */
 export class Unreachable extends Data.TaggedError("Unreachable") {
   override get message(): string {
     return `Nothing answers at ${location.host}. The relay may be restarting, or your way to it is cut. Events are safe in Postgres; this page keeps trying.`
+  }
+}
+
+/** Nothing came back in time, as when the relay's machine is stopped: that there is a connection says nothing. */
+export class Silent extends Data.TaggedError("Silent")<{
+  readonly patience: Duration.Duration
+  /** Whether something was to be changed. */
+  readonly isChange: boolean
+}> {
+  override get message(): string {
+    const seconds = `No answer from ${location.host} within ${Duration.toSeconds(this.patience)} seconds.`
+    return this.isChange
+      ? `${seconds} What was asked for may be done all the same: look before you ask again.`
+      : `${seconds} The relay may be stopped or busy, or your way to it is cut. Events are safe in Postgres; this page keeps trying.`
   }
 }
 
@@ -17,10 +32,10 @@ export class Incomprehensible extends Data.TaggedError("Incomprehensible")<{ rea
   }
 }
 
-export type AskError = Problem | Unreachable | Incomprehensible
+export type AskError = Problem | Unreachable | Silent | Incomprehensible
 
 export const toAskError = (error: unknown): AskError => {
-  if (error instanceof Problem) return error
+  if (error instanceof Problem || error instanceof Silent) return error
   if (Predicate.isTagged(error, "RequestError")) return new Unreachable()
   return new Incomprehensible({ reason: error instanceof Error ? firstLine(error.message) : String(error) })
 }
@@ -31,6 +46,7 @@ export const titleOf = (error: AskError): string => {
     case "Problem":
       return error.title
     case "Unreachable":
+    case "Silent":
       return "The relay does not answer"
     case "Incomprehensible":
       return "The answer was not understood"

@@ -8,32 +8,36 @@ import { type Answer, asText, type Client } from "./client.ts"
 type Page = Answer<Client["outbox"]["audit"]>
 export type Entry = Page["entries"][number] & { readonly beforeText: string; readonly afterText: string }
 
-/** What it says besides its name, as far as a line goes: a reason as it was written, or what was changed. */
-export const detailOf = ({ action, afterText, beforeText }: Entry): string | undefined => {
+/** What a line says behind the name of what was changed: a reason as it was written, or what became of it. */
+export const detailOf = ({ action, afterText, beforeText, eventId }: Entry): string => {
   const after = rawMembers(afterText)
   const number = (name: string) => Number(after.get(name) ?? 0)
   switch (action) {
-    case "correct":
-      return after.size === 0 ? undefined : [...after.keys()].join(", ")
+    case "correct": {
+      const columns = CORRECTABLE.filter((name) => after.has(name)).join(", ")
+      return `${columns === "" ? "" : `: ${columns}`}${after.has("corrected_at") ? ", back to what was refused" : ""}`
+    }
     case "replay":
-      return count(number("replayed_events"), "event")
+      return eventId === null ? `: ${count(number("replayed_events"), "event")}` : ""
     case "give_back":
-      return `batch #${number("batch_id")}, ${count(number("missing_events"), "event")} missing`
+      return `: batch #${number("batch_id")}, ${count(number("missing_events"), "event")} missing`
     case "discard":
     case "resolve":
-      return quoted(after.get("note"))
+      return quoted(": ", after.get("note"))
     case "hold":
-      return quoted(after.get("reason"))
+      return quoted(": ", after.get("reason"))
     case "resume":
-      return quoted(rawMembers(beforeText).get("reason"))
+      return quoted(", which was held for ", rawMembers(beforeText).get("reason"))
     case "reopen":
-      return undefined
+      return ""
   }
 }
 
-const quoted = (json: string | undefined): string | undefined => {
+const CORRECTABLE = ["event_context", "event_type", "event_date_time", "metadata_version"] as const
+
+const quoted = (before: string, json: string | undefined): string => {
   const text: unknown = JSON.parse(json ?? "null")
-  return typeof text === "string" ? `“${text}”` : undefined
+  return typeof text === "string" ? `${before}“${text}”` : ""
 }
 
 export const get = <E>(use: (client: Client) => Effect.Effect<Page, E>) =>

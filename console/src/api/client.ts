@@ -5,9 +5,10 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { Api } from "clickhouse-outbox/operator-api"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { type AskError, toAskError } from "./AskError.ts"
+import { type AskError, Silent, toAskError } from "./AskError.ts"
 import * as Session from "./session.ts"
 
 const authorized = HttpClient.mapRequest((request: HttpClientRequest.HttpClientRequest) => {
@@ -67,13 +68,27 @@ export const asText = <A, E>(
     return Effect.map(use(make((client) => keeping(sending(client)))), (answer) => ({ answer, text }))
   })
 
+interface Asking {
+  readonly signal?: AbortSignal
+  /** How long an answer may take. */
+  readonly patience?: Duration.Duration
+  /** Whether something is to be changed. */
+  readonly isChange?: boolean
+}
+
+const PATIENCE = Duration.seconds(30)
+
 /** Rejects with an {@link AskError} and nothing else. */
 export const ask = async <A, E>(
   use: (client: Client) => Effect.Effect<A, E>,
-  { signal }: { readonly signal?: AbortSignal } = {}
+  { isChange = false, patience = PATIENCE, signal }: Asking = {}
 ): Promise<A> => {
   const answer = await Effect.runPromise(
-    use(client).pipe(Effect.mapError(toAskError), Effect.either),
+    use(client).pipe(
+      Effect.timeoutFail({ duration: patience, onTimeout: () => new Silent({ isChange, patience }) }),
+      Effect.mapError(toAskError),
+      Effect.either
+    ),
     signal === undefined ? {} : { signal }
   )
   if (Either.isRight(answer)) return answer.right

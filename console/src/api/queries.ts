@@ -1,6 +1,7 @@
 /** What views ask for, under which key, and how often again. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
 import { type EventCursor, type EventId, FailureId } from "clickhouse-outbox/operator-api"
+import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as AuditText from "./auditText.ts"
 import { ask, type Client } from "./client.ts"
@@ -14,16 +15,20 @@ type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] 
 /** A page is a request: whoever has read far back is not followed any more. */
 const FOLLOWED_PAGES = 4
 
+/** What is shown as it is now is old without an answer. */
+const LIVE_PATIENCE = Duration.seconds(6)
+
 interface Listed {
   readonly state: { readonly data: { readonly pages: ReadonlyArray<unknown> } | undefined }
 }
 
+const follow =
+  (millis: number) =>
+  ({ state }: Listed) =>
+    (state.data?.pages.length ?? 0) > FOLLOWED_PAGES ? (false as const) : millis
+
 /** What every list has in common. */
-const paged = {
-  placeholderData: keepPreviousData,
-  refetchInterval: ({ state }: Listed) =>
-    (state.data?.pages.length ?? 0) > FOLLOWED_PAGES ? (false as const) : LIST_MILLIS
-} as const
+const paged = { placeholderData: keepPreviousData, refetchInterval: follow(LIST_MILLIS) } as const
 
 const none = <A>(): A | undefined => undefined
 
@@ -43,34 +48,38 @@ const pages = <A extends { readonly next: number | null }, E>(
 /** A list's next page, if it is not the first. */
 const after = <Key>(key: Key | undefined): { after?: Key } => (key === undefined ? {} : { after: key })
 
-export const overviewQuery = (minutes: number) =>
+export const overviewQuery = (urlParams: Params<Client["overview"]["overview"]>) =>
   queryOptions({
-    queryKey: ["overview", minutes],
-    queryFn: ({ signal }) => ask((client) => client.overview.overview({ urlParams: { minutes } }), { signal }),
+    queryKey: ["overview", urlParams],
+    queryFn: ({ signal }) =>
+      ask((client) => client.overview.overview({ urlParams }), { signal, patience: LIVE_PATIENCE }),
     placeholderData: keepPreviousData,
     refetchInterval: LIVE_MILLIS
   })
 
 export const statusQuery = queryOptions({
   queryKey: ["status"],
-  queryFn: ({ signal }) => ask((client) => client.outbox.status(), { signal }),
+  queryFn: ({ signal }) => ask((client) => client.outbox.status(), { signal, patience: LIVE_PATIENCE }),
   refetchInterval: LIVE_MILLIS
 })
 
 export const systemsQuery = queryOptions({
   queryKey: ["systems"],
-  queryFn: ({ signal }) => ask((client) => client.overview.systems(), { signal }),
+  queryFn: ({ signal }) => ask((client) => client.overview.systems(), { signal, patience: LIVE_PATIENCE }),
   refetchInterval: LIVE_MILLIS
 })
 
 export type FailureFilter = Omit<Params<Client["failures"]["list"]>, "after" | "limit">
 
-export const failuresQuery = (filter: FailureFilter) =>
-  pages(["failures", filter], (client, key) =>
+/** As often as the header, which says how many there are. */
+export const failuresQuery = (filter: FailureFilter) => ({
+  ...pages(["failures", filter], (client, key) =>
     client.failures.list({
       urlParams: { ...filter, ...after(key === undefined ? undefined : FailureId.make(key)) }
     })
-  )
+  ),
+  refetchInterval: follow(LIVE_MILLIS)
+})
 
 export const failureQuery = (id: FailureId) =>
   queryOptions({

@@ -53,7 +53,7 @@ export const AuditList = ({ empty, query }: Props) => {
                     , event <code>{entry.eventId}</code>
                   </>
                 )}
-                <AuditDetail entry={entry} />
+                <span className="quiet">{detailOf(entry)}</span>
                 <details>
                   <summary>Before and after</summary>
                   <div className="sides">
@@ -69,9 +69,4 @@ export const AuditList = ({ empty, query }: Props) => {
       <LoadMore query={query} />
     </>
   )
-}
-
-const AuditDetail = ({ entry }: { readonly entry: Entry }) => {
-  const detail = detailOf(entry)
-  return detail === undefined ? null : <span className="quiet">: {detail}</span>
 }

@@ -89,8 +89,8 @@ export const Chart = ({ about, format, isBad = false, lines, now, times, title }
         {at !== undefined && <path className="cursor" d={`M${x(at)} 0V${HEIGHT}`} />}
       </svg>
       <p className="axis">
-        <span>{first !== undefined && minute(first)}</span>
-        <span>{last !== undefined && `${minute(last)} ${zone(last)}`}</span>
+        <span>{first !== undefined && minute(first, Date.now())}</span>
+        <span>{last !== undefined && `${minute(last, Date.now())} ${zone(last)}`}</span>
       </p>
       <ChartTable title={title} times={times} lines={lines} format={format} />
     </figure>

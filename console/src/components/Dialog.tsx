@@ -1,4 +1,5 @@
-import { type ReactNode, useEffect, useId, useRef } from "react"
+import { type ReactNode, useEffect, useId, useLayoutEffect, useRef } from "react"
+import { focus, headingAbove } from "./focus.ts"
 
 interface Props {
   readonly title: string
@@ -19,7 +20,8 @@ export const Dialog = ({ children, isWorking = false, onClose, title }: Props) =
   useEffect(() => {
     wasWorking.current = isWorking
   }, [isWorking])
-  useEffect(() => {
+  // Not after it has left the page: the browser gives the focus back only from a dialog that is there.
+  useLayoutEffect(() => {
     const element = dialog.current
     const above = headingAbove(document.activeElement)
     element?.showModal()
@@ -34,13 +36,4 @@ export const Dialog = ({ children, isWorking = false, onClose, title }: Props) =
       {children}
     </dialog>
   )
-}
-
-const headingAbove = (opener: Element | null): HTMLElement | null =>
-  opener?.closest("section")?.querySelector("h2") ?? document.querySelector("h1")
-
-const focus = (heading: HTMLElement | null) => {
-  if (heading === null) return
-  heading.tabIndex = -1
-  heading.focus({ preventScroll: true })
 }

@@ -1,5 +1,6 @@
 import { dismiss, useNotices } from "../notices.ts"
 import { Arrivals } from "./Arrivals.tsx"
+import { focus, headingAbove } from "./focus.ts"
 
 /** A live region: a screen reader says what is added. */
 export const Notices = () => (
@@ -14,6 +15,7 @@ export const Notices = () => (
             type="button"
             onClick={() => {
               dismiss(id)
+              focus(headingAbove(null))
               undo()
             }}
           >

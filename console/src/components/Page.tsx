@@ -1,5 +1,6 @@
 import { type ReactNode, useEffect, useRef } from "react"
 import { Link } from "wouter"
+import { asLeft } from "../api/search.ts"
 
 interface Props {
   readonly title: string
@@ -27,7 +28,7 @@ export const Page = ({ aside, back, children, title }: Props) => {
     <>
       {back !== undefined && (
         <p className="back">
-          <Link href={back[0]}>← {back[1]}</Link>
+          <Link href={asLeft(back[0])}>← {back[1]}</Link>
         </p>
       )}
       <div className="title">

@@ -30,20 +30,14 @@ export const Failures = () => {
       {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}
       {failures === undefined && query.error === null && <Loading what="failures" />}
       {failures?.length === 0 && (
-        <Empty
-          title={
-            filter.state === "open" && !isNarrowed
-              ? "No open failures. ClickHouse took every event."
-              : "No failure matches."
-          }
-        />
+        <Empty title={filter.state === "open" && !isNarrowed ? "No open failure." : "No failure matches."} />
       )}
       {failures !== undefined && failures.length > 0 && (
         <>
           <div className="bulk">
             <Bulk chosen={chosen} onDone={() => setSelected(new Set())} />
             {chosen.length === 0 && filter.state === "open" && (
-              <ReplayMatching filter={filter} isNarrowed={isNarrowed} />
+              <ReplayMatching filter={filter} isNarrowed={isNarrowed} shown={failures} />
             )}
           </div>
           <Table failures={failures} selected={new Set(chosen.map(({ id }) => id))} onSelect={setSelected} />

@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query"
 import { titleOf } from "../api/AskError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
-import { Failed } from "../components/Failed.tsx"
 import { LastKnown } from "../components/LastKnown.tsx"
 import { Loading } from "../components/Loading.tsx"
 import { Page } from "../components/Page.tsx"
@@ -16,7 +15,7 @@ import { findings } from "./overview/verdict.ts"
 export const Overview = () => {
   const { get, set } = useSearch()
   const span = spanOf(get("span"))
-  const overview = useQuery(overviewQuery(span.minutes))
+  const overview = useQuery(overviewQuery({ minutes: span.minutes, step: span.step }))
   const status = useQuery(statusQuery)
   const systems = useQuery(systemsQuery)
   const error = status.error ?? systems.error
@@ -34,7 +33,9 @@ export const Overview = () => {
       />
       <Span span={span} onChange={(name) => set({ span: name })} />
       {overview.error !== null && error === null && (
-        <Failed error={overview.error} onRetry={() => void overview.refetch()} />
+        <p className="warning" role="status">
+          The charts cannot be loaded. {overview.error.message}
+        </p>
       )}
       <LastKnown query={overview}>
         {(overview) => <Charts overview={overview} backlog={status.data?.backlog} />}

@@ -3,6 +3,7 @@ import { discard, replay, resolve, useChange } from "../../api/changes.ts"
 import { leftOf } from "../../api/left.ts"
 import { useReopening } from "../../api/useReopening.ts"
 import { Confirm } from "../../components/Confirm.tsx"
+import { focus, headingAbove } from "../../components/focus.ts"
 import { State } from "../../components/State.tsx"
 import { say } from "../../notices.ts"
 import { count } from "../../numbers.ts"
@@ -63,7 +64,14 @@ export const Closing = ({ failure }: Props) => {
           </>
         )}
         {(state === "discarded" || state === "resolved") && (
-          <button type="button" disabled={reopening.isPending} onClick={undo}>
+          <button
+            type="button"
+            disabled={reopening.isPending}
+            onClick={({ currentTarget }) => {
+              focus(headingAbove(currentTarget))
+              undo()
+            }}
+          >
             Reopen
           </button>
         )}

@@ -42,7 +42,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
     reset(text)
   }
   const send = (changes: EventText.Correction) =>
-    ask(() => EventText.correct(failure.id, event.eventId, actor(), changes))
+    ask(() => EventText.correct(failure.id, event.eventId, actor(), changes), { isChange: true })
   const undoing = useChange(send, (text) => {
     keep(text)
     say("The event is again what it was.")

@@ -66,8 +66,8 @@ export const Bulk = ({ chosen, onDone }: Props) => {
         >
           {uncorrected > 0 && (
             <p className="warning">
-              {count(uncorrected, "failure")} of these {uncorrected === 1 ? "was" : "were"} refused for data that nobody
-              has corrected: unless ClickHouse’s table was changed since, it refuses {uncorrected === 1 ? "it" : "them"}{" "}
+              {uncorrected} of these failures {uncorrected === 1 ? "was" : "were"} refused for data that nobody has
+              corrected: unless ClickHouse’s table was changed since, it refuses {uncorrected === 1 ? "it" : "them"}{" "}
               again.
             </p>
           )}

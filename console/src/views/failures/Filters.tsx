@@ -1,4 +1,5 @@
 import { Choice } from "../../components/Choice.tsx"
+import { focus, headingAbove } from "../../components/focus.ts"
 import { PeriodFilter } from "../../components/PeriodFilter.tsx"
 import { TextFilter } from "../../components/TextFilter.tsx"
 import { CLASSES, STATES, type useFilter } from "./useFilter.ts"
@@ -38,7 +39,14 @@ export const Filters = ({ filter, isNarrowed, period, set }: Props) => (
     />
     <PeriodFilter period={period} otherwise="any time" />
     {(isNarrowed || filter.state !== "open") && (
-      <button type="button" className="link" onClick={() => set(CLEAR)}>
+      <button
+        type="button"
+        className="link"
+        onClick={({ currentTarget }) => {
+          focus(headingAbove(currentTarget))
+          set(CLEAR)
+        }}
+      >
         Clear
       </button>
     )}

@@ -51,7 +51,7 @@ export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Pro
           { name: "p50", values: buckets.map(({ p50Millis }) => p50Millis) }
         ]}
         format={duration}
-        about={`p95 from commit to ClickHouse, over ${step}`}
+        about={`p95 of batches’ oldest events, over ${step}`}
       />
       <Chart
         title="Refused"

@@ -1,8 +1,9 @@
+// Steps so short that an outage of a minute is seen also in a day.
 const SPANS = [
-  { name: "", minutes: 15, text: "15 min" },
-  { name: "1h", minutes: 60, text: "1 h" },
-  { name: "6h", minutes: 360, text: "6 h" },
-  { name: "24h", minutes: 1440, text: "24 h" }
+  { name: "", minutes: 15, step: 10, text: "15 min" },
+  { name: "1h", minutes: 60, step: 10, text: "1 h" },
+  { name: "6h", minutes: 360, step: 30, text: "6 h" },
+  { name: "24h", minutes: 1440, step: 120, text: "24 h" }
 ] as const
 
 type OneSpan = (typeof SPANS)[number]

@@ -1,0 +1,10 @@
+/** Where a keyboard goes on when the button that was pressed has gone. */
+
+export const headingAbove = (element: Element | null): HTMLElement | null =>
+  element?.closest("section")?.querySelector("h2") ?? document.querySelector("h1")
+
+export const focus = (heading: HTMLElement | null) => {
+  if (heading === null) return
+  heading.tabIndex = -1
+  heading.focus({ preventScroll: true })
+}
