@@ -3,7 +3,7 @@ import { Link, useRoute } from "wouter"
 import { statusQuery, systemsQuery } from "./api/queries.ts"
 import * as Session from "./api/session.ts"
 import * as Stored from "./api/stored.ts"
-import { findings } from "./views/overview/verdict.ts"
+import { findings, headlineOf } from "./views/overview/verdict.ts"
 
 interface TabProps {
   readonly href: string
@@ -51,9 +51,12 @@ export const Header = () => {
         </ul>
       </nav>
       {finding.tone === "bad" && error === null && systems.error === null && !isOverview && (
-        <p className="held" role="status">
+        <div className="alarm">
           {finding.sentence} <Link href="/">See the overview</Link>
-        </p>
+          <p className="hidden" role="status">
+            {headlineOf(finding)}
+          </p>
+        </div>
       )}
       <div className="who">
         {operator !== null && (

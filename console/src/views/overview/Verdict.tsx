@@ -1,5 +1,5 @@
 import { Link } from "wouter"
-import type { Finding } from "./verdict.ts"
+import { type Finding, headlineOf } from "./verdict.ts"
 
 interface Props {
   readonly findings: readonly [Finding, ...ReadonlyArray<Finding>]
@@ -31,7 +31,7 @@ export const Verdict = ({ findings }: Props) => (
       <One key={finding.sentence} finding={finding} />
     ))}
     <p className="hidden" role="status">
-      {findings[0].tone === "good" ? "All is well" : `Needs attention: ${findings[0].sentence}`}
+      {findings[0].tone === "good" ? "All is well" : `Needs attention: ${headlineOf(findings[0])}`}
     </p>
   </section>
 )

@@ -37,6 +37,9 @@ export const findings = ({ error, status, systems }: Known): readonly [Finding, 
   return first === undefined ? [well(status)] : [first, ...others]
 }
 
+/** What is worth announcing: without the numbers, which change with every look. */
+export const headlineOf = ({ sentence }: Finding): string => sentence.split(":", 1)[0] ?? sentence
+
 const RANK = { bad: 0, warn: 1, unknown: 2, good: 3 } as const
 
 const waiting = ({ backlog, oldestUndeliveredMillis }: OutboxStatus): string =>
