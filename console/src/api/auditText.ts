@@ -14,7 +14,7 @@ export const detailOf = ({ action, afterText, beforeText, eventId }: Entry): str
   const number = (name: string) => Number(after.get(name) ?? 0)
   switch (action) {
     case "correct": {
-      const columns = CORRECTABLE.filter((name) => after.has(name)).join(", ")
+      const columns = [...after.keys()].filter((name) => name !== "corrected_at").join(", ")
       return `${columns === "" ? "" : `: ${columns}`}${after.has("corrected_at") ? ", back to what was refused" : ""}`
     }
     case "replay":
@@ -32,8 +32,6 @@ export const detailOf = ({ action, afterText, beforeText, eventId }: Entry): str
       return ""
   }
 }
-
-const CORRECTABLE = ["event_context", "event_type", "event_date_time", "metadata_version"] as const
 
 const quoted = (before: string, json: string | undefined): string => {
   const text: unknown = JSON.parse(json ?? "null")

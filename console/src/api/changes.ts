@@ -1,9 +1,9 @@
 /** What operators change. Everything that is shown is asked for again afterwards. */
 import { useMutation, useQueryClient } from "@tanstack/react-query"
-import type { FailureId } from "clickhouse-outbox/operator-api"
-import * as Duration from "effect/Duration"
+import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import type * as Effect from "effect/Effect"
 import { ask, type Client } from "./client.ts"
+import * as EventText from "./eventText.ts"
 import type { FailureFilter } from "./queries.ts"
 import { actor } from "./session.ts"
 
@@ -20,11 +20,11 @@ export const useChange = <Input, A>(
   })
 }
 
-/** Replaying very many takes a while. */
-const PATIENCE = Duration.minutes(2)
-
 const asked = <A, E>(use: (client: Client, headers: ReturnType<typeof actor>) => Effect.Effect<A, E>) =>
-  ask((client) => use(client, actor()), { isChange: true, patience: PATIENCE })
+  ask((client) => use(client, actor()), { isChange: true })
+
+export const correct = (failureId: FailureId, eventId: EventId, correction: EventText.Correction) =>
+  asked((_, headers) => EventText.correct(failureId, eventId, headers, correction))
 
 export const replay = (ids: ReadonlyArray<FailureId>) =>
   asked((client, headers) => client.failures.replayAll({ headers, payload: { ids } }))

@@ -77,11 +77,13 @@ interface Asking {
 }
 
 const PATIENCE = Duration.seconds(30)
+/** Replaying very many takes a while. */
+const CHANGE_PATIENCE = Duration.minutes(2)
 
 /** Rejects with an {@link AskError} and nothing else. */
 export const ask = async <A, E>(
   use: (client: Client) => Effect.Effect<A, E>,
-  { isChange = false, patience = PATIENCE, signal }: Asking = {}
+  { isChange = false, patience = isChange ? CHANGE_PATIENCE : PATIENCE, signal }: Asking = {}
 ): Promise<A> => {
   const answer = await Effect.runPromise(
     use(client).pipe(

@@ -1,10 +1,9 @@
 import { useQueryClient } from "@tanstack/react-query"
 import { lazy, Suspense, useId, useState } from "react"
-import { replayEvent, useChange } from "../../api/changes.ts"
-import { ask } from "../../api/client.ts"
-import * as EventText from "../../api/eventText.ts"
-import { failureEventQuery, failureEventsQuery } from "../../api/queries.ts"
-import { actor } from "../../api/session.ts"
+import { correct, replayEvent, useChange } from "../../api/changes.ts"
+import type { Correction as Changes, EventText } from "../../api/eventText.ts"
+import { keepEvent } from "../../api/keepEvent.ts"
+import { failureEventQuery } from "../../api/queries.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { Failed } from "../../components/Failed.tsx"
 import { Loading } from "../../components/Loading.tsx"
@@ -19,9 +18,9 @@ const JsonEditor = lazy(() => import("../../json/JsonEditor.tsx"))
 interface Props {
   readonly failure: Failure
   /** As it is by now. */
-  readonly event: EventText.EventText["event"]
+  readonly event: EventText["event"]
   /** As it was when it was opened or saved. */
-  readonly saved: EventText.EventText
+  readonly saved: EventText
 }
 
 /** The event to be corrected, what was changed, and what to do with it. */
@@ -35,14 +34,11 @@ export const Correction = ({ event, failure, saved }: Props) => {
     saved
   )
   useUnsaved(isChanged)
-  const keep = (text: EventText.EventText) => {
-    queries.setQueryData(failureEventQuery(failure.id, event.eventId).queryKey, text)
-    // The list too: one's own change is not to be taken for somebody else's.
-    queries.setQueryData(failureEventsQuery(failure.id).queryKey, (list) => list && withEvent(list, text.event))
+  const keep = (text: EventText) => {
+    keepEvent(queries, failure.id, text)
     reset(text)
   }
-  const send = (changes: EventText.Correction) =>
-    ask(() => EventText.correct(failure.id, event.eventId, actor(), changes), { isChange: true })
+  const send = (changes: Changes) => correct(failure.id, event.eventId, changes)
   const undoing = useChange(send, (text) => {
     keep(text)
     say("The event is again what it was.")
@@ -147,16 +143,3 @@ export const Correction = ({ event, failure, saved }: Props) => {
     </>
   )
 }
-
-type Listed = EventText.EventText["event"]
-
-const withEvent = <List extends { readonly pages: ReadonlyArray<{ readonly events: ReadonlyArray<Listed> }> }>(
-  list: List,
-  changed: Listed
-) => ({
-  ...list,
-  pages: list.pages.map((page) => ({
-    ...page,
-    events: page.events.map((event) => (event.eventId === changed.eventId ? changed : event))
-  }))
-})
