@@ -93,7 +93,7 @@ export class Lease extends Schema.Class<Lease>("Lease")({
   /** Whether ClickHouse may have some of it whatever is known of attempts: none of its tokens is trusted. */
   askFirst: Schema.Boolean,
   /** Whether it was delivered before, and ClickHouse was found to lack events of it. Rows of it may be gone. */
-  wasGivenBack: Schema.Boolean,
+  wasRequeued: Schema.Boolean,
   /** Whether it was taken from a worker that went silent. */
   expired: Schema.Boolean,
   repair: Schema.OptionFromSelf(Repair)

@@ -20,9 +20,9 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { batches } from "./Cli/batches.ts"
 import { failures } from "./Cli/failures.ts"
-import { hold, resume } from "./Cli/hold.ts"
 import { incidents } from "./Cli/incidents.ts"
 import { migrate } from "./Cli/migrate.ts"
+import { pause, resume } from "./Cli/pause.ts"
 import { withPlainText } from "./Cli/plainText.ts"
 import { publish } from "./Cli/publish.ts"
 import { relay } from "./Cli/relay.ts"
@@ -49,7 +49,7 @@ const command = Command.make("clickhouse-outbox").pipe(
     where,
     batches,
     incidents,
-    hold,
+    pause,
     resume,
     restamp,
     verify

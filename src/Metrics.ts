@@ -59,7 +59,7 @@ export const batchesSplit = counter(
   "outbox_batches_split_total",
   "Batches cut into smaller ones because ClickHouse refuses some of their events"
 )
-const retriesTotal = counter("outbox_retries_total", "Batches given back to be tried again later, by class of error")
+const retriesTotal = counter("outbox_retries_total", "Batches released to be tried again later, by class of error")
 export const retries = (errorClass: RetryClass) => Metric.tagged(retriesTotal, "error_class", errorClass)
 export const leaseExpiries = counter(
   "outbox_lease_expiries_total",
@@ -107,7 +107,7 @@ export const openFailureEvents = gauge(
 )
 const openIncidentsTotal = gauge("outbox_open_incidents", "Open incidents, by class of error")
 export const openIncidents = (errorClass: IncidentClass) => Metric.tagged(openIncidentsTotal, "error_class", errorClass)
-export const relayHeld = gauge("outbox_relay_held", "1 while an operator holds all relays, 0 otherwise")
+export const relayPaused = gauge("outbox_relay_paused", "1 while relays are paused, 0 otherwise")
 const slotBytesTotal = gauge("outbox_slot_bytes", "Bytes on disk of a slot of the outbox, indexes included")
 export const slotRotations = counter(
   "outbox_slot_rotations_total",
@@ -131,7 +131,7 @@ export const postgresConnections = (state: ConnectionState) => Metric.tagged(pos
 const buildInfoTotal = gauge("outbox_build_info", "1, with the version that this process runs")
 export const buildInfo = (version: string) => Metric.tagged(buildInfoTotal, "version", version)
 
-export const UNDELIVERED_STATES = ["sealed", "leased", "retrying", "held"] as const
+export const UNDELIVERED_STATES = ["sealed", "leased", "retrying", "blocked"] as const
 export type UndeliveredState = (typeof UNDELIVERED_STATES)[number]
 
 /** Bad data is isolated, not tried again. */

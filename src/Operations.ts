@@ -1,8 +1,8 @@
 /**
  * What operators see and do besides failures: how far behind the outbox is, its batches and incidents, where an event
- * is, and a hold on all relays.
+ * is, and a pause on all relays.
  *
- * Reading changes nothing and waits for nobody. A hold is a row in Postgres, so it holds every relay of the outbox, also
+ * Reading changes nothing and waits for nobody. A pause is a row in Postgres, so it holds every relay of the outbox, also
  * those that start later: no batch is taken until somebody resumes, a batch in flight is finished, and publishing goes
  * on. The HTTP API and the command line are doors to this service.
  *
@@ -16,37 +16,37 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { EventId } from "./Event.ts"
 import * as Batches from "./Operations/batches.ts"
-import * as Hold from "./Operations/hold.ts"
 import { incidents } from "./Operations/incidents.ts"
 import type {
-  AlreadyHeld,
+  AlreadyPaused,
   BatchNotFound,
   BatchStatus,
   EventNotFound,
   Incident,
-  NotHeld,
+  NotPaused,
   Whereabouts
 } from "./Operations/model.ts"
 import { type OverviewRange, overview } from "./Operations/overview.ts"
 import type { Overview } from "./Operations/overviewModel.ts"
+import * as Pause from "./Operations/pause.ts"
 import { postgresState } from "./Operations/postgresState.ts"
 import { relays } from "./Operations/relays.ts"
 import type { DatabaseState, RelayState } from "./Operations/systemsModel.ts"
 import { where } from "./Operations/where.ts"
 import { checkCluster } from "./OutboxStore/cluster.ts"
 import { status } from "./OutboxStore/status.ts"
-import type { ForeignCluster, NotMigrated, OutboxStatus, RelayHold } from "./OutboxStore.ts"
+import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
 import type { Page } from "./Page.ts"
 
 export type { BatchFilter } from "./Operations/batches.ts"
 export {
-  AlreadyHeld,
+  AlreadyPaused,
   BatchNotFound,
   BatchState,
   BatchStatus,
   EventNotFound,
   Incident,
-  NotHeld,
+  NotPaused,
   Place,
   Whereabouts
 } from "./Operations/model.ts"
@@ -83,11 +83,11 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
       filter?: { readonly state?: Incident["state"] | undefined },
       page?: Page<number>
     ) => Effect.Effect<ReadonlyArray<Incident>, SqlError>
-    readonly relayHold: Effect.Effect<Option.Option<RelayHold>, SqlError>
+    readonly relayPause: Effect.Effect<Option.Option<RelayPause>, SqlError>
     /** No relay takes a batch until {@link resume}. Those in flight are finished. */
-    readonly hold: (reason: string, actor: string) => Effect.Effect<RelayHold, AlreadyHeld | SqlError>
-    /** Returns the hold that has ended. */
-    readonly resume: (actor: string) => Effect.Effect<RelayHold, NotHeld | SqlError>
+    readonly pause: (reason: string, actor: string) => Effect.Effect<RelayPause, AlreadyPaused | SqlError>
+    /** Returns the pause that has ended. */
+    readonly resume: (actor: string) => Effect.Effect<RelayPause, NotPaused | SqlError>
   }
 >() {}
 
@@ -111,9 +111,9 @@ export const make: Effect.Effect<
     batch: Batches.batch(sql),
     where: where(sql),
     incidents: incidents(sql),
-    relayHold: Hold.relayHold(sql),
-    hold: Hold.hold(sql),
-    resume: Hold.resume(sql)
+    relayPause: Pause.relayPause(sql),
+    pause: Pause.pause(sql),
+    resume: Pause.resume(sql)
   }
 })
 

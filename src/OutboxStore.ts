@@ -57,7 +57,7 @@ export {
   type Position,
   type Reclaimed,
   type Refusals,
-  RelayHold,
+  RelayPause,
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
@@ -78,7 +78,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      * is due.
      */
     readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
-    /** Takes the oldest batch that may be tried now; none while relays are held. `holder` is for people to read. */
+    /** Takes the oldest batch that may be tried now; none while relays are paused. `holder` is for people to read. */
     readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
@@ -106,7 +106,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      */
     readonly acknowledge: (lease: Lease) => Effect.Effect<Duration.Duration, LeaseLost | SqlError>
     /**
-     * Gives the batch back, to be tried again after `retryAfter`, and stores why. If it has been failing for longer
+     * Releases the batch, to be tried again after `retryAfter`, and stores why. If it has been failing for longer
      * than `incidentAfter`, it joins the open incident of the error's class or opens one. Not to be given for bad
      * data, which is isolated.
      */
@@ -136,7 +136,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       missing: readonly [EventId, ...ReadonlyArray<EventId>]
     ) => Effect.Effect<void, BatchChanged | LeaseLost | SqlError>
-    /** Gives the batch back at once, as an attempt without an answer: the next one finds it in doubt. */
+    /** Releases the batch at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /**
      * Finds batches that fail without anybody's saying so, closes incidents that are over, and removes what was closed,

@@ -4,8 +4,8 @@
  *
  * Goes through delivered batches in the order in which they were sealed, some at a time, so memory does not grow with
  * their number. Relays and publishers may go on: what is not delivered when it begins is not missing, and what is
- * delivered, emptied or given back meanwhile is left out or seen as it was. Nothing is sent here. A batch that lacks
- * events is given back to the relays, which ask ClickHouse themselves and send what it lacks then: so nothing comes twice,
+ * delivered, emptied or requeued meanwhile is left out or seen as it was. Nothing is sent here. A batch that lacks
+ * events is requeued, which ask ClickHouse themselves and send what it lacks then: so nothing comes twice,
  * whoever does this at the same time, and whatever table this process has asked.
  *
  * @since 0.1.0
@@ -42,7 +42,7 @@ export interface Options {
   /** Only those before then; before now unless set. */
   readonly until?: Date | undefined
   /** Gives batches that lack events back to the relays. The audit trail says that this is who did. */
-  readonly giveBackAs?: string | undefined
+  readonly requeueAs?: string | undefined
   /** Run for each finding, in turn. */
   readonly onFinding?: ((finding: Finding) => Effect.Effect<void>) | undefined
   /** Run with the number of events that were compared so far. */
@@ -79,7 +79,7 @@ export const make: Effect.Effect<
   yield* checkCluster(sql)
 
   const verify = ({
-    giveBackAs,
+    requeueAs,
     onFinding = () => Effect.void,
     onProgress = () => Effect.void,
     since,
@@ -96,7 +96,7 @@ export const make: Effect.Effect<
       }
       const tally = makeTally()
 
-      /** Gives the batch back, if it is asked for and still as it was seen. */
+      /** Requeues the batch, if it is asked for and still as it was seen. */
       const report = (delivered: Outbox.Delivered, { doubled, missing, retained }: Compared) =>
         Effect.gen(function* () {
           const { batch } = delivered
@@ -104,10 +104,10 @@ export const make: Effect.Effect<
           add(tally.compared, retained)
           tally.notRetained += batch.eventCount - retained
           if (Arr.isNonEmptyReadonlyArray(missing)) {
-            const givenBack = giveBackAs !== undefined && (yield* Outbox.giveBack(sql, delivered, missing, giveBackAs))
+            const requeued = requeueAs !== undefined && (yield* Outbox.requeue(sql, delivered, missing, requeueAs))
             add(tally.missing, missing.length)
-            if (givenBack) add(tally.givenBack, missing.length)
-            yield* onFinding(new Missing({ ...about, eventIds: missing, givenBack }))
+            if (requeued) add(tally.requeued, missing.length)
+            yield* onFinding(new Missing({ ...about, eventIds: missing, requeued }))
           }
           if (Arr.isNonEmptyReadonlyArray(doubled)) {
             add(tally.doubled, doubled.length)
@@ -129,7 +129,7 @@ export const make: Effect.Effect<
             })
             yield* onProgress(tally.compared.events)
           })
-      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Outbox.wakeRelays(sql)), () => tally.givenBack.batches > 0)))
+      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Outbox.wakeRelays(sql)), () => tally.requeued.batches > 0)))
 
       yield* pages(
         (after) => Outbox.nextFailed(sql, range, after),
@@ -159,7 +159,7 @@ const makeTally = () => ({
   compared: { batches: 0, events: 0 },
   notRetained: 0,
   missing: { batches: 0, events: 0 },
-  givenBack: { batches: 0, events: 0 },
+  requeued: { batches: 0, events: 0 },
   doubled: { batches: 0, events: 0 },
   failed: { failures: 0, events: 0 }
 })

@@ -12,7 +12,7 @@ import { counts } from "./support/eventLog.ts"
 import { drain } from "./support/relay.ts"
 
 const COMMANDS = [
-  ...["migrate", "relay", "publish", "status", "failures", "where", "batches", "incidents", "hold", "resume"],
+  ...["migrate", "relay", "publish", "status", "failures", "where", "batches", "incidents", "pause", "resume"],
   ...["restamp", "verify"]
 ]
 
@@ -129,16 +129,16 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (
           concurrency: 2
         })
         expect(people.stdout).toMatch(
-          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 held, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}not held\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
+          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 blocked, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}not held\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
         )
         expect(JSON.parse(programs.stdout)).toEqual({
           backlog: 1,
           oldest_undelivered_ms: expect.any(Number),
           unsealed: 1,
-          batches: { sealed: 0, leased: 0, retrying: 0, held: 0, delivered: expect.any(Number), failed: 0 },
+          batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, delivered: expect.any(Number), failed: 0 },
           open_failures: { failures: 0, events: 0 },
           open_incidents: 0,
-          relay_hold: null,
+          relay_pause: null,
           last_delivered_at: expect.stringMatching(/Z$/),
           last_error: null
         })

@@ -167,17 +167,17 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
     )
   })
 
-  it.effect("holds all relays and lets them go on, saying who and why", () =>
+  it.effect("pauses all relays and resumes them, saying who and why", () =>
     Effect.gen(function* () {
-      const held = yield* Cli.run(["hold", "--reason", "moving ClickHouse"])
-      expect(held).toEqual(Cli.succeeded('held: no relay takes a batch until "clickhouse-outbox resume"\n'))
-      expect(yield* Cli.run(["hold", "--reason", "again"])).toEqual(
-        Cli.failed(expect.stringMatching(`^The relay is held already, by ${ME} since .+: moving ClickHouse\n$`))
+      const paused = yield* Cli.run(["pause", "--reason", "moving ClickHouse"])
+      expect(paused).toEqual(Cli.succeeded('paused: no relay takes a batch until "clickhouse-outbox resume"\n'))
+      expect(yield* Cli.run(["pause", "--reason", "again"])).toEqual(
+        Cli.failed(expect.stringMatching(`^Relays are paused already, by ${ME} since .+: moving ClickHouse\n$`))
       )
       expect(yield* Cli.run(["resume"])).toEqual(
-        Cli.succeeded(expect.stringMatching(`^resumed: was held by ${ME} at ${UTC_AND_AGE}: moving ClickHouse\n$`))
+        Cli.succeeded(expect.stringMatching(`^resumed: were paused by ${ME} at ${UTC_AND_AGE}: moving ClickHouse\n$`))
       )
-      expect(yield* Cli.run(["resume"])).toEqual(Cli.failed("The relay is not held\n"))
+      expect(yield* Cli.run(["resume"])).toEqual(Cli.failed("Relays are not paused\n"))
     })
   )
 })

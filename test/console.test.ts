@@ -420,7 +420,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
             .first()
             .waitFor()
           expect(await page.getByText("The relay does not answer").count()).toBe(2)
-          expect(await page.getByRole("button", { name: "Hold delivery…" }).isDisabled()).toBe(true)
+          expect(await page.getByRole("button", { name: "Pause delivery…" }).isDisabled()).toBe(true)
           await page.unroute("**/api/**")
           await page.getByText("The relay does not answer.", { exact: true }).waitFor({ state: "detached" })
         })
@@ -442,28 +442,28 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("says whether all is well, and lets delivery be held, also while there are no charts", () =>
+    it.scoped("says whether all is well, and lets delivery be paused, also while there are no charts", () =>
       Effect.gen(function* () {
         const { page } = yield* visit("/")
         yield* promise(async () => {
-          await page.getByRole("button", { name: "Hold delivery…" }).click()
+          await page.getByRole("button", { name: "Pause delivery…" }).click()
           await page.getByLabel("Why").fill("half a reas")
           await page.route("**/api/overview*", (route) => route.abort("connectionrefused"))
           await page.getByText("As it was", { exact: false }).first().waitFor()
           expect(await page.getByLabel("Why").inputValue()).toBe("half a reas")
           await page.keyboard.press("Escape")
           // Whoever changes their mind is where they were.
-          expect(await page.evaluate("document.activeElement?.textContent")).toBe("Hold delivery…")
+          expect(await page.evaluate("document.activeElement?.textContent")).toBe("Pause delivery…")
           await page.getByText("The charts cannot be loaded.").waitFor()
-          expect(await page.getByRole("button", { name: "Hold delivery…" }).isEnabled()).toBe(true)
+          expect(await page.getByRole("button", { name: "Pause delivery…" }).isEnabled()).toBe(true)
           expect(await page.getByText("The relay does not answer.", { exact: true }).count()).toBe(0)
         })
       })
     )
 
-    it.scoped("holds delivery and resumes it with the keyboard alone", () =>
+    it.scoped("pauses delivery and resumes it with the keyboard alone", () =>
       Effect.gen(function* () {
-        const { relayHold } = yield* Operations.Operations
+        const { relayPause } = yield* Operations.Operations
         const { complaints, page } = yield* visit("/")
         const press = async (...keys: ReadonlyArray<string>) => {
           for (const key of keys) await page.keyboard.press(key)
@@ -475,29 +475,29 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           expect(await isThere()).toBe(true)
         }
         yield* promise(async () => {
-          await page.getByRole("button", { name: "Hold delivery…" }).waitFor()
+          await page.getByRole("button", { name: "Pause delivery…" }).waitFor()
           await focus(/^Skip to the content$/)
           await press("Enter")
-          await focus(/^Hold delivery…$/)
+          await focus(/^Pause delivery…$/)
           await press("Enter")
           await page.keyboard.type("ClickHouse is upgraded")
           await press("Tab")
           await page.keyboard.type("ada")
           await press("Enter")
-          await page.getByText("Delivery is held by ada: ClickHouse is upgraded", { exact: true }).waitFor()
+          await page.getByText("Delivery is paused by ada: ClickHouse is upgraded", { exact: true }).waitFor()
         })
-        expect(yield* relayHold).toMatchObject({ _tag: "Some", value: { heldBy: "ada" } })
+        expect(yield* relayPause).toMatchObject({ _tag: "Some", value: { pausedBy: "ada" } })
         yield* promise(async () => {
           const overview = page.url()
           await page.goto(new URL("/batches", overview).href)
-          await page.getByText("Delivery is held by ada: ClickHouse is upgraded").waitFor()
+          await page.getByText("Delivery is paused by ada: ClickHouse is upgraded").waitFor()
           await page.goto(overview)
           await page.getByRole("button", { name: "Resume delivery…" }).waitFor()
           await focus(/^Resume delivery…$/)
           await press("Enter", "Enter")
           await page.getByText("Delivery goes on.").waitFor()
         })
-        expect(yield* relayHold).toMatchObject({ _tag: "None" })
+        expect(yield* relayPause).toMatchObject({ _tag: "None" })
         expect(complaints).toEqual([])
       })
     )

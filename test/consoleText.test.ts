@@ -21,8 +21,8 @@ const relay = new RelayState({
 })
 
 const quiet = {
-  ...{ backlog: 0, oldestUndeliveredMillis: null, unsealed: 0, openIncidents: 0, relayHold: null },
-  batches: { sealed: 0, leased: 0, retrying: 0, held: 0, delivered: 0, failed: 0 },
+  ...{ backlog: 0, oldestUndeliveredMillis: null, unsealed: 0, openIncidents: 0, relayPause: null },
+  batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, delivered: 0, failed: 0 },
   openFailures: { failures: 0, events: 0 },
   ...{ lastDeliveredAt: null, lastError: null }
 }

@@ -164,7 +164,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "10", OUTBOX_WORKERS: "2" }))
     )
 
-    it.effect("it gives back what does not finish within the grace, and another delivers that once", () =>
+    it.effect("it releases what does not finish within the grace, and another delivers that once", () =>
       Effect.gen(function* () {
         const acknowledgements = yield* Acknowledgements.make
         const relay = yield* Relay.start({ OUTBOX_SHUTDOWN_GRACE: "200 millis" })

@@ -303,7 +303,7 @@ layer(Environment.layer(), { excludeTestServices: true })("With the grants in do
       expect(yield* as(reader, "failures", "list")).toMatchObject({ code: 0, stdout: expect.stringContaining("bad") })
       expect(yield* as(reader, "failures", "replay", "1")).toMatchObject(denied)
       expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
-      expect(yield* as(operator, "hold", "--reason", "a test")).toMatchObject({ code: 0 })
+      expect(yield* as(operator, "pause", "--reason", "a test")).toMatchObject({ code: 0 })
       expect(yield* as(operator, "resume")).toMatchObject({ code: 0 })
       expect(yield* as(relay, "restamp")).toMatchObject(denied)
 

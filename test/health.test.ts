@@ -70,10 +70,10 @@ describe("A relay is", () => {
     ["while its fibers work and batches get through", { ...HEALTHY, sees: waiting({ sealed: 3, retrying: 1 }) }],
     ["while there is nothing to do, however long", IDLE],
     ["while others have all the batches", { ...IDLE, sees: waiting({ leased: 5 }) }],
-    ["while all that waits is held, which has an incident of its own", { ...IDLE, sees: waiting({ held: 1 }) }],
+    ["while all that waits is blocked, which has an incident of its own", { ...IDLE, sees: waiting({ blocked: 1 }) }],
     [
-      "while an operator holds it, as it does what it was told",
-      { ...IDLE, sees: outboxWith({ relayHeld: true, undeliveredBatches: { sealed: 5 }, oldestUnsealedMillis: 1e6 }) }
+      "while an operator has paused it, as it does what it was told",
+      { ...IDLE, sees: outboxWith({ relayPaused: true, undeliveredBatches: { sealed: 5 }, oldestUnsealedMillis: 1e6 }) }
     ]
   ]
   for (const [name, beats] of ready) {

@@ -116,9 +116,9 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
       const json = (body: object) => ({ body: JSON.stringify(body) })
       for (const text of HOSTILE) {
         const operator = { headers: { "x-operator": text } }
-        const held = yield* ask("POST /api/relay/hold", { ...json({ reason: text }), ...operator })
-        expect(held).toMatchObject({ status: 200 })
-        expect((yield* ask("GET /api/relay")).json).toMatchObject({ held: { reason: text, held_by: text } })
+        const paused = yield* ask("POST /api/relay/pause", { ...json({ reason: text }), ...operator })
+        expect(paused).toMatchObject({ status: 200 })
+        expect((yield* ask("GET /api/relay")).json).toMatchObject({ paused: { reason: text, paused_by: text } })
         expect((yield* ask("POST /api/relay/resume", operator)).status).toBe(200)
         const type = encodeURIComponent(text)
         expect((yield* ask(`GET /api/failures?event_type=${type}`)).json).toMatchObject({ failures: [] })
@@ -167,7 +167,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
     () =>
       Effect.gen(function* () {
         const text = HOSTILE.join(" ")
-        expect(yield* Cli.run(["hold", "--reason", text])).toMatchObject({ code: 0 })
+        expect(yield* Cli.run(["pause", "--reason", text])).toMatchObject({ code: 0 })
         expect(yield* Cli.run(["status", "--json"])).toMatchObject({
           stdout: expect.stringContaining(JSON.stringify(text))
         })
@@ -218,7 +218,7 @@ const connect = (url: string, sent: string, { drip = "", reads = true }: Manner 
       })
   )
 
-const POST = "POST /api/relay/hold HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+const POST = "POST /api/relay/pause HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 const GET = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -321,8 +321,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
         yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
         const forged = "[00:00:00.000] INFO (#0): The relay has stopped"
         const reason = `\u001b[2J\u009b1m\r\n${forged}\n${forged}\u2028${forged}`
-        expect((yield* ask(url, "POST /api/relay/hold", { body: JSON.stringify({ reason }) })).status).toBe(200)
-        yield* relay.said("The relay is held")
+        expect((yield* ask(url, "POST /api/relay/pause", { body: JSON.stringify({ reason }) })).status).toBe(200)
+        yield* relay.said("Relays are paused")
         yield* relay.signal("SIGTERM")
         const { stderr } = yield* relay.ended
         expect(stderr).toContain(forged)

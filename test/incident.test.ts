@@ -1,4 +1,4 @@
-/** What keeps batches from getting through although nothing is wrong with them: incidents, holds, and what is left. */
+/** What keeps batches from getting through although nothing is wrong with them: incidents, pauses, and what is left. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
@@ -300,13 +300,13 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  describe("A hold", () => {
+  describe("A pause", () => {
     it.effect("keeps every relay from delivering, not from sealing, until it is lifted", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const { status } = yield* OutboxStore
         const { heard, said } = yield* logs
-        yield* sql`INSERT INTO outbox.relay_hold (held_by, reason) VALUES ('ada', 'moving the table')`
+        yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'moving the table')`
         yield* Relay.start()
         yield* publish
         yield* until(batches, (all) => all.length > 0)
@@ -315,14 +315,16 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         yield* Effect.sleep("1500 millis")
         expect(yield* batches).toMatchObject([{ state: "sealed", attempts: 0 }])
         expect(yield* said).toEqual([
-          expect.stringMatching(/^WARN Nothing is delivered: ada holds all relays since .+\. Reason: moving the table$/)
+          expect.stringMatching(
+            /^WARN Nothing is delivered: all relays are paused, by ada since .+\. Reason: moving the table$/
+          )
         ])
-        expect(yield* status).toMatchObject({ relayHold: { heldBy: "ada", reason: "moving the table" }, backlog: 1 })
+        expect(yield* status).toMatchObject({ relayPause: { pausedBy: "ada", reason: "moving the table" }, backlog: 1 })
 
-        yield* sql`DELETE FROM outbox.relay_hold`
+        yield* sql`DELETE FROM outbox.relay_pause`
         yield* Fiber.join(draining)
         expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1 }])
-        expect(yield* status).toMatchObject({ relayHold: null, backlog: 0 })
+        expect(yield* status).toMatchObject({ relayPause: null, backlog: 0 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
 
@@ -331,7 +333,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         const sql = yield* SqlClient.SqlClient
         const store = yield* OutboxStore
         const lease = yield* leased
-        yield* sql`INSERT INTO outbox.relay_hold (held_by, reason) VALUES ('ada', 'a test')`
+        yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'a test')`
         yield* store.acknowledge(lease)
         expect((yield* batches).every(isDelivered)).toBe(true)
       }).pipe(Environment.fresh())
@@ -412,8 +414,8 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
           VALUES
             ('2020-01-01', 'ada', 'correct', 1, '{}', '{}'),
             ('2020-01-01', 'ada', 'replay', 2, '{}', '{}'),
-            ('2020-01-01', 'ada', 'hold', NULL, '{}', '{}'),
-            (clock_timestamp(), 'ada', 'hold', NULL, '{}', '{}')
+            ('2020-01-01', 'ada', 'pause', NULL, '{}', '{}'),
+            (clock_timestamp(), 'ada', 'pause', NULL, '{}', '{}')
         `
         yield* store.housekeep(retention)
         expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([

@@ -189,7 +189,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         const { status } = yield* OutboxStore
         expect(yield* status).toMatchObject({
           backlog: 0,
-          batches: { delivered: 2, failed: 1, held: 0, sealed: 0 },
+          batches: { delivered: 2, failed: 1, blocked: 0, sealed: 0 },
           openFailures: { failures: 1, events: 1 },
           lastError: null
         })

@@ -35,7 +35,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
         undeliveredBatches: {},
         openFailures: 0,
         openIncidents: {},
-        relayHeld: false
+        relayPaused: false
       })
     }).pipe(Environment.fresh())
   )
@@ -86,13 +86,13 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
   )
 
-  it.effect("failures, what of them was replayed, and a hold", () =>
+  it.effect("failures, what of them was replayed, and a pause", () =>
     Effect.gen(function* () {
-      const { hold } = yield* Operations.Operations
+      const { pause } = yield* Operations.Operations
       yield* Failures.make([event, event, event])
-      yield* hold("maintenance", "ada")
+      yield* pause("maintenance", "ada")
       const seen = yield* observe
-      expect(seen).toMatchObject({ openFailureEvents: 3, relayHeld: true })
+      expect(seen).toMatchObject({ openFailureEvents: 3, relayPaused: true })
       expect(seen.openFailures).toBeGreaterThan(0)
     }).pipe(Effect.provide(Operations.layer), Environment.fresh())
   )

@@ -192,19 +192,22 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("holds the relay and lets it go on, each once", () =>
+  it.scoped("pauses the relays and resumes them, each once", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
-      const hold = ask("POST /api/relay/hold", { body: '{"reason": "maintenance"}', headers: { "x-operator": "ada" } })
-      const held = { held: { held_by: "ada", reason: "maintenance", held_at: expect.stringMatching(/Z$/) } }
-      expect((yield* ask("GET /api/relay")).json).toEqual({ held: null })
-      expect((yield* hold).json).toEqual(held)
-      expect((yield* ask("GET /api/relay")).json).toEqual(held)
-      expect(yield* hold).toMatchObject({ status: 409, json: { type: "urn:clickhouse-outbox:already-held" } })
-      expect((yield* ask("POST /api/relay/resume")).json).toEqual({ held: null })
+      const pause = ask("POST /api/relay/pause", {
+        body: '{"reason": "maintenance"}',
+        headers: { "x-operator": "ada" }
+      })
+      const paused = { paused: { paused_by: "ada", reason: "maintenance", paused_at: expect.stringMatching(/Z$/) } }
+      expect((yield* ask("GET /api/relay")).json).toEqual({ paused: null })
+      expect((yield* pause).json).toEqual(paused)
+      expect((yield* ask("GET /api/relay")).json).toEqual(paused)
+      expect(yield* pause).toMatchObject({ status: 409, json: { type: "urn:clickhouse-outbox:already-paused" } })
+      expect((yield* ask("POST /api/relay/resume")).json).toEqual({ paused: null })
       expect(yield* ask("POST /api/relay/resume")).toMatchObject({
         status: 409,
-        json: { type: "urn:clickhouse-outbox:not-held" }
+        json: { type: "urn:clickhouse-outbox:not-paused" }
       })
     })
   )
@@ -274,13 +277,13 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         "The body is not UTF-8"
       ],
       "a form": [
-        "POST /api/relay/hold",
+        "POST /api/relay/pause",
         { body: "reason=x", headers: { "content-type": "application/x-www-form-urlencoded" } },
         415,
         "Content-Type: application/json"
       ],
       "a multipart form": [
-        "POST /api/relay/hold",
+        "POST /api/relay/pause",
         { body: "--x--", headers: { "content-type": "multipart/form-data; boundary=x" } },
         415,
         "Content-Type: application/json"
@@ -293,7 +296,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         "9437184 bytes at most"
       ],
       "a reason that is too large": [
-        "POST /api/relay/hold",
+        "POST /api/relay/pause",
         json(JSON.stringify({ reason: "x".repeat(65_536) })),
         413,
         "65536 bytes at most"
@@ -326,7 +329,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "a filter that is no object": ["POST /api/failures/replay", json("[1]"), 400, ": Expected"],
       "no reason": [`POST ${FAILURE}/discard`, json("{}"), 400, "reason: is missing"],
       "an empty reason": [`POST ${FAILURE}/discard`, json('{"reason": " "}'), 400, "reason: Must not be empty"],
-      "a reason of another type": ["POST /api/relay/hold", json('{"reason": 1}'), 400, "reason: Expected string"],
+      "a reason of another type": ["POST /api/relay/pause", json('{"reason": 1}'), 400, "reason: Expected string"],
       "a note that is too long": [
         `POST ${FAILURE}/resolve`,
         json(`{"note": "${"x".repeat(1_001)}"}`),
@@ -424,9 +427,9 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       expect((yield* client.outbox.where({ path: { event_id: eventId } })).state).toBe("pending")
       expect((yield* client.outbox.incidents({ urlParams: {} })).incidents).toEqual([])
       expect((yield* client.outbox.audit({ urlParams: { limit: 1 } })).entries).toHaveLength(1)
-      expect((yield* client.relay.hold({ headers, payload: { reason: "test" } })).held?.heldBy).toBe("ada")
-      expect((yield* client.relay.state()).held?.heldAt).toEqual(expect.any(Date))
-      expect(yield* client.relay.resume({ headers })).toEqual({ held: null })
+      expect((yield* client.relay.pause({ headers, payload: { reason: "test" } })).paused?.pausedBy).toBe("ada")
+      expect((yield* client.relay.state()).paused?.pausedAt).toEqual(expect.any(Date))
+      expect(yield* client.relay.resume({ headers })).toEqual({ paused: null })
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 

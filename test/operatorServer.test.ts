@@ -83,7 +83,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       it.scoped(`refuses ${what}, before it looks at anything else`, () =>
         Effect.gen(function* () {
           const ask = yield* asker(withToken)
-          for (const request of ["GET /api/failures?limit=0", "POST /api/relay/hold", "GET /api/failures/abc"]) {
+          for (const request of ["GET /api/failures?limit=0", "POST /api/relay/pause", "GET /api/failures/abc"]) {
             const answered = yield* ask(request, { headers })
             expect(answered).toMatchObject({
               status: 401,
@@ -287,7 +287,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           `${HEAD}\r\n`,
           HEAD,
           `${HEAD}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
-          "POST /api/relay/hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+          "POST /api/relay/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
         ],
         (sent) => connect(url, sent)
       )
@@ -305,8 +305,8 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       const url = yield* start()
       for (const sent of [
         "GET /api/relay HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        "POST /api/relay/hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
-        "POST /api/relay/hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{",
+        "POST /api/relay/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        "POST /api/relay/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{",
         "GET / HTTP/1.1\r\nHost",
         "\x16\x03\x01\x02\x00"
       ]) {
@@ -314,7 +314,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         socket.resetAndDestroy()
       }
       yield* Effect.sleep("100 millis")
-      expect((yield* ask(url, "GET /api/relay")).json).toEqual({ held: null })
+      expect((yield* ask(url, "GET /api/relay")).json).toEqual({ paused: null })
     })
   )
 

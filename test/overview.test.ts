@@ -58,7 +58,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
       const [delivered] = buckets.filter(({ delivered }) => delivered > 0)
       expect(delivered?.p50Millis).toBeGreaterThan(0)
       expect(delivered?.p95Millis).toBeGreaterThanOrEqual(delivered?.p50Millis ?? 0)
-      expect(now).toMatchObject({ backlog: 0, openFailures: 1, openFailureEvents: 1, relayHeld: false })
+      expect(now).toMatchObject({ backlog: 0, openFailures: 1, openFailureEvents: 1, relayPaused: false })
     }).pipe(fresh)
   )
 

@@ -1,4 +1,4 @@
-/** What ClickHouse or the outbox itself refuses: it is said why, nothing is lost, and others are not held up. */
+/** What ClickHouse or the outbox itself refuses: it is said why, nothing is lost, and others are not blocked up. */
 import { readFileSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
@@ -25,9 +25,9 @@ const REFUSED = { n: 1e30 }
 
 const command = (statement: string) => Effect.flatMap(ClickHouse, (clickHouse) => clickHouse.command(statement))
 
-const held = Effect.map(
+const blocked = Effect.map(
   batches,
-  Arr.filter(({ state }) => state === "held")
+  Arr.filter(({ state }) => state === "blocked")
 )
 
 const isFailed = ({ state }: ManifestRow) => state === "failed"
@@ -133,12 +133,12 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       }
     }
     for (const [what, { repair, says, spoil }] of Object.entries(breakages)) {
-      it.effect(`(${what}) is held with an error that says what to do, and delivered once that was done`, () =>
+      it.effect(`(${what}) is blocked with an error that says what to do, and delivered once that was done`, () =>
         Effect.gen(function* () {
           yield* command(spoil)
           yield* Relay.start()
           yield* publishApart([{ n: 1 }])
-          const [refused] = yield* until(held, Arr.isNonEmptyArray)
+          const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
           expect(refused).toMatchObject({ error_class: "configuration" })
           expect(refused?.error_message).toContain(says)
           yield* command(repair)
@@ -148,11 +148,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       )
     }
 
-    it.effect("(a wrong password) is held too, and delivered by a relay that has the right one", () =>
+    it.effect("(a wrong password) is blocked too, and delivered by a relay that has the right one", () =>
       Effect.gen(function* () {
         const locked = yield* Relay.start({ CLICKHOUSE_USER: "default", CLICKHOUSE_PASSWORD: "wrong" })
         yield* publishApart([{ n: 1 }])
-        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
         expect(refused).toMatchObject({ error_class: "configuration" })
         expect(refused?.error_message).toMatch(/password/i)
         yield* Fiber.interrupt(locked)
@@ -162,14 +162,14 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       }).pipe(Environment.fresh(soon))
     )
 
-    it.effect("(a table that disappears while events flow) is held too, and delivered once it is back", () =>
+    it.effect("(a table that disappears while events flow) is blocked too, and delivered once it is back", () =>
       Effect.gen(function* () {
         yield* Relay.start()
         yield* publishApart([{ n: 1 }])
         yield* until(batches, (all) => all.length === 1 && all.every(isDelivered))
         yield* command("RENAME TABLE event_log TO elsewhere")
         yield* publishApart([{ n: 2 }])
-        expect(yield* until(held, Arr.isNonEmptyArray)).toMatchObject([
+        expect(yield* until(blocked, Arr.isNonEmptyArray)).toMatchObject([
           { error_class: "configuration", error_code: 60 }
         ])
         yield* command("RENAME TABLE elsewhere TO event_log")
@@ -205,7 +205,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
   })
 
   describe("because of a materialized view that fails", () => {
-    it.effect("is held, and repeated until the view has it too", () =>
+    it.effect("is blocked, and repeated until the view has it too", () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
         const view = (select: string) => `
@@ -219,7 +219,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         )
         yield* Relay.start()
         yield* publishApart([{ n: 1 }])
-        const [refused] = yield* until(held, Arr.isNonEmptyArray)
+        const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
         expect(refused).toMatchObject({ error_class: "unknown", error_code: 395 })
         expect(refused?.error_message).toContain("while pushing to view")
         yield* command("ALTER TABLE seen MODIFY QUERY SELECT event_id FROM event_log")
@@ -231,18 +231,18 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
   })
 
   describe("because the outbox was changed by hand", () => {
-    it.effect("is not sent at all: a batch that lacks an event is held until it is whole again", () =>
+    it.effect("is not sent at all: a batch that lacks an event is blocked until it is whole again", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* command("RENAME TABLE event_log TO elsewhere")
         yield* Relay.start()
         yield* EventPublisher.publishAll(Arr.makeBy(10, (n) => event({ n })))
-        yield* until(held, Arr.isNonEmptyArray)
+        yield* until(blocked, Arr.isNonEmptyArray)
         yield* sql`CREATE TABLE deleted AS SELECT * FROM outbox.event WHERE event_context::jsonb @> '{"n": 3}'`
         yield* sql`DELETE FROM outbox.event WHERE event_context::jsonb @> '{"n": 3}'`
         yield* command("RENAME TABLE elsewhere TO event_log")
         const [refused] = yield* until(
-          held,
+          blocked,
           Arr.some(({ error_class }) => error_class === "unknown")
         )
         expect(refused?.error_message).toContain("was sealed with 10 events, but outbox.event now holds 9")

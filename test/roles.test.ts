@@ -187,7 +187,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
         for (const command of [
           ["status"],
           ["failures", "list"],
-          ["hold", "--reason", "none"],
+          ["pause", "--reason", "none"],
           ["resume"],
           ["restamp"]
         ]) {
@@ -229,7 +229,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
         `
           yield* sql`
           INSERT INTO outbox.audit (actor, action, before, after, occurred_at)
-          VALUES ('ada', 'hold', '{}', '{}', '2000-01-01')
+          VALUES ('ada', 'pause', '{}', '{}', '2000-01-01')
         `
           yield* relay.said("Emptied slot 0, whose events were all delivered")
           expect(yield* until(failures, (rows) => rows.length === 0, "90 seconds")).toEqual([])
@@ -260,10 +260,10 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
             "INSERT INTO outbox.event (id, event_type, environment, event_context, context_bytes) VALUES (1, 'forged', 'x', '{}', 2)",
             "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = now()",
             "UPDATE outbox.batch_failure_event SET event_context = '{}'",
-            "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'hold', '{}', '{}')",
+            "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
             "UPDATE outbox.audit SET actor = 'x'",
-            "INSERT INTO outbox.relay_hold (held_by, reason) VALUES ('x', 'x')",
-            "DELETE FROM outbox.relay_hold",
+            "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
+            "DELETE FROM outbox.relay_pause",
             "DELETE FROM outbox.migration",
             "SELECT outbox.publish('forged', '{}')",
             ...escalations,
@@ -286,7 +286,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
             )
           const url = yield* serve(alone)
           yield* until(ask(url, "GET /api/status"), ({ status }) => status === 200)
-          expect(yield* ask(url, "POST /api/relay/hold", { body: `{"reason": "a test"}` })).toMatchObject({
+          expect(yield* ask(url, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).toMatchObject({
             status: 403,
             json: {
               type: "urn:clickhouse-outbox:not-permitted",
@@ -295,7 +295,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
           })
           const other = yield* serve(both)
           yield* until(ask(other, "GET /api/status"), ({ status }) => status === 200)
-          expect((yield* ask(other, "POST /api/relay/hold", { body: `{"reason": "a test"}` })).status).toBe(200)
+          expect((yield* ask(other, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).status).toBe(200)
           expect((yield* ask(other, "POST /api/relay/resume")).status).toBe(200)
         }),
       120_000
@@ -330,7 +330,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           ["batches", "list"],
           ["batches", "show", "1"],
           ["incidents"],
-          ["hold", "--reason", "a test"],
+          ["pause", "--reason", "a test"],
           ["resume"]
         ]) {
           expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
@@ -350,8 +350,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
         expect(audited.map(({ action }) => action)).toEqual([
           "correct",
           "discard",
-          "give_back",
-          "hold",
+          "requeue",
+          "pause",
           "reopen",
           "replay",
           "resolve",
@@ -383,9 +383,9 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           "UPDATE outbox.batch_failure_event SET failure_id = 1",
           "UPDATE outbox.batch_failure_event SET environment = 'other'",
           "UPDATE outbox.batch_failure_event SET published_at = now()",
-          "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'hold', '{}', '{}', now())",
-          "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'hold', '{}', '{}', 1)",
-          "INSERT INTO outbox.relay_hold (held_by, reason, held_at) VALUES ('x', 'x', '2000-01-01')",
+          "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'pause', '{}', '{}', now())",
+          "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'pause', '{}', '{}', 1)",
+          "INSERT INTO outbox.relay_pause (paused_by, reason, paused_at) VALUES ('x', 'x', '2000-01-01')",
           "DELETE FROM outbox.batch_failure",
           "DELETE FROM outbox.batch_failure_event",
           "UPDATE outbox.audit SET actor = 'somebody else'",
@@ -432,7 +432,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_re
         for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
           expect(yield* run(...command)).toMatchObject(done)
         }
-        expect(yield* run("hold", "--reason", "none")).toMatchObject(refusedByPostgres)
+        expect(yield* run("pause", "--reason", "none")).toMatchObject(refusedByPostgres)
       }),
     120_000
   )
@@ -463,7 +463,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
       `
       expect(definers).toEqual([
         { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "give_back", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" }
       ])

@@ -142,7 +142,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
           ["batches", "list"],
           ["batches", "show", "1"],
           ["incidents"],
-          ["hold", "--reason", "a test"],
+          ["pause", "--reason", "a test"],
           ["resume"]
         ]) {
           expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })

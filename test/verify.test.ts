@@ -66,7 +66,7 @@ const verify = (options: Omit<Verification.Options, "onFinding"> = {}) =>
     return { report, findings }
   })
 
-const repair = verify({ giveBackAs: "ada" })
+const repair = verify({ requeueAs: "ada" })
 
 const idsOf = (findings: ReadonlyArray<Verification.Finding>, kind: "missing" | "doubled") =>
   findings.flatMap((finding) => (finding.kind === kind ? [...finding.eventIds] : [])).sort()
@@ -109,12 +109,12 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
 
       const found = yield* verify()
       expect(idsOf(found.findings, "missing")).toEqual(lost)
-      expect(found.report).toMatchObject({ missing: { batches: 2, events: 3 }, givenBack: none, isWhole: false })
+      expect(found.report).toMatchObject({ missing: { batches: 2, events: 3 }, requeued: none, isWhole: false })
       expect((yield* batches).every(isDelivered)).toBe(true)
 
       const repaired = yield* repair
       expect(idsOf(repaired.findings, "missing")).toEqual(lost)
-      expect(repaired.report).toMatchObject({ givenBack: { batches: 2, events: 3 }, isWhole: true })
+      expect(repaired.report).toMatchObject({ requeued: { batches: 2, events: 3 }, isWhole: true })
       expect((yield* batches).map(({ state }) => state)).toEqual(["retrying", "retrying", "delivered"])
       yield* drain
       expect(yield* eventLog).toEqual(before)
@@ -122,14 +122,14 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { batches: 3, events: 250 } } })
       expect(yield* sql`SELECT actor, action, after->'missing_events' AS events FROM outbox.audit ORDER BY id`).toEqual(
         [
-          { actor: "ada", action: "give_back", events: 2 },
-          { actor: "ada", action: "give_back", events: 1 }
+          { actor: "ada", action: "requeue", events: 2 },
+          { actor: "ada", action: "requeue", events: 1 }
         ]
       )
     }).pipe(fresh())
   )
 
-  it.effect("lets history be: what it gives back was delivered when it was, and waits since it was given back", () =>
+  it.effect("lets history be: what it requeues was delivered when it was, and waits since it was requeued", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { overview, status } = yield* Operations.Operations
@@ -172,7 +172,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("lets new events go before what it gives back", () =>
+  it.effect("lets new events go before what it requeues", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       yield* publish(0, 250)
@@ -182,7 +182,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* publish(250, 260)
       yield* store.seal({ flush: true })
       const leases = yield* Effect.replicateEffect(Effect.flatMap(store.lease("a relay"), Effect.orDie), 4)
-      expect(leases.map(({ wasGivenBack }) => wasGivenBack)).toEqual([false, true, true, true])
+      expect(leases.map(({ wasRequeued }) => wasRequeued)).toEqual([false, true, true, true])
       expect(leases.slice(1).map(({ batch }) => batch.id)).toEqual([1, 2, 3])
     }).pipe(fresh())
   )
@@ -220,7 +220,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* start()
       const reports = yield* Effect.all(Arr.replicate(repair, 4), { concurrency: "unbounded" })
       // Each batch by one of them, or once more by one that saw it delivered again and ClickHouse before that.
-      expect(Arr.reduce(reports, 0, (sum, { report }) => sum + report.givenBack.batches)).toBeGreaterThanOrEqual(3)
+      expect(Arr.reduce(reports, 0, (sum, { report }) => sum + report.requeued.batches)).toBeGreaterThanOrEqual(3)
       yield* until(batches, (all) => all.every(isDelivered), "40 seconds")
       expect(yield* eventLog).toEqual(before)
     }).pipe(fresh())
@@ -234,7 +234,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const mistaken = repair.pipe(
         Effect.provide(Layer.provide(Verification.layer, Environment.another({ CLICKHOUSE_TABLE: "another" })))
       )
-      expect((yield* mistaken).report).toMatchObject({ givenBack: { batches: 1, events: 100 } })
+      expect((yield* mistaken).report).toMatchObject({ requeued: { batches: 1, events: 100 } })
       yield* drain
       expect(yield* counts).toEqual({ rows: 100, events: 100 })
       expect((yield* batches).map(({ repaired, state }) => ({ repaired, state }))).toEqual([
@@ -255,7 +255,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* proxy.watch(({ from, request }) => {
         if (isHeld || from !== "client" || !request.includes("insert_deduplication_token")) return undefined
         isHeld = true
-        return { arriving: 0, next: "hold" }
+        return { arriving: 0, next: "pause" }
       })
       yield* start({
         CLICKHOUSE_URL: proxy.url,
@@ -423,7 +423,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* lose("event_context.n < 3")
         const { findings, report } = yield* repair
         expect(idsOf(findings, "missing")).toEqual([ids[1], ids[2]].sort())
-        expect(report).toMatchObject({ compared: { events: 99 }, notRetained: 1, givenBack: { events: 2 } })
+        expect(report).toMatchObject({ compared: { events: 99 }, notRetained: 1, requeued: { events: 2 } })
         yield* drain
         expect(yield* counts).toEqual({ rows: 99, events: 99 })
       }).pipe(fresh())
@@ -444,7 +444,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* lose("event_context.n < 3")
         expect((yield* repair).report).toMatchObject({
           compared: { batches: 2, events: 100 },
-          givenBack: { events: 3 }
+          requeued: { events: 3 }
         })
         yield* drain
         expect(yield* counts).toEqual({ rows: 100, events: 100 })
@@ -477,7 +477,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       }).pipe(fresh())
     )
 
-    it.effect("leaves a batch alone whose rows have gone since it was read, or that was given back by another", () =>
+    it.effect("leaves a batch alone whose rows have gone since it was read, or that was requeued by another", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const [eventId] = yield* publish(0, 10)
@@ -485,16 +485,16 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         const range = { since: null, until: "infinity" }
         const [delivered] = yield* Outbox.nextDelivered(sql, range, 0)
         if (delivered === undefined || eventId === undefined) return expect.fail("nothing was delivered")
-        const giveBack = Outbox.giveBack(sql, delivered, [eventId], "ada")
-        expect(yield* giveBack).toBe(true)
-        expect(yield* giveBack).toBe(false)
+        const requeue = Outbox.requeue(sql, delivered, [eventId], "ada")
+        expect(yield* requeue).toBe(true)
+        expect(yield* requeue).toBe(false)
         yield* drain
         const [again] = yield* Outbox.nextDelivered(sql, range, 0)
         if (again === undefined) return expect.fail("it was not delivered again")
-        // Of what it was when it was seen first there is nothing to give back.
-        expect(yield* giveBack).toBe(false)
+        // Of what it was when it was seen first there is nothing to requeue.
+        expect(yield* requeue).toBe(false)
         yield* sql`TRUNCATE outbox.event`
-        expect(yield* Outbox.giveBack(sql, again, [eventId], "ada")).toBe(false)
+        expect(yield* Outbox.requeue(sql, again, [eventId], "ada")).toBe(false)
         expect((yield* batches).every(isDelivered)).toBe(true)
       }).pipe(fresh())
     )
@@ -545,7 +545,7 @@ layer(live(), { excludeTestServices: true })("clickhouse-outbox verify", (it) =>
       expect(found.stdout).toContain("clickhouse-outbox verify --repair")
       const lines = (yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n")
       const [missing, doubled, failed, report] = lines.map((line) => JSON.parse(line))
-      expect(missing).toMatchObject({ kind: "missing", given_back: false })
+      expect(missing).toMatchObject({ kind: "missing", requeued: false })
       expect(missing.event_ids.toSorted()).toEqual(ids.slice(0, 5).toSorted())
       expect(doubled).toMatchObject({ kind: "doubled", event_ids: [ids[9]] })
       expect(failed).toMatchObject({ kind: "failed", failure_id: 1, events: 1, class: "data", code: 117 })
@@ -553,7 +553,7 @@ layer(live(), { excludeTestServices: true })("clickhouse-outbox verify", (it) =>
         kind: "report",
         compared: { batches: 1, events: 10 },
         missing: { batches: 1, events: 5 },
-        given_back: { batches: 0, events: 0 },
+        requeued: { batches: 0, events: 0 },
         doubled: { batches: 1, events: 1 },
         failed: { failures: 1, events: 1 },
         undelivered: 0,
@@ -563,12 +563,12 @@ layer(live(), { excludeTestServices: true })("clickhouse-outbox verify", (it) =>
 
       yield* inClickHouse("OPTIMIZE TABLE event_log FINAL DEDUPLICATE BY event_type, event_date_time, event_id")
       const repaired = yield* Cli.run(["verify", "--repair", "--since", "1h"])
-      expect(repaired).toMatchObject({ code: 0, stdout: expect.stringContaining("given back   5 events in 1 batch") })
+      expect(repaired).toMatchObject({ code: 0, stdout: expect.stringContaining("requeued     5 events in 1 batch") })
       yield* Cli.run(["relay", "--until-empty"])
       expect(yield* Cli.run(["verify"])).toMatchObject({ code: 0 })
       expect(yield* counts).toEqual({ rows: 10, events: 10 })
       expect(yield* sql`SELECT actor, action FROM outbox.audit`).toEqual([
-        { actor: `${userInfo().username}@${hostname()}`, action: "give_back" }
+        { actor: `${userInfo().username}@${hostname()}`, action: "requeue" }
       ])
     }).pipe(fresh())
   )

@@ -91,10 +91,10 @@ Latency is the time from an event's published_at until the relay has recorded th
 /** A run that was killed may have left events behind, and a relay's lease on them that has yet to run out. */
 const finishEarlierRuns = Effect.gen(function* () {
   const { status } = yield* OutboxStore.OutboxStore
-  const { backlog, relayHold } = yield* status
+  const { backlog, relayPause } = yield* status
   if (backlog > 0) {
-    const held = relayHold === null ? "" : ` ${relayHold.heldBy} holds delivery: resume it in the console.`
-    yield* Console.error(`Waiting until what an earlier run published is delivered, events: ${backlog}.${held}\n`)
+    const paused = relayPause === null ? "" : ` ${relayPause.pausedBy} paused delivery: resume it in the console.`
+    yield* Console.error(`Waiting until what an earlier run published is delivered, events: ${backlog}.${paused}\n`)
   }
   yield* allDelivered
 })

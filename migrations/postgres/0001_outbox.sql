@@ -274,7 +274,7 @@ CREATE TABLE outbox.batch (
   delivered_at timestamptz,
   -- Whatever is known of its attempts, ClickHouse may have some of its events: none is sent before it was asked.
   ask_first boolean NOT NULL DEFAULT false,
-  -- When it was delivered first, if it was given back since, because ClickHouse was found to lack so many of its events:
+  -- When it was delivered first, if it was requeued since, because ClickHouse was found to lack so many of its events:
   -- first_error_at says when. By then rows of it may have been deleted, or published again.
   was_delivered_at timestamptz,
   missing_count integer,
@@ -304,7 +304,7 @@ BEGIN ATOMIC
   SELECT CASE
     WHEN batch.state <> 'pending' THEN batch.state
     WHEN batch.lease_id IS NOT NULL AND batch.available_at > clock_timestamp() THEN 'leased'
-    WHEN batch.error_class IN ('configuration', 'unknown') THEN 'held'
+    WHEN batch.error_class IN ('configuration', 'unknown') THEN 'blocked'
     WHEN batch.error_class IS NOT NULL THEN 'retrying'
     ELSE 'sealed'
   END;
@@ -378,7 +378,7 @@ END
 $$;
 
 -- Fails as a domain does, and says which event it was.
-CREATE FUNCTION outbox.refuse(
+CREATE FUNCTION outbox.raise_invalid_event(
   place bigint,
   event_type text,
   event_context jsonb,
@@ -453,7 +453,7 @@ BEGIN ATOMIC
       AND outbox.is_name(given.environment)
       AND given.metadata_version >= 0
     ) IS NOT FALSE THEN true
-    ELSE outbox.refuse(
+    ELSE outbox.raise_invalid_event(
       given.place, given.event_type, given.event_context, given.event_date_time, given.environment,
       given.metadata_version, given.event_id, publish_all.traceparent
     )

@@ -72,11 +72,11 @@ CREATE UNIQUE INDEX incident_open ON outbox.incident (error_class) WHERE closed_
 CREATE INDEX incident_closed_at ON outbox.incident (closed_at) WHERE closed_at IS NOT NULL;
 
 -- While there is a row here no relay takes a batch.
-CREATE TABLE outbox.relay_hold (
+CREATE TABLE outbox.relay_pause (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-  held_by text NOT NULL,
+  paused_by text NOT NULL,
   reason text NOT NULL,
-  held_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- What operators changed: written in the transaction of the change.
@@ -85,7 +85,7 @@ CREATE TABLE outbox.audit (
   occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   actor text NOT NULL,
   action text NOT NULL CHECK (
-    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'give_back', 'hold', 'resume')
+    action IN ('correct', 'replay', 'discard', 'resolve', 'reopen', 'requeue', 'pause', 'resume')
   ),
   failure_id bigint,
   event_id uuid,
@@ -154,8 +154,8 @@ SELECT
 FROM outbox.incident;
 
 -- Makes a delivered batch pending again, so that a relay asks ClickHouse for its events and sends those that are missing:
--- what operators may do to a batch, and all they may. Nothing happens to one that was given back or delivered since.
-CREATE FUNCTION outbox.give_back(batch_id bigint, seen_delivered_at timestamptz, missing_events integer) RETURNS boolean
+-- what operators may do to a batch, and all they may. Nothing happens to one that was requeued or delivered since.
+CREATE FUNCTION outbox.requeue(batch_id bigint, seen_delivered_at timestamptz, missing_events integer) RETURNS boolean
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC

@@ -65,7 +65,7 @@ BEGIN
     GRANT DELETE ON outbox.audit TO outbox_relay;
   END IF;
 
-  -- Operators: correct and replay what was refused, close it, hold relays, give back what ClickHouse lost. The columns are
+  -- Operators: correct and replay what was refused, close it, pause relays, requeue what ClickHouse lost. The columns are
   -- those that the commands write: what was refused, when and why stays as the relay wrote it. Nobody can change what the
   -- audit says, nor date it.
   IF to_regrole('outbox_operator') IS NOT NULL THEN
@@ -77,8 +77,8 @@ BEGIN
     GRANT UPDATE (
       event_type, event_date_time, event_context, context_bytes, metadata_version, corrected_at, replayed_at
     ) ON outbox.batch_failure_event TO outbox_operator;
-    GRANT INSERT (held_by, reason), DELETE ON outbox.relay_hold TO outbox_operator;
-    GRANT EXECUTE ON FUNCTION outbox.give_back, outbox.doubt_until_now TO outbox_operator;
+    GRANT INSERT (paused_by, reason), DELETE ON outbox.relay_pause TO outbox_operator;
+    GRANT EXECUTE ON FUNCTION outbox.requeue, outbox.doubt_until_now TO outbox_operator;
     GRANT USAGE ON SEQUENCE outbox.batch_id_seq TO outbox_operator;
     GRANT INSERT (actor, action, failure_id, event_id, before, after) ON outbox.audit TO outbox_operator;
   END IF;

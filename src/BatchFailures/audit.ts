@@ -18,7 +18,7 @@ export class AuditEntry extends Schema.Class<AuditEntry>("AuditEntry")({
   id: Schema.Int,
   occurredAt: column("occurred_at", Schema.Date),
   actor: Schema.String,
-  action: Schema.Literal("correct", "replay", "discard", "resolve", "reopen", "give_back", "hold", "resume"),
+  action: Schema.Literal("correct", "replay", "discard", "resolve", "reopen", "requeue", "pause", "resume"),
   failureId: column("failure_id", Schema.NullOr(FailureId)),
   eventId: column("event_id", Schema.NullOr(EventId)),
   /** What was changed, as it was: JSON as Postgres writes it, in which no number has lost a digit. */

@@ -20,7 +20,7 @@ export const status = Command.make("status", { json }, ({ json }) =>
 ).pipe(Command.withDescription("Says what is undelivered, for how long, and why."))
 
 const forPeople = (status: OutboxStatus): string => {
-  const { backlog, batches, lastDeliveredAt, lastError, oldestUndeliveredMillis, openFailures, relayHold } = status
+  const { backlog, batches, lastDeliveredAt, lastError, oldestUndeliveredMillis, openFailures, relayPause } = status
   const waits = oldestUndeliveredMillis === null ? "" : `, the oldest for ${formatMillis(oldestUndeliveredMillis)}`
   const states = Object.entries(batches).map(([state, count]) => `${count} ${state}`)
   return fields([
@@ -29,7 +29,7 @@ const forPeople = (status: OutboxStatus): string => {
     ["batches", states.join(", ")],
     ["failures", `${openFailures.failures} open, with ${count(openFailures.events, "event")}`],
     ["incidents", `${status.openIncidents} open`],
-    ["relays", relayHold === null ? "not held" : formatHold(relayHold)],
+    ["relays", relayPause === null ? "not paused" : formatPause(relayPause)],
     ["last delivery", lastDeliveredAt?.toISOString() ?? "never"],
     ["last error", lastError === null ? "none" : formatError(lastError)]
   ])
@@ -37,8 +37,8 @@ const forPeople = (status: OutboxStatus): string => {
 
 const formatMillis = (millis: number): string => Duration.format(Duration.millis(millis))
 
-const formatHold = ({ heldAt, heldBy, reason }: NonNullable<OutboxStatus["relayHold"]>): string =>
-  oneLine(`take no batch: ${heldBy} holds them since ${heldAt.toISOString()}: ${reason}`)
+const formatPause = ({ pausedAt, pausedBy, reason }: NonNullable<OutboxStatus["relayPause"]>): string =>
+  oneLine(`take no batch: paused by ${pausedBy} since ${pausedAt.toISOString()}: ${reason}`)
 
 const MAX_ERROR_CHARACTERS = 500
 

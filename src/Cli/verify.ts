@@ -43,7 +43,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
       verify({
         since: Option.getOrUndefined(since),
         until: Option.getOrUndefined(until),
-        giveBackAs: repair ? me : undefined,
+        requeueAs: repair ? me : undefined,
         onFinding: (finding) => Console.log(json ? jsonLine(encodeFinding(finding)) : describe(finding)),
         onProgress: (events) => Ref.set(compared, events)
       })
@@ -89,7 +89,7 @@ const inBatches = ({ batches, events }: Report["compared"]): string =>
   `${count(events, "event")} in ${batches} ${batches === 1 ? "batch" : "batches"}`
 
 const summary = (report: Report): string => {
-  const { asOf, compared, completeSince, doubled, failed, givenBack, missing, notRetained, tableTtl, undelivered } =
+  const { asOf, compared, completeSince, doubled, failed, requeued, missing, notRetained, tableTtl, undelivered } =
     report
   return fields([
     ["compared", `${inBatches(compared)}, delivered before ${asOf.toISOString()}`],
@@ -98,7 +98,7 @@ const summary = (report: Report): string => {
       ? []
       : [["left out", `${count(notRetained, "event")} that are not in these batches any more`] as const]),
     ["missing", missing.events === 0 ? "none" : inBatches(missing)],
-    ...(givenBack.events === 0 ? [] : [["given back", `${inBatches(givenBack)}, for relays to send`] as const]),
+    ...(requeued.events === 0 ? [] : [["requeued", `${inBatches(requeued)}, for relays to send`] as const]),
     ["doubled", doubled.events === 0 ? "none" : inBatches(doubled)],
     [
       "failed",
@@ -109,12 +109,12 @@ const summary = (report: Report): string => {
   ])
 }
 
-const advice = ({ doubled, givenBack, missing }: Report, { table }: Config.ClickHouse): ReadonlyArray<string> => {
+const advice = ({ doubled, requeued, missing }: Report, { table }: Config.ClickHouse): ReadonlyArray<string> => {
   const steps = [
-    ...(missing.events > givenBack.events
+    ...(missing.events > requeued.events
       ? ["clickhouse-outbox verify --repair   let relays send what is missing"]
       : []),
-    ...(givenBack.events > 0 ? ["clickhouse-outbox verify            again, when relays have delivered it"] : []),
+    ...(requeued.events > 0 ? ["clickhouse-outbox verify            again, when relays have delivered it"] : []),
     ...(doubled.events > 0
       ? [`in ClickHouse: OPTIMIZE TABLE ${table} FINAL DEDUPLICATE BY event_type, event_date_time, event_id`]
       : [])

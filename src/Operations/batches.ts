@@ -19,7 +19,7 @@ const COLUMNS = `
   error_message AS message,
   ${rfc3339("sealed_at")} AS sealed_at,
   ${rfc3339("first_error_at")} AS first_error_at,
-  CASE WHEN state IN ('leased', 'retrying', 'held') THEN ${rfc3339("available_at")} END AS available_at,
+  CASE WHEN state IN ('leased', 'retrying', 'blocked') THEN ${rfc3339("available_at")} END AS available_at,
   ${rfc3339("delivered_at")} AS delivered_at,
   lease_holder,
   parent_id::float8 AS parent_id,

@@ -3,19 +3,19 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId, FailureState } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
-import { RelayHold } from "../OutboxStore/model.ts"
+import { RelayPause } from "../OutboxStore/model.ts"
 import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
 
 const Id = Schema.typeSchema(BatchId)
 
 /**
- * `sealed`, `leased`, `retrying` and `held` are undelivered; `split` was cut into other batches, `failed` is a failure.
+ * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` was cut into other batches, `failed` is a failure.
  *
  * @since 0.1.0
  * @category models
  */
-export const BatchState = Schema.Literal("sealed", "leased", "retrying", "held", "delivered", "split", "failed")
+export const BatchState = Schema.Literal("sealed", "leased", "retrying", "blocked", "delivered", "split", "failed")
 export type BatchState = typeof BatchState.Type
 
 /**
@@ -136,10 +136,10 @@ export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNot
  * @since 0.1.0
  * @category errors
  */
-export class AlreadyHeld extends Schema.TaggedError<AlreadyHeld>()("AlreadyHeld", { hold: RelayHold }) {
+export class AlreadyPaused extends Schema.TaggedError<AlreadyPaused>()("AlreadyPaused", { pause: RelayPause }) {
   override get message(): string {
-    const { heldAt, heldBy, reason } = this.hold
-    return `The relay is held already, by ${heldBy} since ${heldAt.toISOString()}: ${reason}`
+    const { pausedAt, pausedBy, reason } = this.pause
+    return `Relays are paused already, by ${pausedBy} since ${pausedAt.toISOString()}: ${reason}`
   }
 }
 
@@ -147,8 +147,8 @@ export class AlreadyHeld extends Schema.TaggedError<AlreadyHeld>()("AlreadyHeld"
  * @since 0.1.0
  * @category errors
  */
-export class NotHeld extends Schema.TaggedError<NotHeld>()("NotHeld", {}) {
+export class NotPaused extends Schema.TaggedError<NotPaused>()("NotPaused", {}) {
   override get message(): string {
-    return "The relay is not held"
+    return "Relays are not paused"
   }
 }

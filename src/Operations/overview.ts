@@ -50,11 +50,11 @@ const decodeObservation = (row: unknown) => Effect.orDie(Schema.decodeUnknown(Ob
 const toNow = (outbox: Observation) => ({
   backlog: outbox.backlogEvents,
   oldest_ms: outbox.oldestUndeliveredMillis,
-  batches: { sealed: 0, leased: 0, retrying: 0, held: 0, ...outbox.undeliveredBatches },
+  batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, ...outbox.undeliveredBatches },
   open_failures: outbox.openFailures,
   open_failure_events: outbox.openFailureEvents,
   open_incidents: Object.keys(outbox.openIncidents).length,
-  relay_held: outbox.relayHeld
+  relay_paused: outbox.relayPaused
 })
 
 /**
@@ -64,8 +64,8 @@ const toNow = (outbox: Observation) => ({
  * Backlogs are counted backwards from what there is now, by what came and what went since: what has left the manifest
  * was delivered before that. The oldest event that waited at some time is the oldest of all that were delivered after it.
  *
- * A batch that was given back was delivered when it was delivered first. What ClickHouse was found to lack of it
- * waits a second time, from when it was given back until it was delivered again.
+ * A batch that was requeued was delivered when it was delivered first. What ClickHouse was found to lack of it
+ * waits a second time, from when it was requeued until it was delivered again.
  */
 const readHistory = (
   sql: SqlClient.SqlClient,
@@ -114,7 +114,7 @@ const readHistory = (
       FROM edge, stretch, LATERAL generate_series(greatest(floor(began)::bigint, first), least(floor(ended)::bigint, last)) AS n
       GROUP BY n
     ),
-    given_back AS (
+    requeued AS (
       SELECT
         event_count, first_published_at, was_delivered_at, missing_count, first_error_at AS since, delivered_at AS until
       FROM outbox.batch
@@ -125,7 +125,7 @@ const readHistory = (
       FROM outbox.batch
       WHERE state = 'delivered' AND delivered_at >= ${since} AND was_delivered_at IS NULL
       UNION ALL
-      SELECT event_count, first_published_at, was_delivered_at FROM given_back WHERE was_delivered_at >= ${since}
+      SELECT event_count, first_published_at, was_delivered_at FROM requeued WHERE was_delivered_at >= ${since}
     ),
     delivered AS (
       SELECT
@@ -142,9 +142,9 @@ const readHistory = (
     returned AS (
       SELECT least(floor(${inBuckets("at")})::bigint, last) AS n, sum(events) AS events, min(oldest) AS oldest
       FROM edge, (
-        SELECT since AS at, missing_count AS events, NULL::timestamptz AS oldest FROM given_back
+        SELECT since AS at, missing_count AS events, NULL::timestamptz AS oldest FROM requeued
         UNION ALL
-        SELECT until, -missing_count, since FROM given_back WHERE until IS NOT NULL
+        SELECT until, -missing_count, since FROM requeued WHERE until IS NOT NULL
       ) AS moved
       WHERE at >= ${since}
       GROUP BY 1
@@ -179,7 +179,7 @@ const readHistory = (
         FROM (
           SELECT min(delivered_at) AS at FROM outbox.batch WHERE state = 'delivered'
           UNION ALL
-          SELECT min(was_delivered_at) FROM given_back
+          SELECT min(was_delivered_at) FROM requeued
         ) AS delivered
       ) AS recorded_since,
       (

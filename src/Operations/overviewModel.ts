@@ -14,7 +14,7 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   at: Schema.Date,
   /** Events that were published. Those of a batch are spread evenly over the time that it is known to hold. */
   published: Schema.Number,
-  /** Events that ClickHouse took: the first time, should their batch have been given back since. */
+  /** Events that ClickHouse took: the first time, should their batch have been requeued since. */
   delivered: Schema.Int,
   /** Batches that they were in. */
   batches: Schema.Int,
@@ -22,7 +22,7 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   refused: Schema.Int,
   /** Failures that they became. */
   failures: Schema.Int,
-  /** Events that were committed and neither delivered nor refused at its end, and those that a batch was given back for. */
+  /** Events that were committed and neither delivered nor refused at its end, and those that a batch was requeued for. */
   backlog: Schema.Number,
   /** How long the oldest of them had waited at its end, in milliseconds; 0 if there was none. */
   oldestMillis: column("oldest_ms", Schema.Number),
@@ -42,12 +42,12 @@ export class OverviewNow extends Schema.Class<OverviewNow>("OverviewNow")({
   backlog: Schema.Number,
   /** How long the oldest of them has waited; 0 if there is none. */
   oldestMillis: column("oldest_ms", Schema.Number),
-  batches: Schema.Struct({ sealed: Schema.Int, leased: Schema.Int, retrying: Schema.Int, held: Schema.Int }),
+  batches: Schema.Struct({ sealed: Schema.Int, leased: Schema.Int, retrying: Schema.Int, blocked: Schema.Int }),
   openFailures: column("open_failures", Schema.Int),
   /** Those that were not replayed yet. */
   openFailureEvents: column("open_failure_events", Schema.Int),
   openIncidents: column("open_incidents", Schema.Int),
-  relayHeld: column("relay_held", Schema.Boolean)
+  relayPaused: column("relay_paused", Schema.Boolean)
 }) {}
 
 /**

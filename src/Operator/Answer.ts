@@ -19,7 +19,7 @@ import {
 } from "../BatchFailures/model.ts"
 import { fromRawMembers } from "../EventLines/rawMembers.ts"
 import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
-import type { AlreadyHeld, BatchNotFound, EventNotFound, NotHeld } from "../Operations/model.ts"
+import type { AlreadyPaused, BatchNotFound, EventNotFound, NotPaused } from "../Operations/model.ts"
 import type { SinkError } from "../SinkError.ts"
 import { isNotPermitted, isUnavailable } from "../Unavailable.ts"
 import * as Problem from "./Problem.ts"
@@ -41,7 +41,7 @@ const rawJson = (text: string) => HttpServerResponse.text(text, { contentType: "
 
 /** How the services say no. */
 type Refusal =
-  | AlreadyHeld
+  | AlreadyPaused
   | BatchNotFound
   | CorrectionInvalid
   | EventNotFound
@@ -51,7 +51,7 @@ type Refusal =
   | FailureNotFound
   | FailureNotReopened
   | LoggedEventNotFound
-  | NotHeld
+  | NotPaused
   | TooCostly
 
 export const toProblem = (
@@ -86,7 +86,7 @@ export type Ask = <A, E extends Parameters<typeof toProblem>[0], R>(
 ) => Effect.Effect<A, Problem.Problem, R>
 
 const REFUSALS = {
-  AlreadyHeld: "already-held",
+  AlreadyPaused: "already-paused",
   BatchNotFound: "batch-not-found",
   EventNotFound: "event-not-found",
   EventReplayed: "event-replayed",
@@ -95,7 +95,7 @@ const REFUSALS = {
   FailureNotFound: "failure-not-found",
   FailureNotReopened: "failure-not-reopened",
   LoggedEventNotFound: "event-not-found",
-  NotHeld: "not-held",
+  NotPaused: "not-paused",
   TooCostly: "too-costly"
 } as const
 

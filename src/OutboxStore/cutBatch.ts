@@ -120,7 +120,7 @@ export const cutBatch = (
           + ${lingerMillis} * greatest(backlog.batches, 1) AS millis
       FROM total, outbox.sealer, (
         -- While batches queue up, such as in an outage, small ones would only make the queue longer. What failed before
-        -- another batch arrived waits for an operator or for its own turn, and what was given back lets all others go first:
+        -- another batch arrived waits for an operator or for its own turn, and what was requeued lets all others go first:
         -- nothing queues up behind them.
         SELECT count(*) AS batches
         FROM (

@@ -8,8 +8,8 @@ import type { Lease } from "../Batch.ts"
 import type { SinkError } from "../SinkError.ts"
 import { LeaseLost } from "./model.ts"
 
-/** The row of a lease that is still held. An expired lease that nobody has taken yet is held too. */
-export const held = (sql: SqlClient.SqlClient, { batch, leaseId }: Lease) =>
+/** Whether the row is still this lease's. An expired one that nobody has taken yet is, too. */
+export const isOwner = (sql: SqlClient.SqlClient, { batch, leaseId }: Lease) =>
   sql`id = ${batch.id} AND lease_id = ${leaseId} AND state = 'pending'`
 
 export const orLost =

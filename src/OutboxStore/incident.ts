@@ -6,7 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
 import { mayQuoteEvents, type SinkError } from "../SinkError.ts"
-import { failedBecause, held, interval, orLost } from "./held.ts"
+import { failedBecause, interval, isOwner, orLost } from "./held.ts"
 import { millis } from "./manifest.ts"
 import type { LeaseLost } from "./model.ts"
 
@@ -33,7 +33,7 @@ export const release =
       WITH failing AS (
         SELECT id, incident_id, attempts, ${since(sql)} AS since
         FROM outbox.batch
-        WHERE ${held(sql, lease)}
+        WHERE ${isOwner(sql, lease)}
         FOR UPDATE
       ),
       failed AS (
@@ -118,14 +118,14 @@ const joinIncidents = (sql: SqlClient.SqlClient) => sql`
 `
 
 /**
- * Finds batches that have been failing for longer than `incidentAfter` and that nobody has given back since: one that
+ * Finds batches that have been failing for longer than `incidentAfter` and that nobody has released since: one that
  * kills each worker, or whose workers cannot reach Postgres.
  */
 export const openIncidents = (
   sql: SqlClient.SqlClient,
   incidentAfter: Duration.Duration
 ): Effect.Effect<void, SqlError> =>
-  // Locked before the incidents, as by those who give a batch back; what they have locked they deal with themselves.
+  // Locked before the incidents, as by those who release a batch; what they have locked they deal with themselves.
   sql<Opened>`
     WITH failing AS (
       SELECT id, ${incidentClass(sql, sql`error_class`)} AS error_class, error_code, error_message, attempts,

@@ -12,7 +12,7 @@ import { type Batch, BatchId, FailureId, type Lease } from "../Batch.ts"
 import type { SinkError } from "../SinkError.ts"
 import { atomically } from "../Transaction.ts"
 import { cut, type Part } from "./cut.ts"
-import { failedBecause, held, orLost } from "./held.ts"
+import { failedBecause, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { BatchChanged, type LeaseLost, type Refusals } from "./model.ts"
 import { PLAN_SETTINGS, rows } from "./read.ts"
@@ -88,7 +88,7 @@ const insertParts = (sql: SqlClient.SqlClient, lease: Lease, error: SinkError, p
         lease_id = NULL,
         settled_attempts = settled_attempts + 1,
         ${failedBecause(sql, error)}
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING *
     ),
     part AS (
@@ -166,7 +166,7 @@ const insertFailure = (sql: SqlClient.SqlClient, lease: Lease, { error, parked }
         lease_id = NULL,
         settled_attempts = settled_attempts + 1,
         ${failedBecause(sql, error)}
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING *
     ),
     failure AS (

@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import { Lease, Repair } from "../Batch.ts"
 import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
-import { delivered, durably, held, interval, orLost } from "./held.ts"
+import { delivered, durably, interval, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { batchColumns, decodeBatch } from "./manifest.ts"
 import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
@@ -19,7 +19,7 @@ const LeaseRow = Schema.Struct({
   attempt: Schema.Int,
   inDoubt: Schema.Boolean,
   askFirst: Schema.Boolean,
-  wasGivenBack: Schema.Boolean,
+  wasRequeued: Schema.Boolean,
   expired: Schema.Boolean,
   repairToken: Schema.NullOr(Schema.UUID),
   repairEventIds: Schema.NullOr(Repair.fields.eventIds)
@@ -43,8 +43,8 @@ export const lease =
         FROM outbox.batch
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
-          AND NOT EXISTS (SELECT FROM outbox.relay_hold)
-        -- What was given back was there before: new events do not wait for it.
+          AND NOT EXISTS (SELECT FROM outbox.relay_pause)
+        -- What was requeued was there before: new events do not wait for it.
         ORDER BY was_delivered_at IS NOT NULL, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -72,7 +72,7 @@ export const lease =
         batch.attempts AS "attempt",
         free.in_doubt OR free.ask_first AS "inDoubt",
         batch.ask_first AS "askFirst",
-        batch.was_delivered_at IS NOT NULL AS "wasGivenBack",
+        batch.was_delivered_at IS NOT NULL AS "wasRequeued",
         free.expired AS "expired",
         batch.repair_token AS "repairToken",
         batch.repair_event_ids AS "repairEventIds",
@@ -98,7 +98,7 @@ export const renew =
   (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
     sql`
       UPDATE outbox.batch SET available_at = clock_timestamp() + ${interval(sql, config.lease)}
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING id
     `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid)
 
@@ -135,7 +135,7 @@ export const planRepair =
   (lease: Lease, missing: readonly [EventId, ...ReadonlyArray<EventId>]): Effect.Effect<Repair, LeaseLost | SqlError> =>
     sql<{ token: string }>`
       UPDATE outbox.batch SET repair_token = gen_random_uuid(), repair_event_ids = ${missing}::uuid[]
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING repair_token AS token, ${durably(sql)}
     `.pipe(
       Effect.flatMap(orLost(lease)),
@@ -148,7 +148,7 @@ export const acknowledge =
   (lease: Lease): Effect.Effect<Duration.Duration, LeaseLost | SqlError> =>
     sql<{ endsIncident: boolean; millis: number }>`
       UPDATE outbox.batch SET ${delivered(sql)}
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING
         incident_id IS NOT NULL AS "endsIncident",
         (extract(epoch FROM delivered_at - first_published_at) * 1000)::float8 AS millis
@@ -164,6 +164,6 @@ export const abandon =
   (lease: Lease): Effect.Effect<void, LeaseLost | SqlError> =>
     sql`
       UPDATE outbox.batch SET available_at = clock_timestamp(), lease_id = NULL
-      WHERE ${held(sql, lease)}
+      WHERE ${isOwner(sql, lease)}
       RETURNING id
     `.pipe(Effect.flatMap(orLost(lease)), Effect.asVoid, Effect.withSpan("OutboxStore.abandon"))

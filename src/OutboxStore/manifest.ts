@@ -7,7 +7,7 @@ import { Batch } from "../Batch.ts"
 /** A time as milliseconds since 1970: how Postgres prints a timestamp depends on the database's DateStyle. */
 export const millis = (timestamp: string): string => `floor(extract(epoch FROM ${timestamp}) * 1000)::float8`
 
-/** How many events wait in a batch, and since when. One that was given back waits for what ClickHouse was found to lack. */
+/** How many events wait in a batch, and since when. One that was requeued waits for what ClickHouse was found to lack. */
 export const WAITING = "coalesce(missing_count, event_count)"
 export const WAITS_SINCE = "CASE WHEN was_delivered_at IS NULL THEN first_published_at ELSE first_error_at END"
 

@@ -116,10 +116,10 @@ export interface Refusals {
  * @since 0.1.0
  * @category models
  */
-export class RelayHold extends Schema.Class<RelayHold>("RelayHold")({
-  heldBy: column("held_by", Schema.String),
+export class RelayPause extends Schema.Class<RelayPause>("RelayPause")({
+  pausedBy: column("paused_by", Schema.String),
   reason: Schema.String,
-  heldAt: column("held_at", Schema.Date)
+  pausedAt: column("paused_at", Schema.Date)
 }) {}
 
 /**
@@ -131,7 +131,7 @@ export class RelayHold extends Schema.Class<RelayHold>("RelayHold")({
 export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
   /** Whether a batch is sealed and undelivered. */
   batches: Schema.Boolean,
-  relayHold: Schema.NullOr(RelayHold)
+  relayPause: Schema.NullOr(RelayPause)
 }) {}
 
 /**
@@ -159,11 +159,11 @@ export class Observation extends Schema.Class<Observation>("Observation")({
   /**
    * Events committed and not yet delivered, by the sequence of their ids. Ids of transactions that are open or were rolled
    * back count too, until the sealer has looked when none was open, or has sealed; events of transactions that were open
-   * when the last batch was sealed are missing until they are. Of a batch that was given back those
+   * when the last batch was sealed are missing until they are. Of a batch that was requeued those
    * count that ClickHouse was found to lack.
    */
   backlogEvents: Schema.Number,
-  /** How long the oldest of them has waited, since it was published or given back; 0 if there is none. */
+  /** How long the oldest of them has waited, since it was published or requeued; 0 if there is none. */
   oldestUndeliveredMillis: Schema.Number,
   /** Of those that are not in a batch. */
   oldestUnsealedMillis: Schema.Number,
@@ -174,7 +174,7 @@ export class Observation extends Schema.Class<Observation>("Observation")({
   openFailureEvents: Schema.Int,
   /** By class of error; a class that has none is missing. */
   openIncidents: Counts,
-  relayHeld: Schema.Boolean,
+  relayPaused: Schema.Boolean,
   /** Bytes on disk, by slot. */
   slotBytes: Counts
 }) {}

@@ -69,7 +69,7 @@ export const readOutbox = (sql: SqlClient.SqlClient, { cursor, sealed, unsealed 
       (
         SELECT coalesce(jsonb_object_agg(error_class, 1), '{}') FROM outbox.incident WHERE closed_at IS NULL
       ) AS "openIncidents",
-      EXISTS (SELECT FROM outbox.relay_hold) AS "relayHeld",
+      EXISTS (SELECT FROM outbox.relay_pause) AS "relayPaused",
       (
         SELECT jsonb_object_agg(substring(inhrelid::regclass::text FROM '\\d+$'), pg_total_relation_size(inhrelid))
         FROM pg_inherits

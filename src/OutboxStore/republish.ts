@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
 import { atomically } from "../Transaction.ts"
-import { delivered, held, orLost } from "./held.ts"
+import { delivered, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { changed, SETTINGS } from "./isolate.ts"
 import type { BatchChanged, LeaseLost } from "./model.ts"
@@ -33,7 +33,7 @@ const markDelivered = (sql: SqlClient.SqlClient, lease: Lease, missing: Readonly
     UPDATE outbox.batch SET
       ${delivered(sql)},
       republished_event_ids = coalesce(republished_event_ids, '{}') || ${missing}::uuid[]
-    WHERE ${held(sql, lease)}
+    WHERE ${isOwner(sql, lease)}
     RETURNING incident_id IS NOT NULL AS "endsIncident"
   `
 

@@ -9,7 +9,7 @@ import { column, rfc3339 } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { from, type Key, type Range } from "./keys.ts"
 import { WAITING, WAITS_SINCE } from "./manifest.ts"
-import { Outstanding, RelayHold } from "./model.ts"
+import { Outstanding, RelayPause } from "./model.ts"
 import { consistently, readSealer, type Sealer } from "./sealer.ts"
 
 /**
@@ -19,10 +19,10 @@ import { consistently, readSealer, type Sealer } from "./sealer.ts"
  * @category models
  */
 export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
-  /** Events committed and not yet delivered, and those that a batch was given back for. */
+  /** Events committed and not yet delivered, and those that a batch was requeued for. */
   backlog: Schema.Int,
   /**
-   * How long the oldest of them has waited, in milliseconds; null if there is none. Those of a batch that was given back
+   * How long the oldest of them has waited, in milliseconds; null if there is none. Those of a batch that was requeued
    * wait since then.
    */
   oldestUndeliveredMillis: column("oldest_undelivered_ms", Schema.NullOr(Schema.Number)),
@@ -33,7 +33,7 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
     sealed: Schema.Int,
     leased: Schema.Int,
     retrying: Schema.Int,
-    held: Schema.Int,
+    blocked: Schema.Int,
     delivered: Schema.Int,
     failed: Schema.Int
   }),
@@ -41,10 +41,10 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   openFailures: column("open_failures", Schema.Struct({ failures: Schema.Int, events: Schema.Int })),
   openIncidents: column("open_incidents", Schema.Int),
   /** Why no relay takes a batch, if somebody said so. */
-  relayHold: column("relay_hold", Schema.NullOr(RelayHold)),
-  /** Whether or not that batch was given back since. */
+  relayPause: column("relay_pause", Schema.NullOr(RelayPause)),
+  /** Whether or not that batch was requeued since. */
   lastDeliveredAt: column("last_delivered_at", Schema.NullOr(Schema.Date)),
-  /** Of the oldest batch that is not getting through; of those that were given back only if there is no other. */
+  /** Of the oldest batch that is not getting through; of those that were requeued only if there is no other. */
   lastError: column(
     "last_error",
     Schema.NullOr(
@@ -59,16 +59,16 @@ export class OutboxStatus extends Schema.Class<OutboxStatus>("OutboxStatus")({
   )
 }) {}
 
-/** Null, or a {@link RelayHold}. */
-const RELAY_HOLD = `(
-  SELECT jsonb_build_object('held_by', held_by, 'reason', reason, 'held_at', ${rfc3339("held_at")})
-  FROM outbox.relay_hold
+/** Null, or a {@link RelayPause}. */
+const RELAY_PAUSE = `(
+  SELECT jsonb_build_object('paused_by', paused_by, 'reason', reason, 'paused_at', ${rfc3339("paused_at")})
+  FROM outbox.relay_pause
 )`
 
 export const outstanding = (sql: SqlClient.SqlClient): Effect.Effect<Outstanding, SqlError> =>
   // One entry of an index.
   sql`
-    SELECT EXISTS (SELECT FROM outbox.batch WHERE state = 'pending') AS batches, ${sql.literal(RELAY_HOLD)} AS "relayHold"
+    SELECT EXISTS (SELECT FROM outbox.batch WHERE state = 'pending') AS batches, ${sql.literal(RELAY_PAUSE)} AS "relayPause"
   `.pipe(
     Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))),
     Effect.flatMap((row) => Effect.orDie(Schema.decodeUnknown(Outstanding)(row)))
@@ -122,7 +122,7 @@ const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer
       unsealed.events::float8 AS unsealed,
       (
         SELECT jsonb_object_agg(name, coalesce(states.batches, 0))
-        FROM unnest('{sealed,leased,retrying,held,delivered,failed}'::text[]) AS name
+        FROM unnest('{sealed,leased,retrying,blocked,delivered,failed}'::text[]) AS name
         LEFT JOIN states ON states.state = name
       ) AS batches,
       (
@@ -138,7 +138,7 @@ const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer
         WHERE state = 'open'
       ) AS open_failures,
       (SELECT count(*)::integer FROM outbox.incident WHERE closed_at IS NULL) AS open_incidents,
-      ${sql.literal(RELAY_HOLD)} AS relay_hold,
+      ${sql.literal(RELAY_PAUSE)} AS relay_pause,
       (
         SELECT ${sql.literal(rfc3339("max(at)"))}
         FROM (

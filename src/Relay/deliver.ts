@@ -30,7 +30,7 @@ export interface Options extends Config.Relay, Pick<Config.Outbox, "lease">, Iso
 }
 
 /**
- * Leases the next batch and delivers it; false if there was none. A batch that is not delivered is given back, to be
+ * Leases the next batch and delivers it; false if there was none. A batch that is not delivered is released, to be
  * tried again later, and the failure is returned so that the worker can slow down. Bad data is isolated, and is none:
  * it says nothing about the next batch.
  */
@@ -56,12 +56,12 @@ const attempt = (lease: Lease, options: Options) =>
   Effect.flatMap(OutboxStore, (store) =>
     deliver(lease, options).pipe(
       Effect.catchTags({
-        SinkError: (error) => giveBack(lease, error, options),
+        SinkError: (error) => release(lease, error, options),
         BatchChanged: (error) =>
-          giveBack(lease, new SinkError({ errorClass: "unknown", reason: error.message, settled: false }), options),
+          release(lease, new SinkError({ errorClass: "unknown", reason: error.message, settled: false }), options),
         LeaseLost: logLost
       }),
-      Effect.tapErrorTag("SqlError", (error) => giveBackIfPossible(lease, error, options)),
+      Effect.tapErrorTag("SqlError", (error) => releaseIfPossible(lease, error, options)),
       // A relay that is told to stop lets another have the batch at once, if Postgres takes it back in time.
       Effect.onInterrupt(() =>
         store
@@ -110,12 +110,12 @@ const sendAndAcknowledge = (lease: Lease) =>
     const [duration, refusal] = yield* Effect.timed(send(lease))
     if (Option.isSome(refusal)) return refusal
     const underWay = yield* timed(Metrics.acknowledgeSeconds)(store.acknowledge(lease))
-    if (!lease.wasGivenBack) {
+    if (!lease.wasRequeued) {
       yield* Metric.incrementBy(Metrics.eventsDelivered, lease.batch.eventCount)
       yield* Metric.update(Metrics.publishToDeliveredSeconds, Duration.toSeconds(underWay))
     }
     yield* Effect.logInfo(
-      lease.wasGivenBack ? "Delivered again what ClickHouse lacked of a batch" : "Delivered a batch"
+      lease.wasRequeued ? "Delivered again what ClickHouse lacked of a batch" : "Delivered a batch"
     ).pipe(
       Effect.annotateLogs({
         "batch.byte_count": lease.batch.byteCount,
@@ -159,7 +159,7 @@ const keepLease = (
   )
 
 /** Postgres failed in the middle of it: it may be the whole server, or just one statement. */
-const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
+const releaseIfPossible = (lease: Lease, error: SqlError, options: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const retryAfter = yield* RetryPolicy.delay(options, "in-doubt", lease.attempt)
@@ -169,7 +169,7 @@ const giveBackIfPossible = (lease: Lease, error: SqlError, options: Options) =>
     yield* Effect.ignore(store.release(lease, { ...options, error: inDoubt, retryAfter }))
   })
 
-const giveBack = (lease: Lease, error: SinkError, options: Options) =>
+const release = (lease: Lease, error: SinkError, options: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const retryAfter = yield* RetryPolicy.delay(options, error.errorClass, lease.attempt)

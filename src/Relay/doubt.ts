@@ -85,11 +85,11 @@ export const whatIsRefused = (lease: Lease, error: SinkError) =>
     )
   })
 
-const missingEvents = ({ batch, wasGivenBack }: Lease) =>
+const missingEvents = ({ batch, wasRequeued }: Lease) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const sink = yield* ClickHouseSink
-    const eventIds = yield* wasGivenBack ? store.retainedEventIds(batch) : store.eventIds(batch)
+    const eventIds = yield* wasRequeued ? store.retainedEventIds(batch) : store.eventIds(batch)
     return yield* sink.missing(batch, eventIds)
   })
 

@@ -133,11 +133,11 @@ const at = <A>(use: (now: number) => A): Effect.Effect<A> =>
   Effect.map(Clock.currentTimeNanos, (nanos) => use(Number(nanos / 1_000_000n)))
 
 /**
- * Whether there is something that this relay could move. A batch that is held has its incident, and is tried again all
- * the same; one that is leased some worker has; and while somebody holds the relays, everything is to wait.
+ * Whether there is something that this relay could move. A batch that is blocked has its incident, and is tried again all
+ * the same; one that is leased some worker has; and while relays are paused, everything is to wait.
  */
-const waits = ({ oldestUnsealedMillis, relayHeld, undeliveredBatches }: Observation, stuckAfter: number): boolean =>
-  !relayHeld &&
+const waits = ({ oldestUnsealedMillis, relayPaused, undeliveredBatches }: Observation, stuckAfter: number): boolean =>
+  !relayPaused &&
   ((undeliveredBatches.sealed ?? 0) > 0 || (undeliveredBatches.retrying ?? 0) > 0 || oldestUnsealedMillis > stuckAfter)
 
 const OK = new Check({ ok: true })

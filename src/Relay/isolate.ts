@@ -87,7 +87,7 @@ const isolateRest = (lease: Lease, missing: Arr.NonEmptyReadonlyArray<EventId>) 
     yield* store.republish(lease, missing)
     const { eventCount } = lease.batch
     yield* Metric.incrementBy(Metrics.eventsRepublished, missing.length)
-    if (!lease.wasGivenBack) yield* Metric.incrementBy(Metrics.eventsDelivered, eventCount - missing.length)
+    if (!lease.wasRequeued) yield* Metric.incrementBy(Metrics.eventsDelivered, eventCount - missing.length)
     yield* Effect.logWarning(
       `ClickHouse has ${eventCount - missing.length} of a batch's ${eventCount} events and refuses the rest, which is published again`
     )

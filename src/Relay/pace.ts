@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Config from "../Config.ts"
-import { type OutboxStatus, OutboxStore, type Position, type RelayHold } from "../OutboxStore.ts"
+import { type OutboxStatus, OutboxStore, type Position, type RelayPause } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 
 /** What the last look came to. */
@@ -141,9 +141,9 @@ export const sealUntilEmpty = (
     const store = yield* OutboxStore
     const wasHeld = yield* Ref.make(false)
     const isDelivered = Effect.gen(function* () {
-      const { batches, relayHold } = yield* store.outstanding
-      if (relayHold !== null && !(yield* Ref.get(wasHeld))) yield* warnHeld(relayHold)
-      yield* Ref.set(wasHeld, relayHold !== null)
+      const { batches, relayPause } = yield* store.outstanding
+      if (relayPause !== null && !(yield* Ref.get(wasHeld))) yield* warnPaused(relayPause)
+      yield* Ref.set(wasHeld, relayPause !== null)
       return !batches
     })
     const isEmpty = Effect.gen(function* () {
@@ -170,5 +170,7 @@ const warnFailed = ({ openFailures: { events, failures } }: OutboxStatus) =>
     () => failures > 0
   )
 
-const warnHeld = ({ heldAt, heldBy, reason }: RelayHold) =>
-  Effect.logWarning(`Nothing is delivered: ${heldBy} holds all relays since ${heldAt.toISOString()}. Reason: ${reason}`)
+const warnPaused = ({ pausedAt, pausedBy, reason }: RelayPause) =>
+  Effect.logWarning(
+    `Nothing is delivered: all relays are paused, by ${pausedBy} since ${pausedAt.toISOString()}. Reason: ${reason}`
+  )

@@ -141,7 +141,7 @@ const measureOutbox = (outbox: Observation) =>
     yield* Effect.forEach(Metrics.INCIDENT_CLASSES, (errorClass) =>
       Metric.set(Metrics.openIncidents(errorClass), outbox.openIncidents[errorClass] ?? 0)
     )
-    yield* Metric.set(Metrics.relayHeld, outbox.relayHeld ? 1 : 0)
+    yield* Metric.set(Metrics.relayPaused, outbox.relayPaused ? 1 : 0)
     yield* Effect.forEach(Object.entries(outbox.slotBytes), ([slot, bytes]) =>
       Metric.set(Metrics.slotBytes(slot), bytes)
     )

@@ -23,8 +23,8 @@ export class Missing extends Schema.Class<Missing>("Missing")({
   batchId: column("batch_id", Id),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId)),
-  /** Whether the batch was given back to the relays, which send what is missing. */
-  givenBack: column("given_back", Schema.Boolean)
+  /** Whether the batch was requeued to the relays, which send what is missing. */
+  requeued: column("requeued", Schema.Boolean)
 }) {}
 
 /**
@@ -87,7 +87,7 @@ export class Report extends Schema.Class<Report>("Report")({
   notRetained: column("not_retained", Schema.Int),
   missing: Count,
   /** Of those that are missing. */
-  givenBack: column("given_back", Count),
+  requeued: column("requeued", Count),
   doubled: Count,
   /** Open failures. */
   failed: Schema.Struct({ failures: Schema.Int, events: Schema.Int }),
@@ -98,6 +98,6 @@ export class Report extends Schema.Class<Report>("Report")({
 }) {
   /** Whether ClickHouse has every event once that it was found to have taken, or will have it by the relays. */
   get isWhole(): boolean {
-    return this.missing.events === this.givenBack.events && this.doubled.events === 0
+    return this.missing.events === this.requeued.events && this.doubled.events === 0
   }
 }

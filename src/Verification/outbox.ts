@@ -1,4 +1,4 @@
-/** The outbox's side of a comparison: which batches were delivered, and giving back those that ClickHouse lacks events of. */
+/** The outbox's side of a comparison: which batches were delivered, and requeueing those that ClickHouse lacks events of. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Arr from "effect/Array"
@@ -95,12 +95,12 @@ export const countPublished = (
 
 /**
  * Makes a delivered batch pending again, so that a relay asks ClickHouse which of its events are missing and sends those.
- * False if it is not as it was seen any more: somebody else gave it back, or its rows are gone.
+ * False if it is not as it was seen any more: somebody else requeued it, or its rows are gone.
  *
  * Rows that are read here keep their slot from being emptied until this is committed, and a slot of a pending batch is not
  * emptied. The relay asks ClickHouse itself, so it is harmless that this process may have asked another table.
  */
-export const giveBack = (
+export const requeue = (
   sql: SqlClient.SqlClient,
   { batch, deliveredAt }: Delivered,
   missing: Arr.NonEmptyReadonlyArray<EventId>,
@@ -110,27 +110,27 @@ export const giveBack = (
     WITH retained AS (
       SELECT count(*) AS count FROM (${sql.literal(rows(batch, "event_id", only(missing)))}) AS events
     ),
-    given_back AS (
+    requeued AS (
       SELECT CASE
         WHEN retained.count >= ${missing.length}
-          THEN outbox.give_back(${batch.id}, ${deliveredAt}::timestamptz, ${missing.length})
+          THEN outbox.requeue(${batch.id}, ${deliveredAt}::timestamptz, ${missing.length})
       END AS done
       FROM retained
     ),
     audited AS (
       INSERT INTO outbox.audit (actor, action, before, after)
       SELECT
-        ${actor}, 'give_back',
+        ${actor}, 'requeue',
         jsonb_build_object(
           'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${deliveredAt}::timestamptz
         ),
         jsonb_build_object(
           'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
         )
-      FROM given_back
+      FROM requeued
       WHERE done
     )
-    SELECT count(*)::integer AS count FROM given_back WHERE done
+    SELECT count(*)::integer AS count FROM requeued WHERE done
   `.pipe(
     atomically(sql, SETTINGS),
     Effect.map(([row]) => row?.count === 1)

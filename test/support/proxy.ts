@@ -24,7 +24,7 @@ export interface Interference {
    * sends from here on arrives when it is let go, though the client may have left; `reply`: whoever sent them is told
    * this, as if by the other, and sees the connection end.
    */
-  readonly next: "continue" | "cut" | "reset" | "silence" | "hold" | { readonly reply: string }
+  readonly next: "continue" | "cut" | "reset" | "silence" | "pause" | { readonly reply: string }
 }
 
 export interface Proxy {
@@ -110,7 +110,7 @@ export const make = (url: string) =>
           if (interference === undefined) return pass(bytes)
           const arriving = bytes.subarray(0, interference.arriving)
           if (interference.next === "continue") return pass(arriving)
-          if (interference.next === "hold") {
+          if (interference.next === "pause") {
             const rest = [bytes.subarray(interference.arriving)]
             late = rest
             held = [

@@ -19,7 +19,7 @@ export const observation = new Observation({
   openFailures: 0,
   openFailureEvents: 0,
   openIncidents: {},
-  relayHeld: false,
+  relayPaused: false,
   slotBytes: {}
 })
 
@@ -29,7 +29,7 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
     OutboxStore.of({
       // Relays watch the databases, whatever they are tested for.
       position: Effect.succeed({ events: 0, batches: 0, transactions: "1" }),
-      outstanding: Effect.succeed({ batches: false, relayHold: null }),
+      outstanding: Effect.succeed({ batches: false, relayPause: null }),
       seal: () => unexpected("seal"),
       lease: () => unexpected("lease"),
       renew: () => unexpected("renew"),
@@ -98,7 +98,7 @@ export const lease = new Lease({
   attempt: 1,
   inDoubt: false,
   askFirst: false,
-  wasGivenBack: false,
+  wasRequeued: false,
   expired: false,
   repair: Option.none()
 })

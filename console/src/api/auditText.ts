@@ -19,15 +19,15 @@ export const detailOf = ({ action, afterText, beforeText, eventId }: Entry): str
     }
     case "replay":
       return eventId === null ? `: ${count(number("replayed_events"), "event")}` : ""
-    case "give_back":
+    case "requeue":
       return `: batch #${number("batch_id")}, ${count(number("missing_events"), "event")} missing`
     case "discard":
     case "resolve":
       return quoted(": ", after.get("note"))
-    case "hold":
+    case "pause":
       return quoted(": ", after.get("reason"))
     case "resume":
-      return quoted(", which was held for ", rawMembers(beforeText).get("reason"))
+      return quoted(", who had been paused for ", rawMembers(beforeText).get("reason"))
     case "reopen":
       return ""
   }

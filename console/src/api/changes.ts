@@ -47,6 +47,7 @@ export const resolve = (id: FailureId, note: string) =>
 export const reopen = (ids: ReadonlyArray<FailureId>) =>
   asked((client, headers) => client.failures.reopenAll({ headers, payload: { ids } }))
 
-export const hold = (reason: string) => asked((client, headers) => client.relay.hold({ headers, payload: { reason } }))
+export const pause = (reason: string) =>
+  asked((client, headers) => client.relay.pause({ headers, payload: { reason } }))
 
 export const resume = () => asked((client, headers) => client.relay.resume({ headers }))

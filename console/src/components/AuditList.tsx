@@ -22,8 +22,8 @@ const DID: Readonly<Record<Entry["action"], string>> = {
   discard: "discarded",
   resolve: "resolved",
   reopen: "reopened",
-  give_back: "had a batch sent again",
-  hold: "held delivery",
+  requeue: "had a batch sent again",
+  pause: "paused delivery",
   resume: "resumed delivery"
 }
 

@@ -9,7 +9,7 @@ const TONES: Readonly<Record<string, "good" | "bad" | "busy">> = {
   closed: "good",
   failed: "bad",
   open: "bad",
-  held: "bad",
+  blocked: "bad",
   retrying: "busy",
   leased: "busy",
   pending: "busy",

@@ -13,7 +13,7 @@ import { Time } from "../components/Time.tsx"
 import { bytes, integer } from "../numbers.ts"
 import { duration } from "../time.ts"
 
-const STATES = ["sealed", "leased", "retrying", "held", "delivered", "split", "failed"] as const
+const STATES = ["sealed", "leased", "retrying", "blocked", "delivered", "split", "failed"] as const
 
 const id = (text: string | undefined) => (text !== undefined && /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined)
 

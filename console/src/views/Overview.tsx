@@ -6,7 +6,7 @@ import { LastKnown } from "../components/LastKnown.tsx"
 import { Loading } from "../components/Loading.tsx"
 import { Page } from "../components/Page.tsx"
 import { Charts } from "./overview/Charts.tsx"
-import { Hold } from "./overview/Hold.tsx"
+import { Pause } from "./overview/Pause.tsx"
 import { Span, spanOf } from "./overview/Span.tsx"
 import { Systems } from "./overview/Systems.tsx"
 import { Verdict } from "./overview/Verdict.tsx"
@@ -22,7 +22,7 @@ export const Overview = () => {
   return (
     <Page
       title="Overview"
-      aside={status.data !== undefined && <Hold hold={status.data.relayHold} isKnown={error === null} />}
+      aside={status.data !== undefined && <Pause pause={status.data.relayPause} isKnown={error === null} />}
     >
       <Verdict
         findings={findings({

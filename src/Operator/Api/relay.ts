@@ -3,33 +3,33 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { RelayHold } from "../../OutboxStore/model.ts"
+import { RelayPause } from "../../OutboxStore/model.ts"
 import { Authorization, about, BodyRefused, Conflict } from "./common.ts"
 import { Actor, note, strict } from "./fields.ts"
 
-export const HoldRequest = Schema.Struct({
+export const PauseRequest = Schema.Struct({
   reason: note("Why no relay is to take a batch.")
 }).annotations(strict)
 
 const RelayAnswer = Schema.Struct({
-  held: Schema.NullOr(RelayHold).annotations({ description: "Null while relays take batches." })
+  paused: Schema.NullOr(RelayPause).annotations({ description: "Null while relays take batches." })
 })
 
 export const relay = HttpApiGroup.make("relay")
   .add(
     HttpApiEndpoint.get("state", "/relay")
       .addSuccess(RelayAnswer)
-      .annotateContext(about("Show whether the relay is held", "By whom, since when and why."))
+      .annotateContext(about("Show whether relays are paused", "By whom, since when and why."))
   )
   .add(
-    HttpApiEndpoint.post("hold", "/relay/hold")
+    HttpApiEndpoint.post("pause", "/relay/pause")
       .setHeaders(Actor)
-      .setPayload(HoldRequest)
+      .setPayload(PauseRequest)
       .addSuccess(RelayAnswer)
       .addError(BodyRefused)
       .addError(Conflict)
       .annotateContext(
-        about("Hold the relay", "No relay of the outbox takes a batch until it is resumed. Publishing goes on.")
+        about("Pause the relays", "No relay of the outbox takes a batch until it is resumed. Publishing goes on.")
       )
   )
   .add(
@@ -37,7 +37,7 @@ export const relay = HttpApiGroup.make("relay")
       .setHeaders(Actor)
       .addSuccess(RelayAnswer)
       .addError(Conflict)
-      .annotateContext(about("Resume the relay", "Ends the hold."))
+      .annotateContext(about("Resume the relays", "Relays take batches again."))
   )
   .middleware(Authorization)
   .annotateContext(OpenApi.annotations({ description: "All relays of the outbox together." }))

@@ -81,12 +81,12 @@ const because = (reason: string | null) => (reason === null ? {} : { explanation
 
 const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): ReadonlyArray<Finding> => {
   const found: Array<Finding> = []
-  const { backlog, lastError, openIncidents, relayHold } = status
-  if (relayHold !== null) {
+  const { backlog, lastError, openIncidents, relayPause } = status
+  if (relayPause !== null) {
     found.push({
       tone: "bad",
-      sentence: `Delivery is held by ${relayHold.heldBy}: ${relayHold.reason}`,
-      explanation: `Publishing goes on: ${waiting(status)}. “Resume delivery” ends the hold.`
+      sentence: `Delivery is paused by ${relayPause.pausedBy}: ${relayPause.reason}`,
+      explanation: `Publishing goes on: ${waiting(status)}. “Resume delivery” lets relays go on.`
     })
   }
   // Without ClickHouse there is an incident after a while: one cause, said once.

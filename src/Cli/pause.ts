@@ -1,4 +1,4 @@
-/** `clickhouse-outbox hold` and `clickhouse-outbox resume` */
+/** `clickhouse-outbox pause` and `clickhouse-outbox resume` */
 import * as Command from "@effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -8,20 +8,20 @@ import { remark } from "./options.ts"
 import { withServices } from "./services.ts"
 import { times, visible } from "./text.ts"
 
-export const hold = Command.make(
-  "hold",
-  { reason: remark("reason", "Why, for whoever finds it held.") },
+export const pause = Command.make(
+  "pause",
+  { reason: remark("reason", "Why, for whoever finds them paused.") },
   ({ reason }) =>
     Effect.gen(function* () {
-      yield* (yield* Operations).hold(reason, yield* actor)
-      yield* Console.log('held: no relay takes a batch until "clickhouse-outbox resume"')
+      yield* (yield* Operations).pause(reason, yield* actor)
+      yield* Console.log('paused: no relay takes a batch until "clickhouse-outbox resume"')
     }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Lets no relay take a batch until resume. Those in flight are finished."))
 
 export const resume = Command.make("resume", {}, () =>
   Effect.gen(function* () {
-    const { heldAt, heldBy, reason } = yield* (yield* Operations).resume(yield* actor)
+    const { pausedAt, pausedBy, reason } = yield* (yield* Operations).resume(yield* actor)
     const time = yield* times
-    yield* Console.log(`resumed: was held by ${visible(heldBy)} at ${time(heldAt)}: ${visible(reason)}`)
+    yield* Console.log(`resumed: were paused by ${visible(pausedBy)} at ${time(pausedAt)}: ${visible(reason)}`)
   }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Lets relays take batches again."))

@@ -1,54 +1,54 @@
 import { useState } from "react"
-import { hold, resume, useChange } from "../../api/changes.ts"
+import { pause, resume, useChange } from "../../api/changes.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { say } from "../../notices.ts"
 import type { OutboxStatus } from "./model.ts"
 
 interface Props {
-  readonly hold: OutboxStatus["relayHold"]
+  readonly pause: OutboxStatus["relayPause"]
   /** Whether it is so at this moment. */
   readonly isKnown: boolean
 }
 
 /** Keeps all relays from delivering, and lets them again. */
-export const Hold = ({ hold: held, isKnown }: Props) => {
+export const Pause = ({ pause: paused, isKnown }: Props) => {
   const [isAsking, setIsAsking] = useState(false)
   const close = () => setIsAsking(false)
   const resuming = useChange(resume, () => {
     close()
     say("Delivery goes on.")
   })
-  const holding = useChange(hold, () => {
+  const pausing = useChange(pause, () => {
     close()
-    say("Delivery is held.", { undo: () => resuming.mutate(undefined) })
+    say("Delivery is paused.", { undo: () => resuming.mutate(undefined) })
   })
   return (
     <>
       <div className="actions">
         <button
           type="button"
-          className={held === null ? undefined : "primary"}
+          className={paused === null ? undefined : "primary"}
           disabled={!isKnown}
           onClick={() => setIsAsking(true)}
         >
-          {held === null ? "Hold delivery…" : "Resume delivery…"}
+          {paused === null ? "Pause delivery…" : "Resume delivery…"}
         </button>
       </div>
-      {isAsking && held === null && (
+      {isAsking && paused === null && (
         <Confirm
-          title="Hold delivery?"
-          action="Hold delivery"
+          title="Pause delivery?"
+          action="Pause delivery"
           isDanger
           note="Why"
-          isPending={holding.isPending}
-          error={holding.error}
-          onConfirm={holding.mutate}
+          isPending={pausing.isPending}
+          error={pausing.error}
+          onConfirm={pausing.mutate}
           onClose={close}
         >
           <p>No relay takes a batch until somebody resumes. Publishing goes on, and events wait in Postgres.</p>
         </Confirm>
       )}
-      {isAsking && held !== null && (
+      {isAsking && paused !== null && (
         <Confirm
           title="Resume delivery?"
           action="Resume delivery"
@@ -58,7 +58,7 @@ export const Hold = ({ hold: held, isKnown }: Props) => {
           onClose={close}
         >
           <p>
-            {held.heldBy} holds it: {held.reason}
+            {paused.pausedBy} paused it: {paused.reason}
           </p>
         </Confirm>
       )}
