@@ -8,7 +8,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^clickhouse-outbox$/, replacement: source("index.ts") },
-      { find: /^clickhouse-outbox\/operator-api$/, replacement: source("Operator/Api.ts") },
+      { find: /^clickhouse-outbox\/operator-api$/, replacement: source("OperatorServer/Api.ts") },
       { find: /^clickhouse-outbox\/(\w+)$/, replacement: source("$1/index.ts") }
     ]
   },

@@ -10,7 +10,7 @@ export default defineConfig({
   root: path("."),
   // Vite's own transform knows JSX: a plugin for React would add hot reloading and forty packages.
   esbuild: { jsx: "automatic" },
-  resolve: { alias: { "clickhouse-outbox/operator-api": path("../src/Operator/Api.ts") } },
+  resolve: { alias: { "clickhouse-outbox/operator-api": path("../src/OperatorServer/Api.ts") } },
   build: {
     outDir: path("../dist/console"),
     emptyOutDir: true,

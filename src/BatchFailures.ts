@@ -16,7 +16,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { arrivals } from "./BatchFailures/arrivals.ts"
-import * as Audit from "./BatchFailures/audit.ts"
 import { discard, discardAll, resolve } from "./BatchFailures/close.ts"
 import { correct } from "./BatchFailures/correct.ts"
 import type {
@@ -36,10 +35,10 @@ import type {
 import * as Read from "./BatchFailures/read.ts"
 import * as Reopen from "./BatchFailures/reopen.ts"
 import * as Replay from "./BatchFailures/replay.ts"
-import { type NotMigrated, requireOutbox } from "./NotMigrated.ts"
-import type { Page } from "./Page.ts"
+import * as Audit from "./schema/audit.ts"
+import type { Page } from "./schema/columns.ts"
+import { type NotMigrated, requireOutbox } from "./schema/compatibility.ts"
 
-export { AuditEntry, type AuditFilter, auditToJson } from "./BatchFailures/audit.ts"
 export { CORRECTABLE } from "./BatchFailures/correct.ts"
 export {
   Arrivals,
@@ -58,7 +57,8 @@ export {
   Replayed,
   toJson
 } from "./BatchFailures/model.ts"
-export type { Page } from "./Page.ts"
+export { AuditEntry, type AuditFilter, auditToJson } from "./schema/audit.ts"
+export type { Page } from "./schema/columns.ts"
 
 /**
  * Who changes something is `actor`, a name for people to read in the audit trail.

@@ -32,9 +32,9 @@ import { visibleLines } from "./Cli/text.ts"
 import { verify } from "./Cli/verify.ts"
 import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
-import * as Logging from "./Logging.ts"
+import * as Logging from "./internal/logging.ts"
+import { version } from "./internal/version.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
-import { version } from "./Version.ts"
 
 const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(

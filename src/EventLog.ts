@@ -20,7 +20,7 @@ import { type EventFilter, list } from "./EventLog/list.ts"
 import type { EventNames, LoggedEvent, LoggedEventNotFound, LoggedEvents, TooCostly } from "./EventLog/model.ts"
 import { names } from "./EventLog/names.ts"
 import { serverState } from "./EventLog/serverState.ts"
-import type { DatabaseState } from "./Operations/systemsModel.ts"
+import type { DatabaseState } from "./internal/databaseState.ts"
 import type { SinkError } from "./SinkError.ts"
 
 export type { Hint } from "./EventLog/find.ts"

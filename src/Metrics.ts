@@ -12,7 +12,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import { version } from "./Version.ts"
+import { version } from "./internal/version.ts"
 
 /** What every name begins with. */
 export const PREFIX = "outbox_"

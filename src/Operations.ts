@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { EventId } from "./Event.ts"
+import type { DatabaseState, RelayState } from "./internal/databaseState.ts"
 import * as Batches from "./Operations/batches.ts"
 import { incidents } from "./Operations/incidents.ts"
 import type {
@@ -31,13 +32,13 @@ import type { Overview } from "./Operations/overviewModel.ts"
 import * as Pause from "./Operations/pause.ts"
 import { postgresState } from "./Operations/postgresState.ts"
 import { relays } from "./Operations/relays.ts"
-import type { DatabaseState, RelayState } from "./Operations/systemsModel.ts"
 import { where } from "./Operations/where.ts"
-import { checkCluster } from "./OutboxStore/cluster.ts"
-import { status } from "./OutboxStore/status.ts"
 import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
-import type { Page } from "./Page.ts"
+import type { Page } from "./schema/columns.ts"
+import { checkCluster } from "./schema/compatibility.ts"
+import { status } from "./schema/status.ts"
 
+export { DatabaseState, RelayLease, RelayState } from "./internal/databaseState.ts"
 export type { BatchFilter } from "./Operations/batches.ts"
 export {
   AlreadyPaused,
@@ -50,10 +51,8 @@ export {
   Place,
   Whereabouts
 } from "./Operations/model.ts"
-
 export type { OverviewRange } from "./Operations/overview.ts"
 export { Overview, OverviewBucket, OverviewNow } from "./Operations/overviewModel.ts"
-export { DatabaseState, RelayLease, RelayState } from "./Operations/systemsModel.ts"
 
 /**
  * @since 0.1.0

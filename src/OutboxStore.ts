@@ -22,47 +22,41 @@ import type * as Stream from "effect/Stream"
 import type { Batch, BatchId, FailureId, Lease, Repair } from "./Batch.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
-import type { NotMigrated } from "./NotMigrated.ts"
-import { checkCluster } from "./OutboxStore/cluster.ts"
 import { type Housekeeping, housekeep } from "./OutboxStore/housekeep.ts"
 import * as Incidents from "./OutboxStore/incident.ts"
 import * as Isolating from "./OutboxStore/isolate.ts"
 import * as Leases from "./OutboxStore/lease.ts"
 import type {
   BatchChanged,
-  ForeignCluster,
   LeaseLost,
-  Observation,
-  Outstanding,
   Position,
   Reclaimed,
   Refusals,
   Sealed,
   SinceFirstAttempt
 } from "./OutboxStore/model.ts"
-import { observe } from "./OutboxStore/observe.ts"
 import * as Reading from "./OutboxStore/read.ts"
 import { republish } from "./OutboxStore/republish.ts"
 import * as Sealing from "./OutboxStore/seal.ts"
-import * as Status from "./OutboxStore/status.ts"
 import { type Connections, Postgres } from "./Postgres.ts"
+import type { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
+import { checkCluster } from "./schema/compatibility.ts"
+import { observe } from "./schema/observe.ts"
+import type { Observation, Outstanding } from "./schema/status.ts"
+import * as Status from "./schema/status.ts"
 
-export { NotMigrated } from "./NotMigrated.ts"
 export {
   BatchChanged,
-  ForeignCluster,
   LeaseLost,
-  Observation,
-  Outstanding,
   type Position,
   type Reclaimed,
   type Refusals,
-  RelayPause,
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
-export { OutboxStatus } from "./OutboxStore/status.ts"
+export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
+export { Observation, OutboxStatus, Outstanding, RelayPause } from "./schema/status.ts"
 
 /**
  * @since 0.1.0

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import * as Certificate from "./Certificate.ts"
+import * as Certificate from "./internal/certificate.ts"
 
 /**
  * What is to be done about a failed attempt.

@@ -5,7 +5,7 @@
  *   {@link transaction} is a transaction whose success means that it was committed.
  * - {@link Relay} carries committed events to ClickHouse: {@link OutboxStore} is its side of Postgres,
  *   {@link ClickHouseSink} its side of ClickHouse.
- * - {@link BatchFailures}, {@link Operations} and {@link EventLog} are what operators see and do, {@link Operator} serves
+ * - {@link BatchFailures}, {@link Operations} and {@link EventLog} are what operators see and do, {@link OperatorServer} serves
  *   them over HTTP.
  * - {@link Verification} compares the two databases, and has relays send what ClickHouse lacks.
  * - {@link Postgres} and {@link ClickHouse} are the connections, {@link Migrations} the schemas, {@link Config} the
@@ -25,7 +25,7 @@ export * as EventPublisher from "./EventPublisher.ts"
 export * as Metrics from "./Metrics.ts"
 export * as Migrations from "./Migrations.ts"
 export * as Operations from "./Operations.ts"
-export * as Operator from "./Operator.ts"
+export * as OperatorServer from "./OperatorServer.ts"
 export * as OutboxStore from "./OutboxStore.ts"
 export * as Postgres from "./Postgres.ts"
 export * as Relay from "./Relay.ts"

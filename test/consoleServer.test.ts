@@ -6,7 +6,7 @@ import { describe, expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Config from "../src/Config.ts"
-import { version } from "../src/Version.ts"
+import { version } from "../src/internal/version.ts"
 import * as Environment from "./support/environment.ts"
 import { type Asked, ask, config, services, start, TOKEN, withToken } from "./support/operator.ts"
 

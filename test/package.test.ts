@@ -29,7 +29,7 @@ const PROGRAM = `
 import { FetchHttpClient, HttpApiClient } from "@effect/platform"
 import { SqlClient } from "@effect/sql"
 import {
-  BatchFailures, ClickHouse, Event, EventLog, EventPublisher, Operations, Operator, Postgres, Relay, transaction
+  BatchFailures, ClickHouse, Event, EventLog, EventPublisher, Operations, OperatorServer, Postgres, Relay, transaction
 } from "clickhouse-outbox"
 import { Api } from "clickhouse-outbox/operator-api"
 import { PublishedEvents } from "clickhouse-outbox/testing"
@@ -47,7 +47,7 @@ const createUser = (email: string) =>
     yield* sql\`INSERT INTO users (email) VALUES (\${email})\`
   }).pipe(transaction)
 
-const Live = Layer.merge(EventPublisher.layerConfig, Operator.layerConfig).pipe(
+const Live = Layer.merge(EventPublisher.layerConfig, OperatorServer.layerConfig).pipe(
   Layer.provideMerge(Relay.layerConfig),
   Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
   Layer.provideMerge(Layer.merge(Postgres.layerConfig, ClickHouse.layerConfig)),
@@ -64,7 +64,7 @@ const program = Effect.gen(function* () {
   yield* createUser("ada@example.com")
   const refused = yield* Effect.flip(createUser("ada@example.com"))
 
-  const url = yield* Effect.flatMap(Operator.Operator, ({ url }) => url)
+  const url = yield* Effect.flatMap(OperatorServer.OperatorServer, ({ url }) => url)
   const operator = yield* HttpApiClient.make(Api, { baseUrl: Option.getOrThrow(url) })
   const { backlog } = yield* operator.outbox.status().pipe(
     Effect.filterOrFail(({ backlog }) => backlog === 0),

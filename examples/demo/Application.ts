@@ -1,7 +1,7 @@
 /** The application of `examples/users`, with its relay, on servers from npm packages. */
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { BatchFailures, Event, EventLog, Operations, Operator, OutboxStore, Relay } from "clickhouse-outbox"
+import { BatchFailures, Event, EventLog, Operations, OperatorServer, OutboxStore, Relay } from "clickhouse-outbox"
 import { EmbeddedClickHouse, EmbeddedPostgres } from "clickhouse-outbox/embedded"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { DatabasesLive } from "../users/Databases.ts"
@@ -41,7 +41,7 @@ const ServersLive = ({ clickhousePort, consolePort = 0, data, environment, postg
     })
   )
 
-const ConsoleLive = Operator.layerConfig.pipe(
+const ConsoleLive = OperatorServer.layerConfig.pipe(
   Layer.provideMerge(Relay.layerConfig),
   Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
   Layer.provide(Layer.succeed(Event.Definitions, [UserCreated]))

@@ -1,6 +1,6 @@
 /** A run of the demo, from the first event to the verdict. */
 import { HttpServer } from "@effect/platform"
-import { Operator, OutboxStore } from "clickhouse-outbox"
+import { OperatorServer, OutboxStore } from "clickhouse-outbox"
 import { Config, Console, Effect, Fiber, Option, Schedule, Schema } from "effect"
 import * as Drive from "./Drive.ts"
 import * as Judge from "./Judge.ts"
@@ -72,7 +72,7 @@ export const play = (run: string, events: Option.Option<number>) =>
 const announce = Effect.gen(function* () {
   const [postgres, clickhouse] = yield* Config.all([Config.string("DATABASE_URL"), Config.string("CLICKHOUSE_URL")])
   const application = yield* HttpServer.addressFormattedWith(Effect.succeed)
-  const operator = yield* Operator.Operator
+  const operator = yield* OperatorServer.OperatorServer
   const console = Option.match(yield* operator.url, {
     onNone: () => "",
     onSome: (url) => `Console      ${url}, with events that ClickHouse refuses: correct one there\n`

@@ -8,10 +8,10 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { decodeLine, type LineRow } from "../Event/lineRow.ts"
 import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
-import { fromRawMembers, rawMembers } from "../EventLines/rawMembers.ts"
-import { decodeLine, type LineRow } from "../EventLines/row.ts"
+import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   CorrectionInvalid,

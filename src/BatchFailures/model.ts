@@ -2,8 +2,8 @@
 import * as Schema from "effect/Schema"
 import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
+import { column } from "../schema/columns.ts"
 
 export { FailureId }
 

@@ -5,8 +5,7 @@ import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { DEFAULT_LIMIT, type Page } from "../Page.ts"
-import { rfc3339 } from "../Row.ts"
+import { DEFAULT_LIMIT, type Page, rfc3339 } from "../schema/columns.ts"
 import {
   BatchFailure,
   FailedEvent,

@@ -5,9 +5,9 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { DatabaseError } from "pg"
-import * as Certificate from "../Certificate.ts"
 import type * as Config from "../Config.ts"
-import { reasonOf } from "../Reason.ts"
+import * as Certificate from "../internal/certificate.ts"
+import { reasonOf } from "../internal/text.ts"
 
 export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("PostgresFailed", {
   /** Host and port. */

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
-import { DEFAULT_LIMIT } from "../Page.ts"
+import { DEFAULT_LIMIT } from "../schema/columns.ts"
 import { visible } from "./text.ts"
 
 /** How a text is read, or what it must be. */

@@ -13,13 +13,13 @@ import * as ClickHouse from "../ClickHouse.ts"
 import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
 import * as EventLog from "../EventLog.ts"
+import { raceFirst } from "../internal/race.ts"
+import { applicationName } from "../internal/relayId.ts"
 import * as Operations from "../Operations.ts"
-import * as Operator from "../Operator.ts"
+import * as OperatorServer from "../OperatorServer.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
-import { raceFirst } from "../Race.ts"
 import * as Relay from "../Relay.ts"
-import { applicationName } from "../RelayId.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Telemetry from "../Telemetry.ts"
 import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
@@ -89,7 +89,7 @@ const serve = (
   const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
   return Effect.gen(function* () {
     const context = yield* Effect.context<ClickHouse.ClickHouse | SqlClient.SqlClient>()
-    yield* Operator.makeEarly(http, Effect.provide(services, context), { concurrency })
+    yield* OperatorServer.makeEarly(http, Effect.provide(services, context), { concurrency })
     return yield* Effect.never
   }).pipe(
     Effect.scoped,

@@ -1,7 +1,7 @@
 /** How text and times are shown. What events and errors say was written by anybody, and goes to a terminal. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { visible, visibleLines } from "../Visible.ts"
+import { visible, visibleLines } from "../internal/text.ts"
 
 export { visible, visibleLines }
 

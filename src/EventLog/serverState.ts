@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
 import { readTableState } from "../ClickHouseSink/table.ts"
 import type * as Config from "../Config.ts"
-import { DatabaseState } from "../Operations/systemsModel.ts"
-import { inTime } from "../Reachable.ts"
+import { DatabaseState } from "../internal/databaseState.ts"
+import { inTime } from "../internal/reachable.ts"
 
 export const serverState = (
   clickHouse: typeof ClickHouse.Service,

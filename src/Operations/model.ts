@@ -3,9 +3,9 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId, FailureState } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
-import { RelayPause } from "../OutboxStore/model.ts"
-import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
+import { column } from "../schema/columns.ts"
+import { RelayPause } from "../schema/status.ts"
 
 const Id = Schema.typeSchema(BatchId)
 

@@ -5,8 +5,8 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { RelayPause } from "../OutboxStore/model.ts"
-import { rfc3339 } from "../Row.ts"
+import { rfc3339 } from "../schema/columns.ts"
+import { RelayPause } from "../schema/status.ts"
 import { AlreadyPaused, NotPaused } from "./model.ts"
 
 const COLUMNS = `paused_by, reason, ${rfc3339("paused_at")} AS paused_at`

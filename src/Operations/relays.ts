@@ -8,9 +8,9 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { KEPT_CHARACTERS, PREFIX, relayId } from "../RelayId.ts"
-import { rfc3339 } from "../Row.ts"
-import { RelayState } from "./systemsModel.ts"
+import { RelayState } from "../internal/databaseState.ts"
+import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
+import { rfc3339 } from "../schema/columns.ts"
 
 const decode = Schema.decodeUnknown(Schema.Array(RelayState))
 

@@ -5,7 +5,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { EventId } from "../Event.ts"
-import { rfc3339 } from "../Row.ts"
+import { rfc3339 } from "../schema/columns.ts"
 import { EventNotFound, Place, Whereabouts } from "./model.ts"
 
 /**

@@ -6,8 +6,8 @@ import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Config from "../Config.ts"
-import { from, type Key, type Range } from "./keys.ts"
-import { batchColumns } from "./manifest.ts"
+import { from, type Key, type Range } from "../schema/keys.ts"
+import { batchColumns } from "../schema/manifest.ts"
 
 export interface Progress {
   /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */

@@ -6,8 +6,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
 import { mayQuoteEvents, type SinkError } from "../SinkError.ts"
+import { millis } from "../schema/manifest.ts"
 import { failedBecause, interval, isOwner, orLost } from "./held.ts"
-import { millis } from "./manifest.ts"
 import type { LeaseLost } from "./model.ts"
 
 export interface Release {

@@ -10,12 +10,12 @@ import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { type Batch, BatchId, FailureId, type Lease } from "../Batch.ts"
 import type { SinkError } from "../SinkError.ts"
+import { PLAN_SETTINGS, rows } from "../schema/rows.ts"
 import { atomically } from "../Transaction.ts"
 import { cut, type Part } from "./cut.ts"
 import { failedBecause, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { BatchChanged, type LeaseLost, type Refusals } from "./model.ts"
-import { PLAN_SETTINGS, rows } from "./read.ts"
 
 /** On disk before anything is sent: children that were delivered and then forgotten would be cut anew, and doubled. */
 export const SETTINGS = `

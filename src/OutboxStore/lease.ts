@@ -9,9 +9,9 @@ import * as Schema from "effect/Schema"
 import { Lease, Repair } from "../Batch.ts"
 import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
+import { batchColumns, decodeBatch } from "../schema/manifest.ts"
 import { delivered, durably, interval, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
-import { batchColumns, decodeBatch } from "./manifest.ts"
 import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
 
 const LeaseRow = Schema.Struct({

@@ -3,7 +3,6 @@ import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { type Batch, BatchId } from "../Batch.ts"
-import { column } from "../Row.ts"
 
 /**
  * Another worker holds the batch now, because this one had not renewed its lease in time. Nothing is lost: the other
@@ -34,21 +33,6 @@ export class BatchChanged extends Schema.TaggedError<BatchChanged>()("BatchChang
 }) {
   override get message(): string {
     return `Batch ${this.batchId} was sealed with ${this.expected} events, but outbox.event now holds ${this.actual} of them. Nothing of it is sent. Restore the rows; outbox.event is append-only`
-  }
-}
-
-/**
- * The database was moved to another cluster, as by dump and restore: its stored transaction ids mean nothing here.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ForeignCluster extends Schema.TaggedError<ForeignCluster>()("ForeignCluster", {
-  expected: Schema.String,
-  actual: Schema.String
-}) {
-  override get message(): string {
-    return `The outbox's transaction ids are of ${this.expected}, but this is ${this.actual}. Was the database restored from a dump, or upgraded? Stop all relays and run "clickhouse-outbox restamp", then start them again`
   }
 }
 
@@ -111,30 +95,6 @@ export interface Refusals {
 }
 
 /**
- * Somebody has told all relays to take no batch.
- *
- * @since 0.1.0
- * @category models
- */
-export class RelayPause extends Schema.Class<RelayPause>("RelayPause")({
-  pausedBy: column("paused_by", Schema.String),
-  reason: Schema.String,
-  pausedAt: column("paused_at", Schema.Date)
-}) {}
-
-/**
- * What there is to wait for.
- *
- * @since 0.1.0
- * @category models
- */
-export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
-  /** Whether a batch is sealed and undelivered. */
-  batches: Schema.Boolean,
-  relayPause: Schema.NullOr(RelayPause)
-}) {}
-
-/**
  * What became of the slots.
  *
  * @since 0.1.0
@@ -146,35 +106,3 @@ export interface Reclaimed {
   /** Where new events go from now on, if that is elsewhere. */
   readonly movedTo: number | null
 }
-
-const Counts = Schema.Record({ key: Schema.String, value: Schema.Number })
-
-/**
- * What relays measure of the outbox.
- *
- * @since 0.1.0
- * @category models
- */
-export class Observation extends Schema.Class<Observation>("Observation")({
-  /**
-   * Events committed and not yet delivered, by the sequence of their ids. Ids of transactions that are open or were rolled
-   * back count too, until the sealer has looked when none was open, or has sealed; events of transactions that were open
-   * when the last batch was sealed are missing until they are. Of a batch that was requeued those
-   * count that ClickHouse was found to lack.
-   */
-  backlogEvents: Schema.Number,
-  /** How long the oldest of them has waited, since it was published or requeued; 0 if there is none. */
-  oldestUndeliveredMillis: Schema.Number,
-  /** Of those that are not in a batch. */
-  oldestUnsealedMillis: Schema.Number,
-  /** By their states in `outbox.batch_status`; a state that has none is missing. */
-  undeliveredBatches: Counts,
-  openFailures: Schema.Int,
-  /** Those that were not replayed yet. */
-  openFailureEvents: Schema.Int,
-  /** By class of error; a class that has none is missing. */
-  openIncidents: Counts,
-  relayPaused: Schema.Boolean,
-  /** Bytes on disk, by slot. */
-  slotBytes: Counts
-}) {}

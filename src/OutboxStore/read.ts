@@ -5,7 +5,7 @@ import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import type { Postgres } from "../Postgres.ts"
-import { from, type Range } from "./keys.ts"
+import { only, PLAN_SETTINGS, rows } from "../schema/rows.ts"
 import { BatchChanged } from "./model.ts"
 
 /** In the order of the sink's columns. */
@@ -18,58 +18,12 @@ const COLUMNS = `
   event_id,
   coalesce(split_part(traceparent, '-', 2), '')`
 
-/** The plan must not depend on statistics of a table that comes and goes. */
-export const PLAN_SETTINGS = `
-  SET LOCAL enable_seqscan = off;
-  SET LOCAL enable_bitmapscan = off;
-  SET LOCAL enable_sort = off;
-  SET LOCAL jit = off;
-  SET LOCAL max_parallel_workers_per_gather = 0`
-
 /** The bytes must not depend on the session's defaults. A batch takes as long as ClickHouse takes it. */
 const SETTINGS = `
   SET LOCAL statement_timeout = 0;
   SET LOCAL DateStyle = 'ISO';
   SET LOCAL client_encoding = 'UTF8';
   ${PLAN_SETTINGS}`
-
-interface Narrowed {
-  /** A WHERE clause. */
-  readonly filter?: string
-  /** Only so many, from the first. */
-  readonly limit?: number
-}
-
-/**
- * The batch's rows in the order of their keys. Its definition is inlined, as COPY takes no parameters; {@link Batch}
- * admits nothing but digits, colons and commas there. The inner limits let both index ranges be merged without a sort,
- * and are one more than the batch holds so that a row too many is noticed. Slots that it has no rows in are not even
- * locked, so that they can be emptied meanwhile.
- */
-export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
-  const first = { txId: batch.firstTxId, id: batch.firstId }
-  const range = (events: Range) => `
-    (
-      SELECT *
-      FROM outbox.${events}('${batch.fromSnapshot}', '${batch.toSnapshot}')
-      WHERE ${from(events, batch.fromSnapshot, ">=", first)}
-        AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
-        AND slot IN (${batch.slots.join(", ")})
-      ORDER BY tx_id, id
-      LIMIT ${limit}
-    )`
-  return `
-    SELECT ${columns}
-    FROM (${range("window_late_events")} UNION ALL ${range("window_new_events")}) AS events
-    ${filter}
-    ORDER BY tx_id, id
-    LIMIT ${limit}`
-}
-
-/** Those of the events. The list is written out, so that Postgres looks ids up in a hash table. */
-export const only = (eventIds: ReadonlyArray<EventId>): Narrowed => ({
-  filter: `WHERE event_id = ANY ('{${eventIds.join(",")}}')`
-})
 
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
   actual === expected ? Effect.void : new BatchChanged({ batchId: batch.id, expected, actual })

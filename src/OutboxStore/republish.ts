@@ -4,12 +4,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Lease } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
+import { only, rows } from "../schema/rows.ts"
 import { atomically } from "../Transaction.ts"
 import { delivered, isOwner, orLost } from "./held.ts"
 import { closeIncidents } from "./incident.ts"
 import { changed, SETTINGS } from "./isolate.ts"
 import type { BatchChanged, LeaseLost } from "./model.ts"
-import { only, rows } from "./read.ts"
 
 export const republish =
   (sql: SqlClient.SqlClient) =>

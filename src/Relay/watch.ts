@@ -11,8 +11,8 @@ import * as Schedule from "effect/Schedule"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import * as Metrics from "../Metrics.ts"
 import { type NotMigrated, type Observation, OutboxStore } from "../OutboxStore.ts"
+import { isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"
-import { isUnavailable } from "../Unavailable.ts"
 import type { Pulse, Seen } from "./health.ts"
 
 const INTERVAL = Duration.seconds(5)

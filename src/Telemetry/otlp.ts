@@ -27,8 +27,8 @@ import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import type * as Config from "../Config.ts"
-import * as Logging from "../Logging.ts"
-import { version } from "../Version.ts"
+import * as Logging from "../internal/logging.ts"
+import { version } from "../internal/version.ts"
 import { register } from "./producer.ts"
 
 const SHUTDOWN = { shutdownTimeout: "3 seconds" } as const

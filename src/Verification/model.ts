@@ -3,8 +3,8 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
-import { column } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
+import { column } from "../schema/columns.ts"
 
 const Id = Schema.typeSchema(BatchId)
 

@@ -9,7 +9,7 @@ import * as BatchFailures from "../../src/BatchFailures.ts"
 import * as Config from "../../src/Config.ts"
 import * as EventLog from "../../src/EventLog.ts"
 import * as Operations from "../../src/Operations.ts"
-import * as Operator from "../../src/Operator.ts"
+import * as OperatorServer from "../../src/OperatorServer.ts"
 import * as Relay from "../../src/Relay.ts"
 
 /** A relay that has not started: what is delivered here the tests deliver. */
@@ -27,8 +27,8 @@ export const TOKEN = "correct horse battery staple"
 export const withToken: Config.Http = { ...config, token: Option.some(Redacted.make(TOKEN)) }
 
 /** Where it listens, until the scope closes. */
-export const start = (http: Config.Http = config, options?: Operator.Options) =>
-  Operator.make(http, options).pipe(Effect.flatMap(({ url }) => Effect.flatMap(url, Effect.orDie)))
+export const start = (http: Config.Http = config, options?: OperatorServer.Options) =>
+  OperatorServer.make(http, options).pipe(Effect.flatMap(({ url }) => Effect.flatMap(url, Effect.orDie)))
 
 export interface Asked {
   readonly body?: string | Uint8Array

@@ -2,7 +2,7 @@
 import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
 import { prettyJson } from "../../../src/Cli/prettyJson.ts"
-import { fromRawMembers, rawMembers } from "../../../src/EventLines/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../../../src/internal/rawMembers.ts"
 import { type Answer, asText, type Client, type WithText } from "./client.ts"
 
 type FailedEvent = Answer<Client["failures"]["event"]>

@@ -10,7 +10,7 @@ export const token = Stored.make(() => sessionStorage, "clickhouse-outbox.token"
 /** The name in the audit trail. It is no secret, and the same person comes back: it outlives the tab. */
 export const operator = Stored.make(() => localStorage, "clickhouse-outbox.operator")
 
-/** What the server takes as `X-Operator`; see `Operator/Api/fields.ts`. */
+/** What the server takes as `X-Operator`; see `OperatorServer/Api/fields.ts`. */
 export const OPERATOR_PATTERN = "[\\x20-\\x7e]{1,255}"
 
 /** The header of a change. */

@@ -2,7 +2,7 @@
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import { CORRECTABLE, type FailedEvent, toJson } from "../../BatchFailures.ts"
-import { fromRawMembers, rawMembers } from "../../EventLines/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../../internal/rawMembers.ts"
 import { prettyJson } from "../prettyJson.ts"
 
 /** What can be corrected about an event, for people to edit. */

@@ -4,7 +4,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { FailureClosed, FailureId, FailureNotFound, FailureNotReopened } from "../../BatchFailures.ts"
-import { reasonOf } from "../../Reason.ts"
+import { reasonOf } from "../../internal/text.ts"
 
 type Refused = FailureNotFound | FailureClosed | FailureNotReopened | SqlError
 

@@ -4,8 +4,8 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { fromRawMembers } from "../../EventLines/rawMembers.ts"
-import { reasonOf } from "../../Reason.ts"
+import { fromRawMembers } from "../../internal/rawMembers.ts"
+import { reasonOf } from "../../internal/text.ts"
 import { metadataVersion } from "../options.ts"
 
 export interface Given {

@@ -1,7 +1,7 @@
+import type { DatabaseState, RelayState } from "../../../../src/internal/databaseState.ts"
 import type { Overview } from "../../../../src/Operations/overviewModel.ts"
-import type { DatabaseState, RelayState } from "../../../../src/Operations/systemsModel.ts"
 
-export type { OutboxStatus } from "../../../../src/OutboxStore/status.ts"
+export type { OutboxStatus } from "../../../../src/schema/status.ts"
 export type { DatabaseState, Overview, RelayState }
 
 export interface Systems {

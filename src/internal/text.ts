@@ -1,4 +1,4 @@
-/** Why something failed, in one line for people. */
+/** Text for people: why something failed, and text by anybody made harmless. */
 import { SqlError } from "@effect/sql/SqlError"
 
 /**
@@ -16,3 +16,15 @@ export const reasonOf = (error: unknown): string => {
   const cause = error.cause === undefined ? "" : reasonOf(error.cause)
   return message.includes(cause) ? message : `${message}: ${cause}`
 }
+
+/** What a terminal would act on, or what would put other text in another order. */
+const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
+
+/** As JSON escapes them, so that JSON keeps its meaning. */
+const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+
+/** The text with all that is not printed escaped, line ends included. */
+export const visible = (text: string): string => text.replaceAll(UNPRINTABLE, escape)
+
+/** The same, line by line. */
+export const visibleLines = (text: string): string => text.split(/\r?\n/).map(visible).join("\n")

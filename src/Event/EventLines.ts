@@ -18,12 +18,12 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { DatabaseError } from "pg"
-import { constraintIssues } from "./Event/row.ts"
-import * as Lines from "./EventLines/lines.ts"
-import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./EventLines/row.ts"
+import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./lineRow.ts"
+import * as Lines from "./lines.ts"
+import { constraintIssues } from "./row.ts"
 
-export { MAX_LINE_BYTES } from "./EventLines/lines.ts"
-export { FIELDS } from "./EventLines/row.ts"
+export { FIELDS } from "./lineRow.ts"
+export { MAX_LINE_BYTES } from "./lines.ts"
 
 /** How many lines that are wrong are looked for. */
 const MAX_BAD_LINES = 20

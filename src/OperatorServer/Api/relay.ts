@@ -3,7 +3,7 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { RelayPause } from "../../OutboxStore/model.ts"
+import { RelayPause } from "../../schema/status.ts"
 import { Authorization, about, BodyRefused, Conflict } from "./common.ts"
 import { Actor, note, strict } from "./fields.ts"
 

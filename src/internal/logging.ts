@@ -20,9 +20,9 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
-import * as Config from "./Config.ts"
-import { reasonOf } from "./Reason.ts"
-import { visible, visibleLines } from "./Visible.ts"
+import * as Config from "../Config.ts"
+import { visible, visibleLines } from "../internal/text.ts"
+import { reasonOf } from "./text.ts"
 
 /**
  * @since 0.1.0

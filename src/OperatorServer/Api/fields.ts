@@ -5,8 +5,8 @@
  */
 import type * as Arr from "effect/Array"
 import * as Schema from "effect/Schema"
-import { AuditEntry } from "../../BatchFailures/audit.ts"
 import { EventId } from "../../Event.ts"
+import { AuditEntry } from "../../schema/audit.ts"
 
 /** Everything that is wrong is said at once. */
 export const strict = { parseOptions: { errors: "all", onExcessProperty: "error" } } as const

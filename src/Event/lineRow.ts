@@ -5,10 +5,10 @@ import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
-import { type EventRow, toRow } from "../Event/row.ts"
 import type { Event } from "../Event.ts"
+import { rawMembers } from "../internal/rawMembers.ts"
 import { type Line, MAX_LINE_BYTES } from "./lines.ts"
-import { rawMembers } from "./rawMembers.ts"
+import { type EventRow, toRow } from "./row.ts"
 
 /** What an event carries that its line leaves open. */
 export interface Defaults {

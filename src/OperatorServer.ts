@@ -33,14 +33,14 @@ import * as Metrics from "./Metrics.ts"
 import type { Operations } from "./Operations.ts"
 import type { Relay } from "./Relay.ts"
 
-export { Api, Problem } from "./Operator/Api.ts"
+export { Api, Problem } from "./OperatorServer/Api.ts"
 
 /**
  * @since 0.1.0
  * @category tags
  */
-export class Operator extends Context.Tag("clickhouse-outbox/Operator")<
-  Operator,
+export class OperatorServer extends Context.Tag("clickhouse-outbox/Operator")<
+  OperatorServer,
   {
     /** Where it listens, such as `http://127.0.0.1:8686`. Waits until it does; none if it is configured not to. */
     readonly url: Effect.Effect<Option.Option<string>>
@@ -73,7 +73,7 @@ export interface Options {
 export const make = (
   config: Config.Http,
   options?: Options
-): Effect.Effect<typeof Operator.Service, never, Services | Scope.Scope> =>
+): Effect.Effect<typeof OperatorServer.Service, never, Services | Scope.Scope> =>
   Effect.flatMap(Effect.context<Services>(), (services) => makeEarly(config, Effect.succeed(services), options))
 
 /**
@@ -86,7 +86,7 @@ export const makeEarly = (
   config: Config.Http,
   services: Effect.Effect<Context.Context<Services>, never, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<typeof Operator.Service, never, Scope.Scope> =>
+): Effect.Effect<typeof OperatorServer.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { port } = config
     if (port === "off") return { url: Effect.succeedNone }
@@ -95,7 +95,7 @@ export const makeEarly = (
     const available = yield* Deferred.make<Context.Context<Services>>()
     yield* Effect.forkScoped(Effect.intoDeferred(services, available))
     // Its libraries take longer to load than the rest of this package: programs that serve nothing are spared them.
-    const { listen } = yield* Effect.promise(() => import("./Operator/listen.ts"))
+    const { listen } = yield* Effect.promise(() => import("./OperatorServer/listen.ts"))
     yield* listen({ ...config, ...options, port, available, url }).pipe(
       Effect.onError((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
@@ -113,10 +113,10 @@ export const makeEarly = (
  * @example
  * ```ts
  * import { Layer } from "effect"
- * import { BatchFailures, ClickHouse, Event, EventLog, Operations, Operator, Postgres, Relay } from "clickhouse-outbox"
+ * import { BatchFailures, ClickHouse, Event, EventLog, Operations, OperatorServer, Postgres, Relay } from "clickhouse-outbox"
  * import { UserCreated } from "./events.ts"
  *
- * const OutboxLive = Operator.layerConfig.pipe(
+ * const OutboxLive = OperatorServer.layerConfig.pipe(
  *   Layer.provideMerge(Relay.layerConfig),
  *   Layer.provide([BatchFailures.layer, Operations.layer, EventLog.layerConfig]),
  *   Layer.provide(Layer.succeed(Event.Definitions, [UserCreated])),
@@ -126,8 +126,8 @@ export const makeEarly = (
  * @since 0.1.0
  * @category layers
  */
-export const layer = (config: Config.Http, options?: Options): Layer.Layer<Operator, never, Services> =>
-  Layer.scoped(Operator, make(config, options))
+export const layer = (config: Config.Http, options?: Options): Layer.Layer<OperatorServer, never, Services> =>
+  Layer.scoped(OperatorServer, make(config, options))
 
 /**
  * {@link layer} from the environment: `OUTBOX_HTTP_PORT`, `OUTBOX_HTTP_HOST`, `OUTBOX_HTTP_TOKEN`.
@@ -135,6 +135,6 @@ export const layer = (config: Config.Http, options?: Options): Layer.Layer<Opera
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig: Layer.Layer<Operator, ConfigError.ConfigError, Services> = Layer.unwrapEffect(
+export const layerConfig: Layer.Layer<OperatorServer, ConfigError.ConfigError, Services> = Layer.unwrapEffect(
   Effect.map(Config.http, (config) => layer(config))
 )

@@ -1,7 +1,7 @@
 /** What an outbox consists of: its databases and its relays. One Schema for SQL's rows and HTTP. */
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
-import { column } from "../Row.ts"
+import { column } from "../schema/columns.ts"
 
 /**
  * Whether a database can be used.

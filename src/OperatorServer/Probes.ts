@@ -10,10 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { version } from "../internal/version.ts"
 import * as Metrics from "../Metrics.ts"
 import { Health } from "../Relay.ts"
 import { register } from "../Telemetry/producer.ts"
-import { version } from "../Version.ts"
 
 export const PATHS = ["/healthz", "/readyz", "/version", "/metrics"] as const
 

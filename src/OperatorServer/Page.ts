@@ -4,7 +4,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { DEFAULT_LIMIT, type Page } from "../Page.ts"
+import { DEFAULT_LIMIT, type Page } from "../schema/columns.ts"
 
 type Read<A, Key, E> = (page: Page<Key>) => Effect.Effect<ReadonlyArray<A>, E>
 

@@ -1,11 +1,43 @@
-/** Transaction ids belong to one cluster. Whether they still mean what they meant when they were stored. */
+/** Is this my database? Whether it has this release's outbox, and whether the ids that it stores still mean what they meant. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
-import { ForeignCluster } from "./model.ts"
+import * as Schema from "effect/Schema"
+
+/**
+ * The schema `outbox` is not there, or lacks what a later migration adds.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotMigrated extends Schema.TaggedError<NotMigrated>()("NotMigrated", {}) {
+  override get message(): string {
+    return 'The database has no outbox yet, or one of an older release. Run "clickhouse-outbox migrate"'
+  }
+}
+
+/**
+ * The database was moved to another cluster, as by dump and restore: its stored transaction ids mean nothing here.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ForeignCluster extends Schema.TaggedError<ForeignCluster>()("ForeignCluster", {
+  expected: Schema.String,
+  actual: Schema.String
+}) {
+  override get message(): string {
+    return `The outbox's transaction ids are of ${this.expected}, but this is ${this.actual}. Was the database restored from a dump, or upgraded? Stop all relays and run "clickhouse-outbox restamp", then start them again`
+  }
+}
+
+/** Looks for the newest table: migrations run in order, so whoever has it has the others. */
+export const requireOutbox = (sql: SqlClient.SqlClient): Effect.Effect<void, NotMigrated | SqlError> =>
+  sql<{ found: boolean }>`SELECT to_regclass('outbox.audit') IS NOT NULL AS found`.pipe(
+    Effect.flatMap(([row]) => (row?.found === true ? Effect.void : new NotMigrated()))
+  )
 
 interface Clusters {
   readonly stored: string

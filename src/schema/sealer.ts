@@ -5,7 +5,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import { atomically } from "../Transaction.ts"
 import { CURSOR, type Key } from "./keys.ts"
-import { PLAN_SETTINGS } from "./read.ts"
+import { PLAN_SETTINGS } from "./rows.ts"
 
 /** A question that hangs would not be asked again. */
 const SETTINGS = `

@@ -5,12 +5,67 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
-import { column, rfc3339 } from "../Row.ts"
 import { ErrorClass } from "../SinkError.ts"
+import { column, rfc3339 } from "./columns.ts"
 import { from, type Key, type Range } from "./keys.ts"
 import { WAITING, WAITS_SINCE } from "./manifest.ts"
-import { Outstanding, RelayPause } from "./model.ts"
 import { consistently, readSealer, type Sealer } from "./sealer.ts"
+
+/**
+ * Somebody has told all relays to take no batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class RelayPause extends Schema.Class<RelayPause>("RelayPause")({
+  pausedBy: column("paused_by", Schema.String),
+  reason: Schema.String,
+  pausedAt: column("paused_at", Schema.Date)
+}) {}
+
+/**
+ * What there is to wait for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Outstanding extends Schema.Class<Outstanding>("Outstanding")({
+  /** Whether a batch is sealed and undelivered. */
+  batches: Schema.Boolean,
+  relayPause: Schema.NullOr(RelayPause)
+}) {}
+
+const Counts = Schema.Record({ key: Schema.String, value: Schema.Number })
+
+/**
+ * What relays measure of the outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Observation extends Schema.Class<Observation>("Observation")({
+  /**
+   * Events committed and not yet delivered, by the sequence of their ids. Ids of transactions that are open or were rolled
+   * back count too, until the sealer has looked when none was open, or has sealed; events of transactions that were open
+   * when the last batch was sealed are missing until they are. Of a batch that was requeued those
+   * count that ClickHouse was found to lack.
+   */
+  backlogEvents: Schema.Number,
+  /** How long the oldest of them has waited, since it was published or requeued; 0 if there is none. */
+  oldestUndeliveredMillis: Schema.Number,
+  /** Of those that are not in a batch. */
+  oldestUnsealedMillis: Schema.Number,
+  /** By their states in `outbox.batch_status`; a state that has none is missing. */
+  undeliveredBatches: Counts,
+  openFailures: Schema.Int,
+  /** Those that were not replayed yet. */
+  openFailureEvents: Schema.Int,
+  /** By class of error; a class that has none is missing. */
+  openIncidents: Counts,
+  relayPaused: Schema.Boolean,
+  /** Bytes on disk, by slot. */
+  slotBytes: Counts
+}) {}
 
 /**
  * How far behind the outbox is, and why. Its JSON is what the command line and the operator API print.

@@ -5,7 +5,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { BatchState, BatchStatus, Incident, Whereabouts } from "../../Operations/model.ts"
-import { OutboxStatus } from "../../OutboxStore/status.ts"
+import { OutboxStatus } from "../../schema/status.ts"
 import { Authorization, about, NotFound } from "./common.ts"
 import { AuditPage, EventIdParam, fromId, Id, next, oneOf, optional, Page, page, strict } from "./fields.ts"
 

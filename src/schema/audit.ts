@@ -3,10 +3,10 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { FailureId } from "../BatchFailures/model.ts"
 import { EventId } from "../Event.ts"
-import { DEFAULT_LIMIT, type Page } from "../Page.ts"
-import { column, rfc3339 } from "../Row.ts"
-import { FailureId } from "./model.ts"
+import { DEFAULT_LIMIT, type Page } from "../schema/columns.ts"
+import { column, rfc3339 } from "./columns.ts"
 
 /**
  * One change that an operator made: a row of `outbox.audit`.

@@ -17,11 +17,11 @@ import {
   type FailureNotReopened,
   toJson
 } from "../BatchFailures/model.ts"
-import { fromRawMembers } from "../EventLines/rawMembers.ts"
 import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
+import { fromRawMembers } from "../internal/rawMembers.ts"
 import type { AlreadyPaused, BatchNotFound, EventNotFound, NotPaused } from "../Operations/model.ts"
+import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"
-import { isNotPermitted, isUnavailable } from "../Unavailable.ts"
 import * as Problem from "./Problem.ts"
 
 /** Members that are JSON already, after those of `rest`. */

@@ -4,11 +4,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { type NotMigrated, requireOutbox } from "../NotMigrated.ts"
+import { type NotMigrated, requireOutbox } from "./compatibility.ts"
 import { from, type Range } from "./keys.ts"
 import { WAITING, WAITS_SINCE } from "./manifest.ts"
-import { Observation } from "./model.ts"
 import { consistently, readSealer, type Sealer } from "./sealer.ts"
+import { Observation } from "./status.ts"
 
 export const observe = (sql: SqlClient.SqlClient): Effect.Effect<Observation, NotMigrated | SqlError> =>
   Effect.gen(function* () {

@@ -1,8 +1,8 @@
 /** Asking whether a database can be used, and waiting for the answer no longer than people do. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { DatabaseState } from "./Operations/systemsModel.ts"
-import { reasonOf } from "./Reason.ts"
+import { DatabaseState } from "./databaseState.ts"
+import { reasonOf } from "./text.ts"
 
 /** Who takes longer does not answer. */
 const PATIENCE = Duration.seconds(3)
