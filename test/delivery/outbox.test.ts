@@ -1,0 +1,40 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import { describe, expect, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Config from "../../src/Config.ts"
+import * as Event from "../../src/Event.ts"
+import * as EventPublisher from "../../src/EventPublisher.ts"
+import * as Relay from "../../src/Relay.ts"
+import * as Environment from "../support/environment.ts"
+import { counts, eventLog } from "../support/eventLog.ts"
+
+const drain = Effect.gen(function* () {
+  const relay = yield* Relay.make({ ...(yield* Config.relay), ...(yield* Config.outbox) })
+  yield* relay.drain
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("The path of an event", (it) => {
+  describe("from a transaction to ClickHouse", () => {
+    it.effect("an event of a committed transaction arrives once, as it was published", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const id = yield* sql.withTransaction(
+          EventPublisher.publish(
+            Event.make({ eventType: "user_created", eventContext: { userId: 1, tags: ["a", "b"] } })
+          )
+        )
+        yield* drain
+        expect(yield* eventLog).toEqual([
+          expect.objectContaining({
+            eventId: id,
+            eventType: "user_created",
+            environment: "test",
+            eventContext: { userId: 1, tags: ["a", "b"] },
+            metadataVersion: "1"
+          })
+        ])
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      })
+    )
+  })
+})

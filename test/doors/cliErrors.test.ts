@@ -1,0 +1,77 @@
+import { expect, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Cli from "../support/cli.ts"
+import * as Environment from "../support/environment.ts"
+
+layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) => {
+  it.effect("with the variables is said in a line each, without a stack", () =>
+    Effect.gen(function* () {
+      const [missing, wrong] = yield* Effect.all(
+        [
+          Cli.run(["relay"], {
+            variables: { DATABASE_URL: undefined, CLICKHOUSE_URL: undefined, OUTBOX_WORKERS: "none" }
+          }),
+          Cli.run(["status"], { variables: { DATABASE_URL: "mysql://ada:hunter2@db/app" } })
+        ],
+        { concurrency: 2 }
+      )
+      expect(missing).toEqual(
+        Cli.failed(
+          'DATABASE_URL is not set\nCLICKHOUSE_URL is not set\nOUTBOX_WORKERS: Expected an integer value but received "none"\n'
+        )
+      )
+      expect(wrong).toEqual(Cli.failed("DATABASE_URL: must be a URL that starts with postgres:// or postgresql://\n"))
+    })
+  )
+
+  it.effect("with the arguments is said too", () =>
+    Effect.gen(function* () {
+      const [noFile, notThere] = yield* Effect.all([Cli.run(["publish"]), Cli.run(["publish", "/not/there.ndjson"])], {
+        concurrency: 2
+      })
+      expect(noFile).toEqual(Cli.failed("Missing argument <FILE>\n\n"))
+      expect(notThere).toEqual(
+        Cli.failed(expect.stringMatching(/^\/not\/there\.ndjson cannot be read, nothing was published: ENOENT/))
+      )
+    })
+  )
+
+  it.effect("with Postgres is said with its address and never with a password", () =>
+    Effect.gen(function* () {
+      const refusing = new URL(String((yield* Environment.Environment).DATABASE_URL))
+      refusing.username = "nobody"
+      refusing.password = "hunter2"
+      const commands = [["migrate"], ["publish", "-"], ["status"]]
+      const unreachable = yield* Effect.forEach(
+        commands,
+        (args) => Cli.run(["--log-level", "all", ...args], { variables: { DATABASE_URL: Cli.UNREACHABLE } }),
+        { concurrency: 2 }
+      )
+      for (const { code, stderr } of unreachable) {
+        expect(code).toBe(1)
+        expect(stderr).toContain("Postgres at 127.0.0.1:1 cannot be reached: connect ECONNREFUSED 127.0.0.1:1\n")
+        expect(stderr).not.toContain("hunter2")
+      }
+      const [refused, noCertificate] = yield* Effect.all(
+        [
+          Cli.run(["status"], { variables: { DATABASE_URL: refusing.href } }),
+          Cli.run(["relay"], { variables: { DATABASE_URL: `${Cli.UNREACHABLE}?sslrootcert=/not/there.pem` } })
+        ],
+        { concurrency: 2 }
+      )
+      expect(refused).toEqual(Cli.failed(expect.stringMatching(`^Postgres at ${refusing.host} refused: .+SQLSTATE`)))
+      expect(refused.stderr).not.toContain("hunter2")
+      expect(noCertificate).toEqual(Cli.failed(expect.stringMatching("ENOENT.+'/not/there.pem'\n$")))
+    })
+  )
+
+  it.effect("with ClickHouse is said after what was done in Postgres", () =>
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* Cli.run(["migrate"], {
+        variables: { CLICKHOUSE_URL: "http://ada:hunter2@127.0.0.1:1" }
+      })
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "Postgres: was up to date\n" })
+      expect(stderr).toBe("ClickHouse was not reached: connect ECONNREFUSED 127.0.0.1:1\n")
+    })
+  )
+})

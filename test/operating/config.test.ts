@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs"
+import { describe, expect, it } from "@effect/vitest"
+import { all, isConfig } from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Configuration from "../../src/Config.ts"
+
+const everything = all(Object.values<unknown>(Configuration).filter(isConfig))
+
+/** What everything comes to under these variables, and the names that were asked for meanwhile. */
+const load = (variables: Iterable<readonly [string, string]>) => {
+  const names = new Set<string>()
+  const provider = ConfigProvider.fromMap(new Map(variables)).pipe(
+    ConfigProvider.mapInputPath((name) => {
+      names.add(name)
+      return name
+    })
+  )
+  const loaded = Effect.runSync(Effect.either(provider.load(everything)))
+  return { loaded, names: [...names].sort() }
+}
+
+const REQUIRED: ReadonlyArray<readonly [string, string]> = [
+  ["DATABASE_URL", "postgres://localhost"],
+  ["CLICKHOUSE_URL", "http://localhost"]
+]
+
+const contents = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
+
+const inCode = (cell = ""): string | undefined => /^`([^`]+)`$/.exec(cell.trim())?.[1]
+
+/** Rows of the tables: a variable, and its default where the cell is nothing but one. */
+const documented = contents("../../docs/configuration.md")
+  .split("\n")
+  .map((line) => line.split("|"))
+  .flatMap(([, variable, , fallback]) => {
+    const name = inCode(variable)
+    return name === undefined ? [] : [{ name, fallback: inCode(fallback) }]
+  })
+
+const example = [...contents("../../.env.example").matchAll(/^(#?)([A-Z_]+)=(.*)$/gm)].map(
+  ([, comment, name = "", value = ""]) => ({ required: comment === "", name, value })
+)
+
+const namesOf = (variables: ReadonlyArray<{ readonly name: string }>) => variables.map(({ name }) => name).sort()
+
+describe("Configuration", () => {
+  it("docs/configuration.md lists every variable that is read, and no other", () => {
+    expect(namesOf(documented)).toEqual(load(REQUIRED).names)
+  })
+
+  it(".env.example lists every variable that is read, and no other", () => {
+    expect(namesOf(example)).toEqual(load(REQUIRED).names)
+  })
+
+  it("the defaults in docs/configuration.md are those in use", () => {
+    const defaults = documented.flatMap(({ fallback, name }) =>
+      fallback === undefined ? [] : [[name, fallback] as const]
+    )
+    expect(defaults.length).toBeGreaterThan(10)
+    expect(load([...REQUIRED, ...defaults]).loaded).toEqual(load(REQUIRED).loaded)
+  })
+
+  it("the values in .env.example are valid, and those without a comment are all that must be set", () => {
+    const required = example.filter(({ required }) => required)
+    expect(namesOf(required)).toEqual(REQUIRED.map(([name]) => name).sort())
+    const { loaded } = load(example.map(({ name, value }) => [name, value]))
+    expect(Either.mapLeft(loaded, Configuration.explain)).toEqual(Either.right(expect.anything()))
+  })
+
+  it("what is missing is named, all of it at once", () => {
+    const { loaded } = load([])
+    expect(Either.mapLeft(loaded, Configuration.explain)).toEqual(
+      Either.left("DATABASE_URL is not set\nCLICKHOUSE_URL is not set")
+    )
+  })
+
+  it.each([
+    ["DATABASE_URL", "mysql://ada:hunter2@localhost"],
+    ["CLICKHOUSE_URL", "localhost:8123/hunter2"],
+    ["DATABASE_MAX_CONNECTIONS", "2"],
+    ["OUTBOX_BATCH_EVENTS", "many"],
+    ["OUTBOX_WORKERS", "9"],
+    ["OUTBOX_LINGER", "soon"],
+    ["OUTBOX_LEASE", "-1 second"],
+    ["CLICKHOUSE_COMPRESSION", "zip"],
+    ["LOG_FORMAT", "xml"]
+  ])("a wrong %s is named, and no password is shown", (name, value) => {
+    const { loaded } = load([...REQUIRED, [name, value]])
+    const explained = Either.mapLeft(loaded, Configuration.explain)
+    expect(explained).toEqual(Either.left(expect.stringMatching(new RegExp(`^${name}: .+$`))))
+    expect(explained).not.toEqual(Either.left(expect.stringContaining("hunter2")))
+  })
+})

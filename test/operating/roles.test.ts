@@ -1,0 +1,472 @@
+/** What each role of the outbox may do, tried by logging in as a member of it. */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { expect, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { ClickHouse } from "../../src/ClickHouse.ts"
+import * as Event from "../../src/Event.ts"
+import * as EventPublisher from "../../src/EventPublisher.ts"
+import * as Cli from "../support/cli.ts"
+import * as Environment from "../support/environment.ts"
+import { counts } from "../support/eventLog.ts"
+import * as Login from "../support/login.ts"
+import { ask } from "../support/operator.ts"
+import * as Relay from "../support/relay.ts"
+import { until } from "../support/wait.ts"
+
+const ROLES = ["outbox_publisher", "outbox_relay", "outbox_operator", "outbox_reader"]
+
+/** A double beyond Float64, which ClickHouse's JSON refuses and Postgres' takes. */
+const REFUSED = `{"n": 1e30}`
+
+const denied = { code: "42501" }
+
+const cli =
+  ({ url }: Login.Login) =>
+  (...args: ReadonlyArray<string>) =>
+    Cli.run(args, { variables: { DATABASE_URL: url } })
+
+const done = { code: 0, stderr: "" }
+
+const refusedByPostgres = { code: 1, stderr: expect.stringContaining("permission denied") }
+
+interface Relation {
+  readonly name: string
+  readonly kind: string
+  readonly column: string
+  /** Whether INSERT, UPDATE and DELETE mean anything for it. */
+  readonly writable: boolean
+}
+
+/** Every table, partition, view and sequence of the schema. */
+const relations = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql<Relation>`
+    SELECT
+      oid::regclass::text AS name,
+      relkind::text AS kind,
+      (
+        SELECT attname::text
+        FROM pg_attribute
+        WHERE attrelid = class.oid AND attnum > 0 AND attgenerated = ''
+          -- An identity is refused for being one, before privileges are looked at; a view has it as its first column.
+          AND attname <> 'id'
+          AND pg_column_is_updatable(attrelid, attnum, false)
+        ORDER BY attnum
+        LIMIT 1
+      ) AS column,
+      -- INSERT, UPDATE and DELETE as bits.
+      pg_relation_is_updatable(oid, false) & 28 = 28 AS writable
+    FROM pg_class AS class
+    WHERE relnamespace = 'outbox'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
+    ORDER BY name
+  `
+)
+
+/** Every function of the schema, and a call of it. */
+const functions = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql<{ name: string; call: string }>`
+    SELECT
+      proname::text AS name,
+      format(
+        'SELECT outbox.%I(%s)',
+        proname,
+        (SELECT string_agg(format('NULL::%s', format_type(type, NULL)), ', ' ORDER BY place)
+         FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS arguments (type, place))
+      ) AS call
+    FROM pg_proc
+    WHERE pronamespace = 'outbox'::regnamespace
+    ORDER BY name
+  `
+)
+
+const changes = ({ column, kind, name, writable }: Relation): ReadonlyArray<string> => {
+  if (kind === "S")
+    return [`SELECT nextval('${name}')`, `SELECT setval('${name}', 1)`, `ALTER SEQUENCE ${name} RESTART`]
+  const rows = [`INSERT INTO ${name} DEFAULT VALUES`, `UPDATE ${name} SET ${column} = ${column}`, `DELETE FROM ${name}`]
+  return [
+    ...(writable ? rows : []),
+    ...(kind === "v"
+      ? [`DROP VIEW ${name}`, `CREATE OR REPLACE VIEW ${name} AS SELECT 1`]
+      : [`TRUNCATE ${name}`, `ALTER TABLE ${name} ADD COLUMN extra text`, `DROP TABLE ${name} CASCADE`])
+  ]
+}
+
+/** What only the schema's owner may do, and what leads to another role. */
+const escalations = [
+  "CREATE TABLE outbox.mine ()",
+  "CREATE FUNCTION outbox.mine() RETURNS integer LANGUAGE sql RETURN 1",
+  "CREATE OR REPLACE FUNCTION outbox.uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE RETURN NULL::uuid",
+  "ALTER FUNCTION outbox.uuid_v7() SECURITY DEFINER",
+  "DROP SCHEMA outbox CASCADE",
+  "CREATE TRIGGER mine BEFORE INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()"
+]
+
+/** Statements that are not refused for want of a privilege, with what came of them. */
+const allowed = (login: Login.Login, statements: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const query = yield* Login.session(login)
+    return yield* Effect.filter(statements, (statement) =>
+      query(statement).pipe(
+        Effect.flip,
+        Effect.map((error) => Object(error).code !== denied.code),
+        Effect.orElseSucceed(() => true)
+      )
+    )
+  }).pipe(Effect.scoped)
+
+layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_publisher", (it) => {
+  it.scoped("publishes from SQL, by the library and from a file, and its events arrive", () =>
+    Effect.gen(function* () {
+      const login = yield* Login.make("outbox_publisher")
+      const query = yield* Login.session(login)
+      expect(yield* query(`SELECT outbox.publish('by_role', '{}') IS NOT NULL AS published`)).toEqual([
+        { published: true }
+      ])
+      expect(yield* query(`SELECT outbox.publish_all('{by_role,by_role}', '{"{}","{}"}')`)).toHaveLength(2)
+      const event = Event.make({ eventType: "by_role", eventContext: {} })
+      yield* Effect.zipRight(EventPublisher.publish(event), EventPublisher.publishAll([event, event])).pipe(
+        Effect.provide(EventPublisher.layer({ environment: "test" })),
+        Effect.provide(PgClient.layer({ url: Redacted.make(login.url) }))
+      )
+      const line = `{"event_type": "by_role", "event_context": {}}\n`
+      const published = yield* Cli.run(["publish", "-"], { stdin: line, variables: { DATABASE_URL: login.url } })
+      expect(published).toMatchObject({ code: 0 })
+      yield* Relay.drain
+      expect(yield* counts).toEqual({ rows: 7, events: 7 })
+    })
+  )
+
+  it.scoped("writes to outbox.new_event, and reads, changes and deletes nothing else that there is", () =>
+    Effect.gen(function* () {
+      const login = yield* Login.make("outbox_publisher")
+      const all = yield* relations
+      expect(all.map(({ name }) => name)).toEqual(
+        expect.arrayContaining(["outbox.event", "outbox.event_slot_3", "outbox.event_status", "outbox.audit"])
+      )
+      const statements = all.flatMap((relation) => [
+        `SELECT * FROM ${relation.name}`,
+        `COPY (SELECT * FROM ${relation.name}) TO STDOUT`,
+        ...changes(relation)
+      ])
+      expect(yield* allowed(login, statements)).toEqual(["INSERT INTO outbox.new_event DEFAULT VALUES"])
+    })
+  )
+
+  it.scoped("runs no function but those that publish, owns nothing, and becomes no other role", () =>
+    Effect.gen(function* () {
+      const login = yield* Login.make("outbox_publisher")
+      const all = yield* functions
+      const publishing = all.filter(({ name }) => /^publish(_all)?$/.test(name)).map(({ call }) => call)
+      expect(publishing).toHaveLength(2)
+      expect(
+        yield* allowed(
+          login,
+          all.map(({ call }) => call)
+        )
+      ).toEqual(publishing)
+      const others = ROLES.filter((role) => role !== "outbox_publisher")
+      expect(
+        yield* allowed(login, [
+          ...escalations,
+          ...others.flatMap((role) => [`SET ROLE ${role}`, `GRANT ${role} TO ${login.role}`]),
+          "SET ROLE outbox_publisher; CREATE TABLE outbox.mine ()"
+        ])
+      ).toEqual([])
+    })
+  )
+
+  it.scoped(
+    "runs no command but help and version",
+    () =>
+      Effect.gen(function* () {
+        const run = cli(yield* Login.make("outbox_publisher"))
+        expect(yield* run("--version")).toMatchObject(done)
+        for (const command of [
+          ["status"],
+          ["failures", "list"],
+          ["pause", "--reason", "none"],
+          ["resume"],
+          ["restamp"]
+        ]) {
+          expect(yield* run(...command)).toMatchObject(refusedByPostgres)
+        }
+      }),
+    120_000
+  )
+})
+
+layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: true })(
+  "A member of outbox_relay",
+  (it) => {
+    it.scoped(
+      "delivers, isolates, repairs, tidies up, opens and closes incidents",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const login = yield* Login.make("outbox_relay")
+          const relay = yield* Cli.start(["relay"], {
+            variables: {
+              DATABASE_URL: login.url,
+              OUTBOX_EVENT_RETENTION: "1 second",
+              OUTBOX_FAILURE_RETENTION: "1 second",
+              OUTBOX_LINGER: "20 millis"
+            }
+          })
+          yield* sql`SELECT outbox.publish('good', '{}') FROM generate_series(1, 5)`
+          yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb)`
+          yield* until(counts, ({ rows }) => rows === 5)
+          const failures = sql`SELECT state FROM outbox.batch_failure`
+          expect(yield* until(failures, (rows) => rows.length === 1)).toEqual([{ state: "open" }])
+          yield* sql`
+          UPDATE outbox.batch_failure SET state = 'discarded', note = 'a test', closed_at = '2000-01-01'
+        `
+          yield* sql`
+          INSERT INTO outbox.incident (error_class, error_message, began_at, closed_at)
+          VALUES ('unknown', 'a test', '2000-01-01', '2000-01-01'), ('unknown', 'a test', '2000-01-01', NULL)
+        `
+          yield* sql`
+          INSERT INTO outbox.audit (actor, action, before, after, occurred_at)
+          VALUES ('ada', 'pause', '{}', '{}', '2000-01-01')
+        `
+          yield* relay.said("Emptied slot 0, whose events were all delivered")
+          expect(yield* until(failures, (rows) => rows.length === 0, "90 seconds")).toEqual([])
+          const left = sql<{ left: number }>`
+          SELECT (
+            (SELECT count(*) FROM outbox.incident WHERE closed_at < '2001-01-01')
+            + (SELECT count(*) FROM outbox.incident WHERE closed_at IS NULL)
+            + (SELECT count(*) FROM outbox.audit)
+          )::integer AS left
+        `
+          yield* until(left, ([row]) => row?.left === 0)
+          yield* relay.signal("SIGTERM")
+          const { code, stderr } = yield* relay.ended
+          expect({ code, denied: stderr.includes("permission denied") }).toEqual({ code: 0, denied: false })
+        }),
+      120_000
+    )
+
+    it.scoped("changes no event, writes none into a batch that is sealed, and does nothing that operators do", () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_relay")
+        expect(
+          yield* allowed(login, [
+            "UPDATE outbox.event SET environment = 'other'",
+            "DELETE FROM outbox.event",
+            "TRUNCATE outbox.event",
+            "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
+            "INSERT INTO outbox.event (id, event_type, environment, event_context, context_bytes) VALUES (1, 'forged', 'x', '{}', 2)",
+            "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = now()",
+            "UPDATE outbox.batch_failure_event SET event_context = '{}'",
+            "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
+            "UPDATE outbox.audit SET actor = 'x'",
+            "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
+            "DELETE FROM outbox.relay_pause",
+            "DELETE FROM outbox.migration",
+            "SELECT outbox.publish('forged', '{}')",
+            ...escalations,
+            ...ROLES.filter((role) => role !== "outbox_relay").map((role) => `SET ROLE ${role}`)
+          ])
+        ).toEqual([])
+      })
+    )
+
+    it.scoped(
+      "serves the operator API, whose changes need outbox_operator: it says so",
+      () =>
+        Effect.gen(function* () {
+          const alone = yield* Login.make("outbox_relay")
+          const both = yield* Login.make("outbox_relay", "outbox_operator")
+          const serve = ({ url }: Login.Login) =>
+            Effect.flatMap(
+              Cli.start(["relay"], { variables: { DATABASE_URL: url, OUTBOX_HTTP_PORT: "0" } }),
+              (relay) => relay.url
+            )
+          const url = yield* serve(alone)
+          yield* until(ask(url, "GET /api/status"), ({ status }) => status === 200)
+          expect(yield* ask(url, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).toMatchObject({
+            status: 403,
+            json: {
+              type: "urn:clickhouse-outbox:not-permitted",
+              detail: expect.stringContaining("GRANT outbox_operator")
+            }
+          })
+          const other = yield* serve(both)
+          yield* until(ask(other, "GET /api/status"), ({ status }) => status === 200)
+          expect((yield* ask(other, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).status).toBe(200)
+          expect((yield* ask(other, "POST /api/relay/resume")).status).toBe(200)
+        }),
+      120_000
+    )
+  }
+)
+
+layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_operator", (it) => {
+  it.scoped(
+    "runs every command but those of the owner and the relay",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const run = cli(yield* Login.make("outbox_operator"))
+        const bad = sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 4)`
+        yield* bad
+        yield* Relay.drain
+        const [event] = yield* sql<{ id: string }>`SELECT event_id::text AS id FROM outbox.event LIMIT 1`
+        for (const command of [
+          ["status"],
+          ["status", "--json"],
+          ["failures", "list"],
+          ["failures", "show", "1"],
+          ["failures", "edit", "1", "--context", "{}"],
+          ["failures", "replay", "1"],
+          ["failures", "edit", "2", "--context", "{}", "--replay"],
+          ["failures", "discard", "3", "--reason", "a test"],
+          ["failures", "resolve", "4", "--note", "a test"],
+          ["failures", "replay", "--all", "--yes"],
+          ["failures", "reopen", "3"],
+          ["where", event?.id ?? ""],
+          ["batches", "list"],
+          ["batches", "show", "1"],
+          ["incidents"],
+          ["pause", "--reason", "a test"],
+          ["resume"]
+        ]) {
+          expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
+        }
+        expect(
+          yield* Cli.run(["publish", "-"], {
+            stdin: `{"event_type": "from_a_file", "event_context": {}}\n`,
+            variables: { DATABASE_URL: (yield* Login.make("outbox_publisher")).url }
+          })
+        ).toMatchObject({ code: 0 })
+        expect(yield* run("restamp")).toMatchObject(refusedByPostgres)
+        yield* Relay.drain
+        yield* Effect.flatMap(ClickHouse, ({ command }) => command("TRUNCATE TABLE event_log"))
+        expect(yield* run("verify")).toMatchObject({ code: 2, stderr: "" })
+        expect(yield* run("verify", "--repair")).toMatchObject(done)
+        const audited = yield* sql<{ action: string }>`SELECT DISTINCT action FROM outbox.audit ORDER BY action`
+        expect(audited.map(({ action }) => action)).toEqual([
+          "correct",
+          "discard",
+          "requeue",
+          "pause",
+          "reopen",
+          "replay",
+          "resolve",
+          "resume"
+        ])
+        yield* Relay.drain
+        expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      }),
+    120_000
+  )
+
+  it.scoped("changes no event, no batch, nothing that was refused or audited, and dates no change", () =>
+    Effect.gen(function* () {
+      const login = yield* Login.make("outbox_operator")
+      expect(
+        yield* allowed(login, [
+          "UPDATE outbox.event SET environment = 'other'",
+          "DELETE FROM outbox.event",
+          "TRUNCATE outbox.event_slot_0",
+          "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
+          "UPDATE outbox.batch SET state = 'delivered', delivered_at = now()",
+          "DELETE FROM outbox.batch",
+          "UPDATE outbox.sealer SET sealed_at = now()",
+          "UPDATE outbox.sealer SET doubt_before = '0'",
+          "UPDATE outbox.batch_failure SET last_seen_at = now()",
+          "UPDATE outbox.batch_failure SET error_message = 'forged'",
+          "UPDATE outbox.batch_failure SET event_count = 1",
+          "UPDATE outbox.batch_failure_event SET event_id = gen_random_uuid()",
+          "UPDATE outbox.batch_failure_event SET failure_id = 1",
+          "UPDATE outbox.batch_failure_event SET environment = 'other'",
+          "UPDATE outbox.batch_failure_event SET published_at = now()",
+          "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'pause', '{}', '{}', now())",
+          "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'pause', '{}', '{}', 1)",
+          "INSERT INTO outbox.relay_pause (paused_by, reason, paused_at) VALUES ('x', 'x', '2000-01-01')",
+          "DELETE FROM outbox.batch_failure",
+          "DELETE FROM outbox.batch_failure_event",
+          "UPDATE outbox.audit SET actor = 'somebody else'",
+          "DELETE FROM outbox.audit",
+          "TRUNCATE outbox.audit",
+          "SELECT setval('outbox.event_slot', 1)",
+          ...escalations,
+          ...ROLES.filter((role) => role !== "outbox_operator").map((role) => `SET ROLE ${role}`)
+        ])
+      ).toEqual([])
+    })
+  )
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", (it) => {
+  it.scoped("is put forward by operators to the present, and never back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const query = yield* Login.session(yield* Login.make("outbox_operator"))
+      const doubt = sql<{ doubt: string }>`SELECT doubt_before::text AS doubt FROM outbox.sealer`
+      const [before] = yield* sql<{ xid: string }>`SELECT pg_current_xact_id()::text AS xid`
+      yield* query("SELECT outbox.doubt_until_now()")
+      const [raised] = yield* doubt
+      expect(BigInt(raised?.doubt ?? 0)).toBeGreaterThan(BigInt(before?.xid ?? 0))
+      yield* sql`UPDATE outbox.sealer SET doubt_before = '1000000000'`
+      yield* query("SELECT outbox.doubt_until_now()")
+      expect(yield* doubt).toEqual([{ doubt: "1000000000" }])
+    })
+  )
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_reader", (it) => {
+  it.scoped(
+    "sees everything and changes nothing",
+    () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_reader")
+        const all = yield* relations
+        const looks = all.map(({ name }) => `SELECT * FROM ${name}`)
+        expect(yield* allowed(login, looks)).toEqual(looks)
+        expect(yield* allowed(login, [...all.flatMap(changes), ...escalations])).toEqual([])
+        expect(yield* allowed(login, ["SELECT outbox.publish('forged', '{}')"])).toEqual([])
+        const run = cli(login)
+        for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
+          expect(yield* run(...command)).toMatchObject(done)
+        }
+        expect(yield* run("pause", "--reason", "none")).toMatchObject(refusedByPostgres)
+      }),
+    120_000
+  )
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (it) => {
+  it.scoped("gives nothing to who is member of none, not even where it may be entered", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const login = yield* Login.make()
+      const all = yield* relations
+      const calls = (yield* functions).map(({ call }) => call)
+      yield* sql.unsafe(`GRANT USAGE ON SCHEMA outbox TO ${login.role}`)
+      expect(yield* allowed(login, [...all.map(({ name }) => `SELECT * FROM ${name}`), ...calls])).toEqual([])
+    })
+  )
+
+  it.scoped("has no function that runs as its owner without a search_path of its own", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const definers = yield* sql<{ name: string; pinned: string }>`
+        SELECT
+          proname::text AS name,
+          (SELECT setting FROM unnest(proconfig) AS setting WHERE setting LIKE 'search\\_path=%') AS pinned
+        FROM pg_proc
+        WHERE pronamespace = 'outbox'::regnamespace AND prosecdef
+        ORDER BY name
+      `
+      expect(definers).toEqual([
+        { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" }
+      ])
+    })
+  )
+})
