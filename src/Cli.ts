@@ -21,16 +21,13 @@ import * as Option from "effect/Option"
 import { batches } from "./Cli/batches.ts"
 import { failures } from "./Cli/failures.ts"
 import { incidents } from "./Cli/incidents.ts"
-import { migrate } from "./Cli/migrate.ts"
-import { pause, resume } from "./Cli/pause.ts"
-import { withPlainText } from "./Cli/plainText.ts"
+import { migrate, restamp } from "./Cli/migrate.ts"
+import { normalize } from "./Cli/options.ts"
+import { pause, resume, status, where } from "./Cli/outbox.ts"
+import { visibleLines, withPlainText } from "./Cli/print.ts"
 import { publish } from "./Cli/publish.ts"
 import { relay } from "./Cli/relay.ts"
-import { restamp } from "./Cli/restamp.ts"
-import { status } from "./Cli/status.ts"
-import { visibleLines } from "./Cli/text.ts"
 import { verify } from "./Cli/verify.ts"
-import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./internal/logging.ts"
 import { version } from "./internal/version.ts"
@@ -66,7 +63,7 @@ const command = Command.make("clickhouse-outbox").pipe(
 export const run = (
   argv: ReadonlyArray<string>
 ): Effect.Effect<void, Failure, CliApp.Environment | FileSystem.FileSystem> =>
-  Command.run(command, { name: "clickhouse-outbox", version })(argv.map(withoutGuess)).pipe(
+  Command.run(command, { name: "clickhouse-outbox", version })(normalize(argv)).pipe(
     // A relay cannot go on where its outbox has been moved, nor wait for it.
     Effect.catchSomeDefect((defect) =>
       defect instanceof ForeignCluster ? Option.some(Effect.fail(defect)) : Option.none()
@@ -76,14 +73,6 @@ export const run = (
     Effect.tapError(report),
     withPlainText
   )
-
-/**
- * A flag alone says yes. @effect/cli would take an argument after it for its value, if it could be one: the 1 of
- * `failures show --json 1` is a failure, not a yes.
- */
-const withoutGuess = (argument: string): string => (FLAGS.has(argument) ? `${argument}=true` : argument)
-
-const FLAGS = new Set(["--json", "--all", "--yes", "--replay", "--repair", "--until-empty"])
 
 type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
 

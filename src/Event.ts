@@ -13,9 +13,22 @@ import type * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import type { JsonObject } from "./Event/json.ts"
 
-export type { JsonObject, JsonValue } from "./Event/json.ts"
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type JsonValue = string | number | boolean | null | JsonObject | ReadonlyArray<JsonValue>
+
+/**
+ * What an event's context is. A member that is undefined counts as absent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JsonObject {
+  readonly [key: string]: JsonValue | undefined
+}
 
 /**
  * The identity of an event, from the publisher to ClickHouse. Time-ordered (uuid version 7) unless the caller set it.

@@ -20,9 +20,9 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { type AnySpan, ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
-import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
 import * as Metrics from "./Metrics.ts"
+import { constraintIssues, type EventRow, toRow } from "./schema/eventRow.ts"
 
 /**
  * @since 0.1.0

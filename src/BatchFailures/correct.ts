@@ -4,14 +4,13 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { decodeLine, type LineRow } from "../Event/lineRow.ts"
-import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
-import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../internal/jsonText.ts"
+import { decodeLine, type LineRow } from "../schema/eventLine.ts"
+import { constraintIssues } from "../schema/eventRow.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   CorrectionInvalid,
@@ -113,10 +112,7 @@ const merge = (event: FailedEvent, members: ReadonlyMap<string, string>): Effect
     ...members
   ])
   const text = fromRawMembers(fields)
-  return decodeLine(
-    { number: 0, bytes: Option.some(Buffer.from(text)) },
-    { nowMillis: 0, environment: event.environment }
-  ).pipe(
+  return decodeLine(text, { number: 0, nowMillis: 0, environment: event.environment }).pipe(
     Either.mapLeft(Arr.map(({ field = "", reason }) => issue(field, reason))),
     Either.mapLeft((issues): Issues => (Arr.isNonEmptyArray(issues) ? issues : [issue("", "is no event")]))
   )

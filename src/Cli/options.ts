@@ -3,6 +3,7 @@ import * as Args from "@effect/cli/Args"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -10,7 +11,7 @@ import * as Schema from "effect/Schema"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
-import { visible } from "./text.ts"
+import { visible } from "./print.ts"
 
 /** How a text is read, or what it must be. */
 interface Reader<A> {
@@ -75,7 +76,34 @@ export const remark = (name: string, description: string): Options.Options<strin
     Options.withDescription(description)
   )
 
-export const json = Options.boolean("json").pipe(Options.withDescription("Prints JSON, in one line."))
+/** The names of all flags, as they are written. */
+const flags = new Set<string>()
+
+/**
+ * An option that says yes and takes no value. @effect/cli would take the argument after it for its value, if it could be
+ * one: the 1 of `failures show --json 1` is a failure, not a yes. {@link normalize} keeps it from that.
+ */
+export const flag = (name: string, description: string): Options.Options<boolean> => {
+  flags.add(`--${name}`)
+  return Options.boolean(name).pipe(Options.withDescription(description))
+}
+
+export const json = flag("json", "Prints JSON, in one line.")
+
+const LOG_LEVEL = "--log-level"
+
+/**
+ * The arguments as @effect/cli reads them right: every flag with its value, and the log level, which it looks for in front
+ * of the command only, in front of it.
+ *
+ * @param argv as in `process.argv`
+ */
+export const normalize = ([node = "", script = "", ...args]: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const isLogLevel = (n: number) =>
+    args[n] === LOG_LEVEL || args[n]?.startsWith(`${LOG_LEVEL}=`) || args[n - 1] === LOG_LEVEL
+  const [rest, logLevel] = Arr.partition(args, (_, n) => isLogLevel(n) === true)
+  return [node, script, ...logLevel, ...rest.map((argument) => (flags.has(argument) ? `${argument}=true` : argument))]
+}
 
 export const event = option("event", "event-id", uuid)
 

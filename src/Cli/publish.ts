@@ -13,23 +13,24 @@ import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Config from "../Config.ts"
-import * as EventLines from "../Event/EventLines.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
-import { fromSqlError, namePostgres, PostgresFailed } from "./PostgresFailed.ts"
-import { withProgress } from "./progress.ts"
+import { FIELDS } from "../schema/eventLine.ts"
+import * as EventLines from "./eventLines.ts"
+import { withProgress } from "./print.ts"
+import { fromSqlError, namePostgres, PostgresFailed } from "./services.ts"
 
 const file = Args.text({ name: "FILE" }).pipe(
   Args.withDescription(
-    `Events as NDJSON, one object a line, with the fields ${EventLines.FIELDS.join(", ")}; the first two are required. - is standard input.`
+    `Events as NDJSON, one object a line, with the fields ${FIELDS.join(", ")}; the first two are required. - is standard input.`
   )
 )
 
 export const publish = Command.make("publish", { file }, ({ file }) =>
   Effect.gen(function* () {
     const { environment, postgres } = yield* all({ environment: Config.environment, postgres: Config.postgres })
-    const rows = EventLines.toCopy({ environment })(yield* open(file))
+    const rows = EventLines.toCopyRows({ environment })(yield* open(file))
     const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
     yield* Console.log(`published ${count} ${count === 1 ? "event" : "events"}`)
   })

@@ -1,6 +1,5 @@
 /** `clickhouse-outbox relay` */
 import * as Command from "@effect/cli/Command"
-import * as Options from "@effect/cli/Options"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { all, mapOrFail, type Config as Setting } from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
@@ -22,11 +21,10 @@ import * as Postgres from "../Postgres.ts"
 import * as Relay from "../Relay.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Telemetry from "../Telemetry.ts"
-import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
+import { flag } from "./options.ts"
+import { namePostgres, PostgresFailed } from "./services.ts"
 
-const untilEmpty = Options.boolean("until-empty").pipe(
-  Options.withDescription("Ends when everything that was committed is delivered or has become a failure.")
-)
+const untilEmpty = flag("until-empty", "Ends when everything that was committed is delivered or has become a failure.")
 
 /** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
 const connectionsOf = (relay: Config.Relay): number => relay.workers + 2

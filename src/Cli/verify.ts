@@ -13,14 +13,10 @@ import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
 import * as Postgres from "../Postgres.ts"
 import { type Finding, Finding as FindingSchema, layer, Report, Verification } from "../Verification.ts"
-import { actor } from "./actor.ts"
-import { json, time } from "./options.ts"
-import { namePostgres } from "./PostgresFailed.ts"
-import { withProgress } from "./progress.ts"
-import { withoutEcho } from "./services.ts"
-import { fields } from "./table.ts"
-import { count, jsonLine, oneLine } from "./text.ts"
-import { errorName } from "./wording.ts"
+import { flag, json, time } from "./options.ts"
+import { count, errorName, fields, jsonLine, oneLine, withProgress } from "./print.ts"
+import { namePostgres, withoutEcho } from "./services.ts"
+import { actor } from "./terminal.ts"
 
 /** What scripts can tell from 1, which says that the databases could not be compared. */
 const NOT_WHOLE = 2
@@ -28,9 +24,7 @@ const NOT_WHOLE = 2
 const options = {
   since: Options.optional(time("since")).pipe(Options.withDescription("Only what was delivered from then on.")),
   until: Options.optional(time("until")).pipe(Options.withDescription("Only what was delivered before then.")),
-  repair: Options.boolean("repair").pipe(
-    Options.withDescription("Gives batches that lack events back to the relays, which send what is missing.")
-  ),
+  repair: flag("repair", "Requeues batches that lack events, so that relays send what is missing."),
   json
 }
 

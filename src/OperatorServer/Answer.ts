@@ -18,7 +18,7 @@ import {
   toJson
 } from "../BatchFailures/model.ts"
 import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
-import { fromRawMembers } from "../internal/rawMembers.ts"
+import { fromRawMembers } from "../internal/jsonText.ts"
 import type { AlreadyPaused, BatchNotFound, EventNotFound, NotPaused } from "../Operations/model.ts"
 import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"

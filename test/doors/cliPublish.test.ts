@@ -5,7 +5,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import * as EventLines from "../../src/Event/EventLines.ts"
+import * as EventLines from "../../src/Cli/eventLines.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { until } from "../support/wait.ts"
@@ -129,7 +129,10 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
   it.effect("looks for 20 lines that are wrong and says that there may be more", () =>
     Effect.gen(function* () {
       const input = Stream.make(Buffer.from("?\n".repeat(1_000)))
-      const { message } = yield* EventLines.toCopy({ environment: "test" })(input).pipe(Stream.runDrain, Effect.flip)
+      const { message } = yield* EventLines.toCopyRows({ environment: "test" })(input).pipe(
+        Stream.runDrain,
+        Effect.flip
+      )
       const lines = message.split("\n")
       expect(lines[20]).toMatch(/^ {2}line 20: /)
       expect(lines.slice(21)).toEqual(["  and perhaps more: the lines after that were not checked"])

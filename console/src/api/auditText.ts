@@ -1,6 +1,6 @@
 /** The audit trail with what was and what is as it is written: corrections are about digits. */
 import * as Effect from "effect/Effect"
-import { rawMembers } from "../../../src/internal/rawMembers.ts"
+import { rawMembers } from "../../../src/internal/jsonText.ts"
 import { elements } from "../json/elements.ts"
 import { count } from "../numbers.ts"
 import { type Answer, asText, type Client } from "./client.ts"

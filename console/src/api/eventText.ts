@@ -1,8 +1,7 @@
 /** An event with its JSON as it is written: JavaScript's numbers would change the very ones that ClickHouse refused. */
 import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
-import { prettyJson } from "../../../src/Cli/prettyJson.ts"
-import { fromRawMembers, rawMembers } from "../../../src/internal/rawMembers.ts"
+import { fromRawMembers, prettyJson, rawMembers } from "../../../src/internal/jsonText.ts"
 import { type Answer, asText, type Client, type WithText } from "./client.ts"
 
 type FailedEvent = Answer<Client["failures"]["event"]>

@@ -1,5 +1,5 @@
 import { useMemo } from "react"
-import { prettyJson } from "../../../src/Cli/prettyJson.ts"
+import { prettyJson } from "../../../src/internal/jsonText.ts"
 
 interface Props {
   readonly label: string

@@ -1,13 +1,6 @@
 /**
- * Events as lines of JSON, for files and pipes: NDJSON whose fields are the columns of `outbox.event`.
- *
- *     {"event_type": "user_created", "event_context": {"user_id": 1}, "event_date_time": "2026-01-31T12:00:00.123456Z"}
- *
- * A line is checked like an event that a program publishes, and one that is wrong is named by its number. A context is
- * passed on as it is written, so that its numbers keep all of their digits. Memory holds one line, however many there
- * are.
- *
- * @since 0.1.0
+ * A file of events as rows for COPY: NDJSON, whose lines `schema/eventLine.ts` reads. A line that is wrong is named by its
+ * number. Memory holds one line at a time, however many there are.
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
@@ -18,24 +11,16 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { DatabaseError } from "pg"
-import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./lineRow.ts"
-import * as Lines from "./lines.ts"
-import { constraintIssues } from "./row.ts"
-
-export { FIELDS } from "./lineRow.ts"
-export { MAX_LINE_BYTES } from "./lines.ts"
+import { MAX_CONTEXT_BYTES } from "../Event.ts"
+import { COLUMNS, decodeLine, type LineOptions, type Problem, toCopy } from "../schema/eventLine.ts"
+import { constraintIssues } from "../schema/eventRow.ts"
 
 /** How many lines that are wrong are looked for. */
 const MAX_BAD_LINES = 20
 const MAX_PROBLEMS_PER_LINE = 5
 const MAX_CHARACTERS_PER_PROBLEM = 300
 
-/**
- * One thing that is wrong with one line.
- *
- * @since 0.1.0
- * @category errors
- */
+/** One thing that is wrong with one line. */
 export class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
   /** From 1. */
   line: Schema.Int,
@@ -49,12 +34,7 @@ export class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
   }
 }
 
-/**
- * Lines that cannot be published. None of their file was.
- *
- * @since 0.1.0
- * @category errors
- */
+/** Lines that cannot be published. None of their file was. */
 export class LinesInvalid extends Schema.TaggedError<LinesInvalid>()("LinesInvalid", {
   issues: Schema.NonEmptyArray(LineIssue),
   /** Whether the lines after the last of these were looked at too. */
@@ -66,20 +46,10 @@ export class LinesInvalid extends Schema.TaggedError<LinesInvalid>()("LinesInval
   }
 }
 
-/**
- * Takes the rows of {@link toCopy}.
- *
- * @since 0.1.0
- * @category COPY
- */
+/** Takes the rows of {@link toCopyRows}. */
 export const COPY_STATEMENT = `COPY outbox.new_event (${COLUMNS}) FROM STDIN`
 
-/**
- * Rows of `COPY`, one a line.
- *
- * @since 0.1.0
- * @category COPY
- */
+/** Rows of COPY, one a line. */
 export interface CopyRows {
   readonly bytes: Uint8Array
   readonly count: number
@@ -90,46 +60,42 @@ export interface CopyRows {
  * the first of them, but it is read until the input ends or 20 are known.
  *
  * @param options.environment what events carry whose line names none
- * @since 0.1.0
- * @category COPY
  */
-export const toCopy =
+export const toCopyRows =
   (options: { readonly environment: string }) =>
   <E, R>(input: Stream.Stream<Uint8Array, E, R>): Stream.Stream<CopyRows, E | LinesInvalid, R> =>
     input.pipe(
       Stream.map(Option.some),
       Stream.concat(Stream.succeed(Option.none())),
-      Stream.mapAccumEffect(start, (state, chunk) =>
+      Stream.mapAccumEffect(NOTHING_READ, (state, chunk) =>
         Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => read(state, chunk, { ...options, nowMillis }))
       ),
       Stream.filter(({ count }) => count > 0)
     )
 
 interface State {
-  readonly begun: Lines.Begun
+  readonly begun: BegunLine
   readonly issues: ReadonlyArray<LineIssue>
   readonly badLines: number
 }
-
-const start: State = { begun: Lines.start, issues: [], badLines: 0 }
 
 /** @param chunk none at the end of the input */
 const read = (
   state: State,
   chunk: Option.Option<Uint8Array>,
-  defaults: Defaults
+  defaults: Omit<LineOptions, "number">
 ): Effect.Effect<readonly [State, CopyRows], LinesInvalid> => {
   const [begun, lines] = Option.match(chunk, {
-    onSome: (bytes) => Lines.cut(state.begun, bytes),
-    onNone: () => [Lines.start, Lines.end(state.begun)] as const
+    onSome: (bytes) => takeLines(state.begun, bytes),
+    onNone: () => [FIRST_LINE, lastLine(state.begun)] as const
   })
   const rows: Array<string> = []
   const issues = [...state.issues]
   let badLines = state.badLines
   for (const line of lines) {
-    const row = toCopyRow(line, defaults)
+    const row = Either.flatMap(decodeText(line), (text) => decodeLine(text, { ...defaults, number: line.number }))
     if (Either.isRight(row)) {
-      if (badLines === 0) rows.push(row.right)
+      if (badLines === 0) rows.push(toCopy(row.right))
       continue
     }
     issues.push(...toIssues(line.number, row.left))
@@ -147,14 +113,69 @@ const read = (
 const toIssues = (line: number, problems: ReadonlyArray<Problem>): ReadonlyArray<LineIssue> =>
   problems.slice(0, MAX_PROBLEMS_PER_LINE).map((problem) => new LineIssue({ line, ...problem }))
 
+/** Room for the largest context with each of its characters written as `\u0000`, and the other fields. */
+const MAX_LINE_BYTES = 8 * MAX_CONTEXT_BYTES
+
+interface Line {
+  /** From 1. */
+  readonly number: number
+  /** None if there were too many. */
+  readonly bytes: Option.Option<Uint8Array>
+}
+
+/** A line whose end has not been seen. */
+interface BegunLine {
+  readonly number: number
+  readonly parts: ReadonlyArray<Uint8Array>
+  readonly size: number
+}
+
+const FIRST_LINE: BegunLine = { number: 1, parts: [], size: 0 }
+
+const NOTHING_READ: State = { begun: FIRST_LINE, issues: [], badLines: 0 }
+
+const NEWLINE = 10
+
+/** The lines that end in `chunk`, and the one that goes on behind it. */
+const takeLines = (begun: BegunLine, chunk: Uint8Array): readonly [BegunLine, ReadonlyArray<Line>] => {
+  const lines: Array<Line> = []
+  let from = 0
+  for (let at = chunk.indexOf(NEWLINE); at !== -1; at = chunk.indexOf(NEWLINE, from)) {
+    const line = append(begun, chunk.subarray(from, at))
+    lines.push(toLine(line))
+    begun = { ...FIRST_LINE, number: line.number + 1 }
+    from = at + 1
+  }
+  return [append(begun, chunk.subarray(from)), lines]
+}
+
+/** The last line, unless the input ended with a newline. */
+const lastLine = (begun: BegunLine): ReadonlyArray<Line> => (begun.size === 0 ? [] : [toLine(begun)])
+
+const append = ({ number, parts, size }: BegunLine, bytes: Uint8Array): BegunLine => {
+  const grown = size + bytes.length
+  return { number, size: grown, parts: grown > MAX_LINE_BYTES ? [] : [...parts, bytes] }
+}
+
+const toLine = ({ number, parts, size }: BegunLine): Line => ({
+  number,
+  bytes: size > MAX_LINE_BYTES ? Option.none() : Option.some(Buffer.concat(parts))
+})
+
+/** Strips a byte order mark, which some programs begin a file with. */
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Problem>> =>
+  Option.match(bytes, {
+    onNone: () => Either.left([{ reason: `is longer than ${MAX_LINE_BYTES} bytes` }]),
+    onSome: (bytes) => Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
+  })
+
 /** Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded, raised by a trigger. */
 const ABOUT_DATA = /^(22|23|54|P0)/
 
 /**
  * The line that Postgres refused and why, if that is what went wrong. Each line is a row, so that COPY's count is ours.
- *
- * @since 0.1.0
- * @category errors
  */
 export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
   if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
