@@ -33,7 +33,8 @@ import * as Logging from "./internal/logging.ts"
 import { version } from "./internal/version.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
 
-const command = Command.make("clickhouse-outbox").pipe(
+/** @internal */
+export const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(
     "Carries events from PostgreSQL to ClickHouse. DATABASE_URL and CLICKHOUSE_URL say where they are; docs/configuration.md lists all variables."
   ),
