@@ -171,6 +171,9 @@ const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Proble
     onSome: (bytes) => Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
   })
 
+/** Of `outbox.new_event`: whatever the line, none is written. */
+export const TRIGGERS_OFF = "session_replication_role_must_not_be_replica"
+
 /** Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded, raised by a trigger. */
 const ABOUT_DATA = /^(22|23|54|P0)/
 
@@ -179,6 +182,7 @@ const ABOUT_DATA = /^(22|23|54|P0)/
  */
 export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
   if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
+  if (cause.constraint === TRIGGERS_OFF) return Option.none()
   // "COPY new_event, line 3, column event_context", in the server's language.
   const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(cause.where ?? "") ?? []
   if (line === undefined) return Option.none()

@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { DatabaseError } from "pg"
 import * as Config from "../Config.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
@@ -68,6 +69,12 @@ class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed",
   }
 }
 
+class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
+  override get message(): string {
+    return "Nothing was published. session_replication_role is replica, for this role, this database or by PGOPTIONS, so the trigger that publishes does not fire: publish without that setting, or by outbox.publish or outbox.publish_all, which need no trigger"
+  }
+}
+
 const copy = (
   config: Config.Postgres,
   rows: Stream.Stream<EventLines.CopyRows, EventLines.LinesInvalid | FileUnreadable>
@@ -95,6 +102,8 @@ const NOT_THERE = /^(42P01|3F000)$/
 const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
   const refused = EventLines.refusedByPostgres(error)
   if (Option.isSome(refused)) return refused.value
+  if (error.cause instanceof DatabaseError && error.cause.constraint === EventLines.TRIGGERS_OFF)
+    return new TriggersOff()
   const failure = fromSqlError(config, error)
   if (NOT_THERE.test(failure.sqlState ?? "")) return new NotMigrated()
   return new PublishFailed({ inDoubt: committing && failure.isTransient, failure })
