@@ -32,6 +32,7 @@ import * as Config from "./Config.ts"
 import * as Logging from "./internal/logging.ts"
 import { version } from "./internal/version.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
+import { SinkError } from "./SinkError.ts"
 
 /** @internal */
 export const command = Command.make("clickhouse-outbox").pipe(
@@ -77,9 +78,14 @@ export const run = (
 
 type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
 
-const report = (error: Failure) => {
-  if (ValidationError.isValidationError(error)) return Effect.void
-  return Console.error(visibleLines(ConfigError.isConfigError(error) ? Config.explain(error) : error.message))
+const report = (error: Failure) =>
+  // @effect/cli has printed it.
+  ValidationError.isValidationError(error) ? Effect.void : Console.error(visibleLines(messageOf(error)))
+
+const messageOf = (error: ConfigError.ConfigError | Error): string => {
+  if (ConfigError.isConfigError(error)) return Config.explain(error)
+  // Its message is for logs, and leaves out what may quote an event. Commands that end with one send none.
+  return error instanceof SinkError && error.code !== undefined ? `ClickHouse refused. ${error.reason}` : error.message
 }
 
 /** What shells report for a program that SIGINT has ended. */

@@ -45,15 +45,59 @@ const positiveDuration = (name: string, fallback: Duration.DurationInput): Confi
     Config.withDefault(Duration.decode(fallback))
   )
 
-/** A URL may carry a password, so it is kept out of logs, and out of the message that refuses it. */
-const secretUrl = (name: string, protocols: ReadonlyArray<string>): Config.Config<Redacted.Redacted> =>
+/** A URL may carry a password, so it is kept out of logs, and out of the message about what is wrong with it. */
+const secretUrl = (name: string, problem: (text: string) => string | undefined): Config.Config<Redacted.Redacted> =>
   Config.redacted(name).pipe(
-    Config.mapOrFail((url) =>
-      URL.canParse(Redacted.value(url)) && protocols.includes(new URL(Redacted.value(url)).protocol)
-        ? Either.right(url)
-        : Either.left(ConfigError.InvalidData([name], `must be a URL that starts with ${protocols.join("// or ")}//`))
-    )
+    Config.mapOrFail((url) => {
+      const message = problem(Redacted.value(url))
+      return message === undefined ? Either.right(url) : Either.left(ConfigError.InvalidData([name], message))
+    })
   )
+
+const ESCAPES = "in a user or a password, write @ as %40, : as %3A, / as %2F, # as %23, ? as %3F and % as %25"
+
+const urlProblem = (text: string, protocols: ReadonlyArray<string>): string | undefined => {
+  if (/^["']|["']$/.test(text))
+    return "must not be in quotes: whoever reads the variable here takes them for a part of it"
+  if (!protocols.some((protocol) => text.toLowerCase().startsWith(`${protocol}//`))) {
+    return `must be a URL that starts with ${protocols.join("// or ")}//`
+  }
+  // What follows a # is no part of an address, so it is a password's, whose rest would be taken for a host.
+  if (text.includes("#")) return `must have no # in it: ${ESCAPES}`
+  return undefined
+}
+
+const databaseUrlProblem = (text: string): string | undefined => {
+  const problem = urlProblem(text, ["postgres:", "postgresql:"])
+  if (problem !== undefined) return problem
+  const [, authority = ""] = /^[^/]*\/\/([^/?]*)/.exec(text) ?? []
+  if (authority.slice(authority.lastIndexOf("@") + 1).includes(",")) {
+    return "must name one host: name the address that leads to the server that takes writes"
+  }
+  return URL.canParse(text) ? undefined : `is not a URL that can be read: ${ESCAPES}`
+}
+
+const clickHouseUrlProblem = (text: string): string | undefined => {
+  const problem = urlProblem(text, ["http:", "https:"])
+  if (problem !== undefined) return problem
+  if (!URL.canParse(text)) return `is not a URL that can be read: ${ESCAPES}`
+  // The client would take it for a database's name.
+  return new URL(text).pathname === "/"
+    ? undefined
+    : "must have no path: CLICKHOUSE_DATABASE names the database, and ClickHouse answers at /"
+}
+
+const tableName = (name: string): Either.Either<string, ConfigError.ConfigError> => {
+  if (name === "") return Either.left(ConfigError.InvalidData([], "must not be empty"))
+  // ClickHouse's client escapes these in a parameter, and ClickHouse takes an identifier as it comes.
+  if (/['\\\p{Cc}]/u.test(name)) {
+    return Either.left(ConfigError.InvalidData([], "must contain no apostrophe, backslash or control character"))
+  }
+  // It would be a part of the name, not what separates a database from it.
+  return name.includes(".")
+    ? Either.left(ConfigError.InvalidData([], "must be a table's name alone: CLICKHOUSE_DATABASE names its database"))
+    : Either.right(name)
+}
 
 const maxConnections = atLeast(3, "DATABASE_MAX_CONNECTIONS", 10)
 
@@ -66,7 +110,7 @@ const maxConnections = atLeast(3, "DATABASE_MAX_CONNECTIONS", 10)
  * @category config
  */
 export const postgres = Config.all({
-  url: secretUrl("DATABASE_URL", ["postgres:", "postgresql:"]),
+  url: secretUrl("DATABASE_URL", databaseUrlProblem),
   /** Each worker holds one while it copies; sealing, leases and cancelling statements take one each. */
   maxConnections,
   connectTimeout: positiveDuration("DATABASE_CONNECT_TIMEOUT", "5 seconds")
@@ -80,18 +124,11 @@ export type Postgres = Config.Config.Success<typeof postgres>
  * @category config
  */
 export const clickHouse = Config.all({
-  url: secretUrl("CLICKHOUSE_URL", ["http:", "https:"]),
+  url: secretUrl("CLICKHOUSE_URL", clickHouseUrlProblem),
   username: Config.option(Config.nonEmptyString("CLICKHOUSE_USER")),
   password: Config.option(Config.redacted("CLICKHOUSE_PASSWORD")),
   database: Config.option(Config.nonEmptyString("CLICKHOUSE_DATABASE")),
-  // ClickHouse's client escapes these in a parameter, and ClickHouse takes an identifier as it comes.
-  table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(
-    Config.validate({
-      message: "must contain no apostrophe, backslash or control character",
-      validation: (name) => !/['\\\p{Cc}]/u.test(name)
-    }),
-    Config.withDefault("event_log")
-  ),
+  table: Config.mapOrFail(Config.string("CLICKHOUSE_TABLE"), tableName).pipe(Config.withDefault("event_log")),
   /** The cluster whose servers have replicas of the table. */
   cluster: Config.option(Config.nonEmptyString("CLICKHOUSE_CLUSTER")),
   /** PEM file of the authority that signed the server's certificate, where it is not a public one. */
