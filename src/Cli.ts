@@ -11,7 +11,8 @@ import type { CliApp } from "@effect/cli/CliApp"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
 import type * as FileSystem from "@effect/platform/FileSystem"
-import type { Teardown } from "@effect/platform/Runtime"
+import { makeRunMain, type Teardown } from "@effect/platform/Runtime"
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as Cause from "effect/Cause"
 import * as ConfigError from "effect/ConfigError"
 import * as Console from "effect/Console"
@@ -56,7 +57,8 @@ export const command = Command.make("clickhouse-outbox").pipe(
 )
 
 /**
- * Runs a command, and says what went wrong. Fails for its exit code only.
+ * Runs a command, and says what went wrong. Fails for its exit code only. Reading the arguments is not interrupted: only
+ * the command knows what a signal means to it, so it begins, and is interruptible from there on.
  *
  * @param argv as in `process.argv`
  * @since 0.1.0
@@ -94,12 +96,41 @@ const INTERRUPTED = 130
 /**
  * What the process exits with: 0 if the command did what it was asked, 1 if it could not, 130 if a signal came before it
  * had, or what the command has set. A relay was asked to run until a signal comes.
- *
- * @since 0.1.0
- * @category running
  */
-export const teardown: Teardown = (exit, onExit) => {
+const teardown: Teardown = (exit, onExit) => {
   const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
   if (interrupted) return onExit(Number(process.exitCode ?? INTERRUPTED))
   onExit(Exit.isFailure(exit) ? 1 : Number(process.exitCode ?? 0))
 }
+
+/** `NodeRuntime.runMain` for a signal that may have come already. */
+const runUntil = (signalled: Promise<void>) =>
+  makeRunMain(({ fiber, teardown }) => {
+    const keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+    let ended = false
+    signalled.then(() => {
+      ended = true
+      fiber.unsafeInterruptAsFork(fiber.id())
+    })
+    fiber.addObserver((exit) => {
+      clearInterval(keepAlive)
+      teardown(exit, (code) => {
+        if (ended || code !== 0) process.exit(code)
+      })
+    })
+  })
+
+/**
+ * Runs a command as the process, whose end is the command's.
+ *
+ * @param argv as in `process.argv`
+ * @param signalled when the process is asked to end
+ * @since 0.1.0
+ * @category running
+ */
+export const main = (argv: ReadonlyArray<string>, signalled: Promise<void>): void =>
+  runUntil(signalled)(run(argv).pipe(Effect.provide(NodeContext.layer), Effect.uninterruptible), {
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    teardown
+  })

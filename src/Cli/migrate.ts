@@ -30,7 +30,7 @@ export const migrate = Command.make("migrate", {}, () =>
     const config = yield* all({ postgres: Config.postgres, clickHouse: Config.clickHouse })
     yield* migratePostgres(config.postgres)
     yield* migrateClickHouse(config.clickHouse)
-  })
+  }).pipe(Effect.interruptible)
 ).pipe(
   Command.withDescription(
     "Brings both databases to the schema of this release. Safe to run at any time, and by several at once."
@@ -45,7 +45,7 @@ export const restamp = Command.make("restamp", {}, () =>
       namePostgres(config)
     )
     yield* Console.log(`restamped ${events} events, in ${batches} batches`)
-  })
+  }).pipe(Effect.interruptible)
 ).pipe(
   Command.withDescription(
     "Repairs the outbox of a database that was restored from a dump or upgraded. Stop all relays before."

@@ -34,7 +34,7 @@ export const publish = Command.make("publish", { file }, ({ file }) =>
     const rows = EventLines.toCopyRows({ environment })(yield* open(file))
     const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
     yield* Console.log(`published ${count} ${count === 1 ? "event" : "events"}`)
-  })
+  }).pipe(Effect.interruptible)
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
 class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {

@@ -96,7 +96,7 @@ const serve = (
   )
 }
 
-/** A signal is the end that a relay was asked to wait for, unless it was another; see `Cli.teardown`. */
+/** A signal is the end that a relay was asked to wait for, also while it starts. */
 const exitCleanly = Effect.zipRight(
   Effect.logInfo("The relay has stopped"),
   Effect.sync(() => {
@@ -104,7 +104,7 @@ const exitCleanly = Effect.zipRight(
   })
 )
 
-export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
+const run = (untilEmpty: boolean) =>
   Effect.gen(function* () {
     const config = yield* configuration
     const store = Layer.effect(
@@ -118,14 +118,15 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
       yield* Deferred.succeed(started, relay)
       yield* untilEmpty ? relay.drain : relay.run
     }).pipe(Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))))
-    const running = untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))
-    const connected = running.pipe(
+    yield* (untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))).pipe(
       Effect.provide([Postgres.layerPinned(config.postgres, applicationName), ClickHouse.layer(config.clickHouse)]),
       namePostgres(config.postgres),
       Effect.provide(Telemetry.layerConfig())
     )
-    yield* untilEmpty ? connected : Effect.onInterrupt(connected, () => exitCleanly)
-  })
+  }).pipe(Effect.interruptible)
+
+export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
+  untilEmpty ? run(untilEmpty) : Effect.onInterrupt(run(untilEmpty), () => exitCleanly)
 ).pipe(
   Command.withDescription(
     "Delivers what was committed, until SIGTERM or Ctrl-C. Any number of relays may run on one outbox."

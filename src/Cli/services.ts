@@ -65,10 +65,10 @@ export const withoutEcho = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Eff
     LogLevel.lessThan(level, LogLevel.Info) ? effect : Logger.withMinimumLogLevel(effect, LogLevel.Error)
   )
 
-/** Runs a command on services that need Postgres. */
+/** Runs a command on services that need Postgres, until it ends or a signal comes. */
 export const withServices =
   <Services, LayerError>(services: Layer.Layer<Services, LayerError, SqlClient.SqlClient>) =>
   <A, E, R>(command: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Config.postgres, (config) =>
       command.pipe(Effect.provide(services), Effect.provide(Postgres.layerPinned(config)), namePostgres(config))
-    ).pipe(withoutEcho)
+    ).pipe(withoutEcho, Effect.interruptible)

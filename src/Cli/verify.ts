@@ -55,7 +55,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
         process.exitCode = NOT_WHOLE
       })
     }
-  }).pipe(withoutEcho)
+  }).pipe(withoutEcho, Effect.interruptible)
 ).pipe(
   Command.withDescription(
     "Compares the databases: whether ClickHouse has each delivered event once, as far as the outbox still has it."
