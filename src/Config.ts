@@ -2,6 +2,16 @@
  * Everything that differs between deployments, read from the environment. docs/configuration.md lists the variables;
  * a test holds that table and `.env.example` against this file.
  *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Config, Postgres } from "clickhouse-outbox"
+ *
+ * // As the variables say, but for what this program decides by itself.
+ * const PostgresLive = Layer.unwrapEffect(
+ *   Effect.map(Config.postgres, (config) => Postgres.layer({ ...config, maxConnections: 20 }))
+ * )
+ * ```
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"

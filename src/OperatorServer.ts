@@ -112,9 +112,10 @@ export const makeEarly = (
  *
  * @example
  * ```ts
- * import { Layer } from "effect"
+ * import { Layer, Schema } from "effect"
  * import { BatchFailures, ClickHouse, Event, EventLog, Operations, OperatorServer, Postgres, Relay } from "clickhouse-outbox"
- * import { UserCreated } from "./events.ts"
+ *
+ * const UserCreated = Event.define({ eventType: "user_created", eventContext: Schema.Struct({ userId: Schema.Number }) })
  *
  * const OutboxLive = OperatorServer.layerConfig.pipe(
  *   Layer.provideMerge(Relay.layerConfig),

@@ -172,6 +172,18 @@ const acquirePool = (
  * On a pool that the program has already. It must admit one connection for each of a relay's workers and two more, and
  * hear its own `error` events.
  *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Pool } from "pg"
+ * import { EventPublisher, Postgres } from "clickhouse-outbox"
+ *
+ * const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 10 }).on("error", console.error)
+ *
+ * const PublisherLive = EventPublisher.layerConfig.pipe(
+ *   Layer.provideMerge(Postgres.layerFromPool(Effect.succeed(pool)))
+ * )
+ * ```
  * @since 0.1.0
  * @category layers
  */

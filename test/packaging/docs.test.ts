@@ -165,7 +165,34 @@ describe("The documentation", () => {
   })
 })
 
+const MODULES = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((file) =>
+  /\.ts$/.test(file)
+)
+
+/** Examples in doc comments, by the module that has them. */
+const EXAMPLES = MODULES.flatMap((page) => {
+  const source = read(`src/${page}`)
+  return [...source.matchAll(/^ *\* @example\n *\* ```ts\n([\s\S]*?)^ *\* ```$/gm)].map(
+    ({ 1: body = "", index }): Block => ({
+      page,
+      line: source.slice(0, index).split("\n").length,
+      language: "ts",
+      text: body.replaceAll(/^ *\* ?/gm, "")
+    })
+  )
+})
+
 describe("TypeScript in the documentation", () => {
+  it("has an example in each module that an application uses", () => {
+    const [forApplications = "", forRelays = ""] = read("src/index.ts").split("// What only relays need")
+    const modulesOf = (text: string) => [...text.matchAll(/ from "\.\/(\w+\.ts)"/g)].map(([, module]) => module)
+    expect(modulesOf(forRelays).length).toBeGreaterThan(3)
+    const withExamples = new Set(EXAMPLES.map(({ page }) => page))
+    expect(
+      modulesOf(`${forApplications} from "./index.ts"`).filter((module) => !withExamples.has(module ?? ""))
+    ).toEqual([])
+  })
+
   it.scopedLive("compiles where it uses the package", () =>
     Effect.gen(function* () {
       mkdirSync(join(ROOT, ".data"), { recursive: true })
@@ -173,8 +200,11 @@ describe("TypeScript in the documentation", () => {
         Effect.sync(() => mkdtempSync(join(ROOT, ".data", "docs-"))),
         (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
       )
-      const uses = BLOCKS.filter(({ language, text }) => language === "ts" && /from "clickhouse-outbox/.test(text))
-      expect(uses.length).toBeGreaterThan(3)
+      const uses = [
+        ...BLOCKS.filter(({ language, text }) => language === "ts" && /from "clickhouse-outbox/.test(text)),
+        ...EXAMPLES
+      ]
+      expect(uses.length).toBeGreaterThan(15)
       for (const { line, page, text } of uses) {
         writeFileSync(join(folder, `${page.replaceAll(/\W/g, "_")}_line_${line}.ts`), text)
       }
