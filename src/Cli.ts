@@ -91,7 +91,7 @@ const messageOf = (error: ConfigError.ConfigError | Error): string => {
 }
 
 /** What shells report for a program that SIGINT has ended. */
-const INTERRUPTED = 130
+const EXIT_INTERRUPTED = 130
 
 /**
  * What the process exits with: 0 if the command did what it was asked, 1 if it could not, 130 if a signal came before it
@@ -99,7 +99,7 @@ const INTERRUPTED = 130
  */
 const teardown: Teardown = (exit, onExit) => {
   const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
-  if (interrupted) return onExit(Number(process.exitCode ?? INTERRUPTED))
+  if (interrupted) return onExit(Number(process.exitCode ?? EXIT_INTERRUPTED))
   onExit(Exit.isFailure(exit) ? 1 : Number(process.exitCode ?? 0))
 }
 

@@ -151,7 +151,7 @@ export const clickHouse = Config.all({
 export type ClickHouse = Config.Config.Success<typeof clickHouse>
 
 /**
- * How the outbox is cut into batches, and how long one relay may keep a batch.
+ * How events are sealed into batches, and how long one worker may keep a batch.
  *
  * @since 0.1.0
  * @category config
@@ -163,12 +163,12 @@ export const outbox = Config.all({
   batchBytes: atLeast(1, "OUTBOX_BATCH_BYTES", 33_554_432).pipe(Config.map((n) => Bytes.make(n))),
   /** How long an event may wait for others before a batch that is not full is sealed. */
   linger: positiveDuration("OUTBOX_LINGER", "1 second"),
-  /** How long a worker that has gone silent keeps its batch from others. Renewed while it works. */
+  /** How long a batch stays leased to a worker that died. Renewed while the worker lives. */
   lease: positiveDuration("OUTBOX_LEASE", "30 seconds")
 })
 export type Outbox = Config.Config.Success<typeof outbox>
 
-/** Each holds a connection while it copies; without one to spare for it no lease could be renewed, nor a batch sealed. */
+/** Each holds a connection while it copies, and two more must be free to renew leases and to seal. */
 const workers = Config.all({ workers: atLeast(1, "OUTBOX_WORKERS", 2), connections: maxConnections }).pipe(
   Config.mapOrFail(({ connections, workers }) =>
     workers <= connections - 2
@@ -197,11 +197,11 @@ export const relay = Config.all({
   retryCap: positiveDuration("OUTBOX_RETRY_CAP", "10 seconds"),
   /** How long batches in flight may take to finish once the relay is asked to stop. */
   shutdownGrace: positiveDuration("OUTBOX_SHUTDOWN_GRACE", "10 seconds"),
-  /** Refused events of one batch that are isolated one by one. What is refused beyond them is parked unexamined. */
+  /** How many refused events of one batch are isolated one by one. The rest of the batch is parked unexamined. */
   refusedEventsLimit: atLeast(1, "OUTBOX_REFUSED_EVENTS_LIMIT", 100),
   /** How long a batch may fail before that is an incident. */
   incidentAfter: positiveDuration("OUTBOX_INCIDENT_AFTER", "1 minute"),
-  /** How long events stay in the outbox after they were published, and for longer if they are not delivered. */
+  /** How long events stay in the outbox after they were published. Those that are not delivered stay longer. */
   eventRetention: positiveDuration("OUTBOX_EVENT_RETENTION", "1 day"),
   /** How long closed failures, closed incidents and the audit trail are kept. Open ones are never deleted. */
   failureRetention: positiveDuration("OUTBOX_FAILURE_RETENTION", "90 days")

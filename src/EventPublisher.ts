@@ -87,7 +87,7 @@ export const make = (options: {
     }
   })
 
-/** The stack that a span would look up by itself ends in this file. */
+/** No stack trace: it would end in this file. */
 const producing = (attributes: Record<string, unknown>) =>
   ({ kind: "producer", attributes, captureStackTrace: false }) as const
 
@@ -98,11 +98,11 @@ const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
     return Arr.isNonEmptyArray(issues) ? new EventInvalid({ issues }) : Effect.succeed(rows)
   })
 
-/** The span's context travels with the events. It begins only here: what is wrong with an event quotes it. */
+/** The span's context travels with the events. The span begins after validation, whose errors quote events. */
 const write = (sql: SqlClient.SqlClient, rows: Arr.NonEmptyReadonlyArray<EventRow>, insert: Insert) =>
   Effect.context<never>().pipe(
     Effect.flatMap((context) => insert(sql, rows, traceparent(Context.getOption(context, ParentSpan)))),
-    Effect.mapError((error) => refusedByPostgres(error, rows) ?? error),
+    Effect.mapError((error) => invalidAccordingTo(error, rows) ?? error),
     Effect.zipRight(Metric.incrementBy(Metrics.eventsPublished, rows.length))
   )
 
@@ -169,8 +169,8 @@ const isCheckViolation = Schema.is(
   Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.optional(Schema.String) })
 )
 
-/** What only Postgres can know: a context may weigh more as it writes JSON. Of several events it says which. */
-const refusedByPostgres = (
+/** What only Postgres can know: a context may weigh more as it writes JSON. Its message says which of several events it was. */
+const invalidAccordingTo = (
   { cause }: SqlError,
   rows: Arr.NonEmptyReadonlyArray<EventRow>
 ): EventInvalid | undefined => {

@@ -30,7 +30,7 @@ const gauge = (name: string, description: string) => Metric.gauge(name, { descri
 const histogram = (name: string, boundaries: ReadonlyArray<number>, description: string) =>
   Metric.histogram(name, MetricBoundaries.fromIterable(boundaries), description)
 
-/** From a millisecond to two minutes, which is the longest that a request may take unless configured. */
+/** From a millisecond to two minutes, the default limit of a request. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 /** From a linger of milliseconds to an outage of a day. */
 const LONG_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400]
@@ -65,7 +65,7 @@ export const eventsReplayed = counter(
 )
 export const batchesSplit = counter(
   "outbox_batches_split_total",
-  "Batches cut into smaller ones because ClickHouse refuses some of their events"
+  "Batches split into smaller ones because ClickHouse refuses some of their events"
 )
 const retriesTotal = counter("outbox_retries_total", "Batches released to be tried again later, by class of error")
 export const retries = (errorClass: RetryClass) => Metric.tagged(retriesTotal, "error_class", errorClass)

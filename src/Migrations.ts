@@ -32,7 +32,7 @@ import { rowOf, rowsOf } from "./schema/columns.ts"
 import { atomically } from "./Transaction.ts"
 
 /**
- * Postgres refused a migration.
+ * A migration of Postgres failed.
  *
  * @since 0.1.0
  * @category errors
@@ -60,7 +60,7 @@ interface File {
 const folderOf = (directory: "postgres" | "clickhouse"): string =>
   fileURLToPath(new URL(`../migrations/${directory}/`, import.meta.url))
 
-/** They come with the package: that one is missing is a bug. */
+/** The numbered files. They come with the package, so a missing one is a bug. */
 const files = (directory: "postgres" | "clickhouse"): Effect.Effect<ReadonlyArray<File>> =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -156,15 +156,15 @@ const placeOf = (error: unknown): string =>
       ? placeOf(error.cause)
       : ""
 
-/** What is created here binds its functions now, and roles.sql calls some, with the rights of who migrates. */
+/** Functions that are created here bind what they name now, and roles.sql calls some with the rights of whoever migrates. */
 const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}`
 
 const pinningFailed = (cause: SqlError) =>
   new Migrator.MigrationError({ cause, reason: "failed", message: `"${PINNED}" failed` })
 
 /**
- * Says who may do what, as `migrations/postgres/roles.sql` has it. Roles are created where that is allowed, which on many
- * managed servers it is not: that is no failure, but somebody has to know.
+ * Runs `migrations/postgres/roles.sql`, which says who may do what. Many managed servers let nobody create roles: that is
+ * no failure, but somebody has to know.
  */
 const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.gen(function* () {
@@ -195,15 +195,17 @@ const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
 const ROLES = ["outbox_publisher", "outbox_relay", "outbox_operator", "outbox_reader"]
 
 /** In one go, so that neither is looked for in what was filled in. */
-const fillIn = (sql: string, engine: string, onCluster: string): string =>
-  sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
+const fillIn = (
+  { sql }: File,
+  { engine, onCluster }: { readonly engine: string; readonly onCluster: string }
+): string => sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
 
-/** ON CLUSTER takes no parameter. */
+/** A string literal: ON CLUSTER takes no parameter. */
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`
 
 const REPLICATING_DATABASE = /^(Replicated|Shared)$/
 
-/** Less than the request's own limit, whose error would not say which host is behind. */
+/** In seconds: less than the request's own limit, whose error would not say which host is behind. */
 const ddlTimeout = (requestTimeout: Duration.Duration): number =>
   Math.max(1, Math.floor(Duration.toSeconds(requestTimeout) * 0.8))
 
@@ -233,17 +235,19 @@ export const clickHouse = (
     const { cluster = Option.none(), requestTimeout = Duration.minutes(2), table } = config
     const migrations = yield* files("clickhouse")
     if (Option.isNone(cluster)) {
-      return yield* Effect.forEach(migrations, ({ sql }) => server.command(fillIn(sql, "MergeTree", ""), { table }), {
-        discard: true
-      })
+      return yield* Effect.forEach(
+        migrations,
+        (file) => server.command(fillIn(file, { engine: "MergeTree", onCluster: "" }), { table }),
+        { discard: true }
+      )
     }
     const [database] = yield* server.query("SELECT engine FROM system.databases WHERE name = currentDatabase()")
-    // A database that replicates its tables by itself refuses the clause.
+    // A database that replicates its tables by itself does not take the clause.
     const onCluster = REPLICATING_DATABASE.test(String(database?.[0])) ? "" : `ON CLUSTER ${quote(cluster.value)}`
-    yield* Effect.forEach(migrations, ({ sql }) =>
+    yield* Effect.forEach(migrations, (file) =>
       server
         .command(
-          fillIn(sql, "ReplicatedMergeTree", onCluster),
+          fillIn(file, { engine: "ReplicatedMergeTree", onCluster }),
           { table },
           {
             settings: {

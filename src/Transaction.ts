@@ -22,8 +22,7 @@ import * as Scope from "effect/Scope"
  *
  * - `RolledBack`: a failed statement inside was caught, so Postgres had already aborted the transaction. Nothing was
  *   written.
- * - `CommitRefused`: Postgres refused the COMMIT, as for a deferred constraint or a serialisation failure. Nothing was
- *   written.
+ * - `CommitFailed`: as for a deferred constraint or a serialisation failure. Nothing was written.
  * - `ConnectionLost`: before COMMIT was answered. If `committing`, it may have been committed: look before trying again.
  * - `ConcurrentSavepoints`: two transactions were nested in one at the same time; on one connection their savepoints
  *   would undo each other. Run them one after the other.
@@ -32,7 +31,7 @@ import * as Scope from "effect/Scope"
  * @category errors
  */
 export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("TransactionFailed", {
-  reason: Schema.Literal("RolledBack", "CommitRefused", "ConnectionLost", "ConcurrentSavepoints"),
+  reason: Schema.Literal("RolledBack", "CommitFailed", "ConnectionLost", "ConcurrentSavepoints"),
   committing: Schema.Boolean,
   cause: Schema.optional(Schema.Defect)
 }) {
@@ -40,8 +39,8 @@ export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("
     switch (this.reason) {
       case "RolledBack":
         return "Postgres rolled the transaction back: a statement in it had failed and its error was caught. Let the error through, or wrap that statement in a nested transaction"
-      case "CommitRefused":
-        return `Postgres refused to commit, nothing was written: ${explain(this.cause)}`
+      case "CommitFailed":
+        return `COMMIT failed, nothing was written: ${explain(this.cause)}`
       case "ConnectionLost":
         return this.committing
           ? `The connection was lost while committing: look whether the transaction was written before trying again: ${explain(this.cause)}`
@@ -189,7 +188,7 @@ const commit = (connection: Connection): Effect.Effect<unknown, TransactionFaile
     Effect.mapError(
       (cause) =>
         new TransactionFailed({
-          reason: connectionLost(cause) ? "ConnectionLost" : "CommitRefused",
+          reason: connectionLost(cause) ? "ConnectionLost" : "CommitFailed",
           committing: true,
           cause
         })
@@ -201,7 +200,7 @@ const commit = (connection: Connection): Effect.Effect<unknown, TransactionFaile
     )
   )
 
-/** Postgres refuses this when a statement since the savepoint has failed. */
+/** Fails when a statement since the savepoint has failed. */
 const release = (connection: Connection, savepoint: string): Effect.Effect<unknown, TransactionFailed> =>
   Effect.mapError(
     connection.executeRaw(`RELEASE ${savepoint}`, []),

@@ -95,7 +95,7 @@ const options = {
   failureId,
   event: event.pipe(Options.withDescription("Which event, where the failure has several."), Options.optional),
   given,
-  replay: flag("replay", "Publishes the corrected event again at once.")
+  replay: flag("replay").pipe(Options.withDescription("Publishes the corrected event again at once."))
 }
 
 export const edit = Command.make("edit", options, ({ event: eventId, failureId, given, replay }) =>
@@ -116,7 +116,7 @@ export const edit = Command.make("edit", options, ({ event: eventId, failureId, 
   )
 )
 
-/** An emptied text calls the correction off, and so what was to follow it. */
+/** Whoever empties the text calls the correction off, and with it the replay. */
 class NothingReplayed extends Schema.TaggedError<NothingReplayed>()("NothingReplayed", {
   failureId: FailureId
 }) {
@@ -134,7 +134,7 @@ class WhichEvent extends Schema.TaggedError<WhichEvent>()("WhichEvent", {
   }
 }
 
-/** Refuses before anything is edited what would be refused after it. */
+/** What could not be corrected fails here, before anybody edits it. */
 const findEvent = ({ eventCount, id: failureId, state }: BatchFailure, eventId: Option.Option<EventId>) =>
   Effect.gen(function* () {
     const failures = yield* BatchFailures
@@ -165,13 +165,15 @@ export const reportReplayed = (replayed: ReadonlyArray<Replayed>) => {
   return Console.log(`replayed ${count(events, "event")} of ${count(failures, "failure")}`)
 }
 
-/** None if nothing was changed. What was written and not taken is not thrown away. */
+/** None if nothing was changed. The file is kept if what was written could not be used. */
 const editInEditor = (event: FailedEvent) =>
   Effect.gen(function* () {
     const original = toDraft(event)
-    const file = yield* draft("event.json", original)
+    const file = yield* draft({ name: "event.json", text: original })
     const editOnce = Effect.flatMap(file.edit, (text) =>
-      Effect.transposeMapOption(changesOf(original, text), (correction) => correct(event, correction))
+      Effect.transposeMapOption(changesOf({ draft: original, edited: text }), (correction) =>
+        correct(event, correction)
+      )
     )
     return yield* editOnce.pipe(
       Effect.retry({ while: (error) => error._tag === "CorrectionInvalid" && isInteractive() && askAgain(error) }),
@@ -194,9 +196,9 @@ const toDraft = (event: FailedEvent): string => {
 
 /**
  * What was changed in a draft: only that, so that what others correct meanwhile stays. What is no JSON object is passed
- * on as it is, to be refused with the reason.
+ * on as it is: the correction fails with the reason.
  */
-const changesOf = (draft: string, edited: string): Option.Option<string> => {
+const changesOf = ({ draft, edited }: { readonly draft: string; readonly edited: string }): Option.Option<string> => {
   // Also without a byte order mark, which some editors write.
   const text = edited.trim()
   if (text === "") return Option.none()

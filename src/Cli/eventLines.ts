@@ -61,17 +61,18 @@ export interface CopyRows {
  *
  * @param options.environment what events carry whose line names none
  */
-export const toCopyRows =
-  (options: { readonly environment: string }) =>
-  <E, R>(input: Stream.Stream<Uint8Array, E, R>): Stream.Stream<CopyRows, E | LinesInvalid, R> =>
-    input.pipe(
-      Stream.map(Option.some),
-      Stream.concat(Stream.succeed(Option.none())),
-      Stream.mapAccumEffect(NOTHING_READ, (state, chunk) =>
-        Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => read(state, chunk, { ...options, nowMillis }))
-      ),
-      Stream.filter(({ count }) => count > 0)
-    )
+export const toCopyRows = <E, R>(
+  input: Stream.Stream<Uint8Array, E, R>,
+  options: { readonly environment: string }
+): Stream.Stream<CopyRows, E | LinesInvalid, R> =>
+  input.pipe(
+    Stream.map(Option.some),
+    Stream.concat(Stream.succeed(Option.none())),
+    Stream.mapAccumEffect(NOTHING_READ, (state, chunk) =>
+      Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => read(state, chunk, { ...options, nowMillis }))
+    ),
+    Stream.filter(({ count }) => count > 0)
+  )
 
 interface State {
   readonly begun: BegunLine
@@ -178,9 +179,9 @@ export const TRIGGERS_OFF = "session_replication_role_must_not_be_replica"
 const ABOUT_DATA = /^(22|23|54|P0)/
 
 /**
- * The line that Postgres refused and why, if that is what went wrong. Each line is a row, so that COPY's count is ours.
+ * The line that Postgres does not take and why, if that is what went wrong. Each line is a row, so COPY's count is ours.
  */
-export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
+export const invalidAccordingTo = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
   if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
   if (cause.constraint === TRIGGERS_OFF) return Option.none()
   // "COPY new_event, line 3, column event_context", in the server's language.

@@ -260,9 +260,9 @@ const each = <A, E, R>(
 const replayOptions = {
   failureIds: Args.repeated(failureId),
   event: event.pipe(Options.withDescription("Replays this event of the failure only."), Options.optional),
-  all: flag("all", "Replays every open failure that matches."),
+  all: flag("all").pipe(Options.withDescription("Replays every open failure that matches.")),
   filter,
-  yes: flag("yes", "With --all: does not ask.")
+  yes: flag("yes").pipe(Options.withDescription("With --all: does not ask."))
 }
 
 const replay = Command.make("replay", replayOptions, ({ all, event, failureIds, filter, yes }) =>
@@ -321,7 +321,7 @@ const failureIds = Args.atLeast(failureId, 1)
 
 const discard = Command.make(
   "discard",
-  { failureIds, reason: remark("reason", "Why, for those who ask later.") },
+  { failureIds, reason: remark("reason").pipe(Options.withDescription("Why, for those who ask later.")) },
   ({ failureIds, reason }) =>
     Effect.gen(function* () {
       const { discard } = yield* BatchFailures
@@ -336,7 +336,7 @@ const discard = Command.make(
 
 const resolve = Command.make(
   "resolve",
-  { failureIds, note: remark("note", "How, for those who ask later.") },
+  { failureIds, note: remark("note").pipe(Options.withDescription("How, for those who ask later.")) },
   ({ failureIds, note }) =>
     Effect.gen(function* () {
       const { resolve } = yield* BatchFailures

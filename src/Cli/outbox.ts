@@ -1,5 +1,6 @@
 /** `clickhouse-outbox status`, `… where`, `… pause` and `… resume` */
 import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -77,7 +78,7 @@ const describePlace = (place: Place, time: (time: Date) => string): string => {
 
 export const pause = Command.make(
   "pause",
-  { reason: remark("reason", "Why, for whoever finds them paused.") },
+  { reason: remark("reason").pipe(Options.withDescription("Why, for whoever finds them paused.")) },
   ({ reason }) =>
     Effect.gen(function* () {
       yield* (yield* Operations).pause(reason, yield* actor)

@@ -31,7 +31,7 @@ const file = Args.text({ name: "FILE" }).pipe(
 export const publish = Command.make("publish", { file }, ({ file }) =>
   Effect.gen(function* () {
     const { environment, postgres } = yield* all({ environment: Config.environment, postgres: Config.postgres })
-    const rows = EventLines.toCopyRows({ environment })(yield* open(file))
+    const rows = EventLines.toCopyRows(yield* open(file), { environment })
     const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
     yield* Console.log(`published ${count} ${count === 1 ? "event" : "events"}`)
   }).pipe(Effect.interruptible)
@@ -100,8 +100,8 @@ const copy = (
 const NOT_THERE = /^(42P01|3F000)$/
 
 const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
-  const refused = EventLines.refusedByPostgres(error)
-  if (Option.isSome(refused)) return refused.value
+  const invalid = EventLines.invalidAccordingTo(error)
+  if (Option.isSome(invalid)) return invalid.value
   if (error.cause instanceof DatabaseError && error.cause.constraint === EventLines.TRIGGERS_OFF)
     return new TriggersOff()
   const failure = fromSqlError(config, error)

@@ -1,5 +1,6 @@
 /** `clickhouse-outbox relay` */
 import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { all, mapOrFail, type Config as Setting } from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
@@ -24,9 +25,11 @@ import * as Telemetry from "../Telemetry.ts"
 import { flag } from "./options.ts"
 import { namePostgres, PostgresFailed } from "./services.ts"
 
-const untilEmpty = flag("until-empty", "Ends when everything that was committed is delivered or has become a failure.")
+const untilEmpty = flag("until-empty").pipe(
+  Options.withDescription("Ends when everything that was committed is delivered or has become a failure.")
+)
 
-/** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
+/** What the relay itself uses: one for each worker, one for sealing and maintenance, one for renewing leases. */
 const connectionsOf = (relay: Config.Relay): number => relay.workers + 2
 
 const configuration = all({
@@ -64,11 +67,12 @@ const waitForPostgres =
       Effect.retry({ while: isTransient, schedule: RetryPolicy.schedules(config).transient })
     )
 
-const MAX_CONCURRENCY = 4
+/** How many requests of the operator API may use Postgres at once. */
+const MAX_OPERATOR_CONNECTIONS = 4
 
 /**
- * The operator API, on the connections that the relay leaves to it, from the start: whoever asks is told what the relay
- * waits for. Whatever becomes of it is logged, and no end to the relay.
+ * Serves the operator API on the connections that the relay leaves over. It listens before the relay has started, so that
+ * probes are told what the relay waits for. If it fails that is logged, and the relay goes on.
  */
 const serve = (
   { clickHouse, http, postgres, relay }: Configuration,
@@ -84,7 +88,7 @@ const serve = (
       )
     )
   ).pipe(namePostgres(postgres), waitForPostgres(relay), Effect.orDie)
-  const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
+  const concurrency = Math.min(MAX_OPERATOR_CONNECTIONS, postgres.maxConnections - connectionsOf(relay))
   return Effect.gen(function* () {
     const context = yield* Effect.context<ClickHouse.ClickHouse | SqlClient.SqlClient>()
     yield* OperatorServer.makeEarly(http, Effect.provide(services, context), { concurrency })

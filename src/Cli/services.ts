@@ -29,7 +29,7 @@ export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("Postgr
       : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
   }
 
-  /** Whether it may pass by itself: nobody answers, or one who is starting, stopping or full. */
+  /** Whether trying again may help: Postgres did not answer, or was starting, stopping or full. */
   get isTransient(): boolean {
     return this.sqlState === undefined || /^(08|53|57)/.test(this.sqlState)
   }
@@ -59,7 +59,7 @@ export const namePostgres =
   <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>): Effect.Effect<A, E | PostgresFailed, R> =>
     Effect.mapError(effect, (error) => (error instanceof SqlError ? fromSqlError(config, error) : error))
 
-/** What the services log of a change, the command prints. Whoever asks for more than usual gets it all. */
+/** Without what services log about a change, which the command prints, unless the log level asks for more than usual. */
 export const withoutEcho = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(FiberRef.get(FiberRef.currentMinimumLogLevel), (level) =>
     LogLevel.lessThan(level, LogLevel.Info) ? effect : Logger.withMinimumLogLevel(effect, LogLevel.Error)

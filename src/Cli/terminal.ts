@@ -59,7 +59,7 @@ export interface Draft {
 }
 
 /** A file that only this user can read, and that is gone when the scope closes, however it closes. */
-export const draft = (name: string, text: string) =>
+export const draft = ({ name, text }: { readonly name: string; readonly text: string }) =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     const editor = yield* command
@@ -71,7 +71,7 @@ export const draft = (name: string, text: string) =>
     yield* fs.writeFileString(path, text, { mode: 0o600 })
     const draft: Draft = {
       path,
-      edit: Effect.zipRight(open(editor, path), Effect.flatMap(fs.readFile(path), decode)),
+      edit: Effect.zipRight(open({ editor, path }), Effect.flatMap(fs.readFile(path), decode)),
       keep: Effect.sync(() => {
         kept = true
       })
@@ -83,7 +83,13 @@ export const draft = (name: string, text: string) =>
  * Through a shell, which knows how arguments are quoted and then becomes the editor, so that no editor outlives its
  * command. In the group of the command: one of its own would lose the terminal.
  */
-const open = (editor: string, path: string): Effect.Effect<void, EditorFailed> =>
+const open = ({
+  editor,
+  path
+}: {
+  readonly editor: string
+  readonly path: string
+}): Effect.Effect<void, EditorFailed> =>
   Effect.async<void, EditorFailed>((resume) => {
     const failed = (how: string) => resume(new EditorFailed({ reason: `The editor "${editor}" ${how}` }))
     const child = spawn("sh", ["-c", `exec ${editor} "$1"`, "sh", path], { stdio: "inherit" })

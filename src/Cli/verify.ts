@@ -18,13 +18,15 @@ import { count, errorName, fields, jsonLine, oneLine, withProgress } from "./pri
 import { namePostgres, withoutEcho } from "./services.ts"
 import { actor } from "./terminal.ts"
 
-/** What scripts can tell from 1, which says that the databases could not be compared. */
-const NOT_WHOLE = 2
+/** The exit code for events that are missing or doubled. 1 means that the databases could not be compared. */
+const EXIT_NOT_WHOLE = 2
 
 const options = {
   since: Options.optional(time("since")).pipe(Options.withDescription("Only what was delivered from then on.")),
   until: Options.optional(time("until")).pipe(Options.withDescription("Only what was delivered before then.")),
-  repair: flag("repair", "Requeues batches that lack events, so that relays send what is missing."),
+  repair: flag("repair").pipe(
+    Options.withDescription("Requeues batches that lack events, so that relays send what is missing.")
+  ),
   json
 }
 
@@ -52,7 +54,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
     )
     if (!report.isWhole) {
       yield* Effect.sync(() => {
-        process.exitCode = NOT_WHOLE
+        process.exitCode = EXIT_NOT_WHOLE
       })
     }
   }).pipe(withoutEcho, Effect.interruptible)
@@ -65,7 +67,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
 const encodeFinding = Schema.encodeSync(FindingSchema)
 const encodeReport = Schema.encodeSync(Report)
 
-/** Those that a person looks up. All of them are in the JSON. */
+/** How many ids are printed for people. The JSON has all of them. */
 const IDS_SHOWN = 3
 
 const describe = (finding: Finding): string => {

@@ -129,7 +129,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
   it.effect("looks for 20 lines that are wrong and says that there may be more", () =>
     Effect.gen(function* () {
       const input = Stream.make(Buffer.from("?\n".repeat(1_000)))
-      const { message } = yield* EventLines.toCopyRows({ environment: "test" })(input).pipe(
+      const { message } = yield* EventLines.toCopyRows(input, { environment: "test" }).pipe(
         Stream.runDrain,
         Effect.flip
       )
