@@ -1,9 +1,10 @@
 /**
  * What an event is, and which events can be published.
  *
- * What can never be delivered fails here, before anything is written and while the caller can still be told: a context that is no JSON object, weighs more than 1 MiB or nests deeper than 1,000 levels, a timestamp outside of
- * ClickHouse's range, a negative version. `outbox.publish` checks the same rules for everybody who publishes through SQL.
- * What only ClickHouse can know, such as an integer beyond its 64 bits, is refused at delivery.
+ * What can never be delivered fails here, before anything is written and while the caller can still be told: a context
+ * that is no JSON object, weighs more than 1 MiB or nests deeper than 1,000 levels, a timestamp outside of ClickHouse's
+ * range, a negative version. `outbox.publish` checks the same rules for everybody who publishes through SQL. What only
+ * ClickHouse can know, such as an integer beyond its 64 bits, it refuses at delivery.
  *
  * @since 0.1.0
  */

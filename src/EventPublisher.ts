@@ -169,7 +169,7 @@ const isCheckViolation = Schema.is(
   Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.optional(Schema.String) })
 )
 
-/** What only Postgres can know: a context may weigh more as it writes JSON. Its message says which of several events it was. */
+/** What only Postgres can know: a context may weigh more as it writes JSON. It says which of several events that was. */
 const invalidAccordingTo = (
   { cause }: SqlError,
   rows: Arr.NonEmptyReadonlyArray<EventRow>

@@ -156,15 +156,15 @@ const placeOf = (error: unknown): string =>
       ? placeOf(error.cause)
       : ""
 
-/** Functions that are created here bind what they name now, and roles.sql calls some with the rights of whoever migrates. */
+/** What is created here binds what it names now, and roles.sql calls functions with the rights of whoever migrates. */
 const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}`
 
 const pinningFailed = (cause: SqlError) =>
   new Migrator.MigrationError({ cause, reason: "failed", message: `"${PINNED}" failed` })
 
 /**
- * Runs `migrations/postgres/roles.sql`, which says who may do what. Many managed servers let nobody create roles: that is
- * no failure, but somebody has to know.
+ * Runs `migrations/postgres/roles.sql`, which says who may do what. Many managed servers let nobody create roles: that
+ * is no failure, but somebody has to know.
  */
 const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.gen(function* () {

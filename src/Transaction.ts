@@ -23,7 +23,7 @@ import * as Scope from "effect/Scope"
  * - `RolledBack`: a failed statement inside was caught, so Postgres had already aborted the transaction. Nothing was
  *   written.
  * - `CommitFailed`: as for a deferred constraint or a serialisation failure. Nothing was written.
- * - `ConnectionLost`: before COMMIT was answered. If `committing`, it may have been committed: look before trying again.
+ * - `ConnectionLost`: before COMMIT was answered. If `committing`, it may have been written: look before trying again.
  * - `ConcurrentSavepoints`: two transactions were nested in one at the same time; on one connection their savepoints
  *   would undo each other. Run them one after the other.
  *

@@ -1,6 +1,6 @@
 /**
- * A file of events as rows for COPY: NDJSON, whose lines `schema/eventLine.ts` reads. A line that is wrong is named by its
- * number. Memory holds one line at a time, however many there are.
+ * A file of events as rows for COPY: NDJSON, whose lines `schema/eventLine.ts` reads. A line that is wrong is named by
+ * its number. Memory holds one line at a time, however many there are.
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"

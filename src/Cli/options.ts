@@ -98,8 +98,8 @@ export const json = flag("json").pipe(Options.withDescription("Prints JSON, in o
 const LOG_LEVEL = "--log-level"
 
 /**
- * The arguments as @effect/cli reads them right: every flag with its value, and the log level, which it looks for in front
- * of the command only, in front of it.
+ * The arguments as @effect/cli reads them right: every flag with its value, and the log level in front of the command,
+ * where alone it looks for it.
  *
  * @param argv as in `process.argv`
  */

@@ -71,8 +71,8 @@ const waitForPostgres =
 const MAX_OPERATOR_CONNECTIONS = 4
 
 /**
- * Serves the operator API on the connections that the relay leaves over. It listens before the relay has started, so that
- * probes are told what the relay waits for. If it fails that is logged, and the relay goes on.
+ * Serves the operator API on the connections that the relay leaves over. It listens before the relay has started, so
+ * that probes are told what the relay waits for. If it fails that is logged, and the relay goes on.
  */
 const serve = (
   { clickHouse, http, postgres, relay }: Configuration,

@@ -1,5 +1,5 @@
 /**
- * JSON as text, whose numbers keep all of their digits: `JSON.parse` turns 12345678901234567890 into 12345678901234567000.
+ * JSON as text, whose numbers keep their digits: `JSON.parse` turns 12345678901234567890 into 12345678901234567000.
  */
 import { visible } from "./text.ts"
 
