@@ -1,12 +1,14 @@
 /**
  * Delivering one batch under its lease: send it, or settle the doubt about it, and act on what came of that.
  *
- * | outcome     | means                                                     | the batch is                    | and the worker      |
- * | ----------- | --------------------------------------------------------- | ------------------------------- | ------------------- |
- * | `Delivered` | ClickHouse has every event, and it is acknowledged        | delivered                       | takes the next one  |
- * | `Refused`   | ClickHouse refuses its data, and some or all is not there | isolated: split, failed, or the rest published again | takes the next one |
- * | `Failed`    | anything else: no definite answer, a server that is away or set up wrong, rows that are gone | released: retrying, or blocked | waits, longer each time |
- * | `LeaseLost` | another worker may have it by now                         | left alone                      | takes the next one  |
+ * | outcome     | means                                                 | the batch is             | the worker            |
+ * | ----------- | ----------------------------------------------------- | ------------------------ | --------------------- |
+ * | `Delivered` | ClickHouse has every event of it, and Postgres knows  | delivered                | takes the next one    |
+ * | `Refused`   | ClickHouse refuses its data, and does not have all of | isolated: split, failed, | takes the next one    |
+ * |             | it; no insert of it runs any more                     | or its rest republished  |                       |
+ * | `Failed`    | anything else: no definite answer, a server that is   | released: retrying or    | waits, longer each    |
+ * |             | down or set up wrong, rows that are gone              | blocked                  | time in a row         |
+ * | `LeaseLost` | another worker may have it by now                     | left alone               | takes the next one    |
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"

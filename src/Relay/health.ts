@@ -2,12 +2,12 @@
  * Whether a relay does its work. Answered from what its fibers last did and saw: asking makes no query, so whoever may ask
  * cannot keep a server busy.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Config from "../Config.ts"
+import { monotonicMillis } from "../internal/clock.ts"
 import type { Observation } from "../OutboxStore.ts"
 
 /**
@@ -130,9 +130,7 @@ export const makePulse = ({ incidentAfter, lease, retryCap }: Options): Effect.E
 
 const millis = Duration.toMillis
 
-/** In milliseconds of a clock that nobody sets. */
-const at = <A>(use: (now: number) => A): Effect.Effect<A> =>
-  Effect.map(Clock.currentTimeNanos, (nanos) => use(Number(nanos / 1_000_000n)))
+const at = <A>(use: (now: number) => A): Effect.Effect<A> => Effect.map(monotonicMillis, use)
 
 /**
  * Whether something waits that this relay could deliver. Not a batch that is blocked: it has an incident of its own. Nor

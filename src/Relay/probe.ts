@@ -88,7 +88,7 @@ const sayPostgres = (error: NoAnswer | NotMigrated | SqlError): string => {
   if (error._tag === "NotMigrated") return error.message
   return error._tag === "NoAnswer" || isUnavailable(error)
     ? DOES_NOT_ANSWER
-    : "refuses what the relay asks: its log says why"
+    : "answers with an error: the relay's log says why"
 }
 
 const sayClickHouse = (error: NoAnswer | SinkError): string =>

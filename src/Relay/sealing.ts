@@ -2,23 +2,24 @@
  * When to seal. Most of the time the relay reads two sequences and touches no table. It looks at the outbox itself, which
  * is what sealing begins with, only when there may be something to seal. What the last look found decides when:
  *
- * | found     | which means                                            | reads the sequences again               | looks at the outbox again                |
- * | --------- | ------------------------------------------------------ | --------------------------------------- | ---------------------------------------- |
- * | `Idle`    | every committed event is in a batch, nothing is open   | after 250 ms, or a quarter of `linger`  | when an event has taken an id            |
- * | `Open`    | the same, but transactions are in progress             | after 100 ms, or a fifth of `linger`    | each time: they may have committed       |
- * | `Waiting` | events that may wait for others until `dueAt`          | likewise, and at `dueAt`                | at `dueAt`, or when a full batch may be there |
- * | `Busy`    | another session is sealing                             | likewise                                | each time                                |
+ * | found     | means                                         | reads the sequences again      | looks at the outbox again    |
+ * | --------- | --------------------------------------------- | ------------------------------ | ---------------------------- |
+ * | `Idle`    | every committed event is in a batch           | after 250 ms, or linger / 4    | when an event takes an id    |
+ * | `Open`    | the same, but transactions are in progress    | after 100 ms, or linger / 5    | each time                    |
+ * | `Waiting` | events may wait for others until `dueAt`      | likewise, or at `dueAt`        | at `dueAt`, or when a full   |
+ * |           |                                               |                                | batch may be there           |
+ * | `Busy`    | another session is sealing                    | likewise                       | each time                    |
  *
  * In each of them it also looks once a second where transactions have ended: a sequence moves before its transaction
  * commits, so one that stands still proves nothing.
  */
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Config from "../Config.ts"
+import { monotonicMillis } from "../internal/clock.ts"
 import { type OutboxStatus, OutboxStore, type Position, type RelayPause, type Sealed } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 
@@ -32,7 +33,7 @@ export type Found = Data.TaggedEnum<{
 }>
 export const Found = Data.taggedEnum<Found>()
 
-/** How far things had moved at a time, which is in milliseconds of a clock that nobody sets. */
+/** How far things had moved at a time; see {@link monotonicMillis}. */
 export interface Reading {
   readonly at: number
   readonly position: Position
@@ -106,8 +107,6 @@ export const waitAfter = ({ found }: Look, now: number, linger: Duration.Duratio
   return Math.max(10, found._tag === "Waiting" ? Math.min(wait, found.dueAt - now) : wait)
 }
 
-const currentMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1_000_000n))
-
 export interface Options extends RetryPolicy.Bounds, Pick<Config.Outbox, "linger" | "batchEvents"> {
   /** Run after each batch, whether it was sealed here or by another relay. */
   readonly onBatch: Effect.Effect<unknown>
@@ -133,7 +132,7 @@ export const sealForever = ({
       Effect.gen(function* () {
         // Not traced: most of the time there is nothing.
         const position = yield* Effect.withTracerEnabled(store.position, false)
-        const reading = { at: yield* currentMillis, position }
+        const reading = { at: yield* monotonicMillis, position }
         if (Option.exists(last, (look) => position.batches !== look.position.batches)) yield* onBatch
         if (Option.isSome(last) && !mayHaveToSeal(last.value, reading, batchEvents)) return last.value
         const look = lookAfter(last, reading, yield* sealAll)
@@ -144,7 +143,7 @@ export const sealForever = ({
     let last = Option.none<Look>()
     while (true) {
       const look = yield* lookAgain(last)
-      yield* Effect.sleep(waitAfter(look, yield* currentMillis, linger))
+      yield* Effect.sleep(waitAfter(look, yield* monotonicMillis, linger))
       last = Option.some(look)
     }
   })

@@ -228,7 +228,7 @@ describe("The databases", () => {
       /^does not answer$/,
       /^$/
     ],
-    ["Postgres refuses", { observe: denied }, {}, /^refuses what the relay asks/, /^$/],
+    ["Postgres answers with an error", { observe: denied }, {}, /^answers with an error/, /^$/],
     ["ClickHouse does not answer", {}, { check: Effect.never }, /^$/, /^does not answer$/],
     ["ClickHouse is not reached", {}, { check: refusedBy("transient") }, /^$/, /^does not answer$/],
     ["ClickHouse is set up wrong", {}, { check: refusedBy("configuration") }, /^$/, /log says why$/]
