@@ -41,7 +41,7 @@ const config = {
 
 const brokenConnection = new SqlError({ message: "the connection is gone", cause: new Error("gone") })
 
-describe("The sealer's pace", () => {
+describe("The sealer", () => {
   /** A sealer in front of a store whose answers a test sets, and which counts what it is asked. */
   const sealer = Effect.gen(function* () {
     const position = yield* Ref.make({ events: 0, batches: 0 })
