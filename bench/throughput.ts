@@ -99,7 +99,7 @@ const disk = (schema: string | undefined) =>
 /** Vacuumed, so that autovacuum does not hit one contestant and spare another. */
 const settle = Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("VACUUM (ANALYZE)"))
 
-/** The runs of a round: each contestant, with its number of events. */
+/** One run of a contestant in a round, with so many events. */
 export const measure = (
   servers: Databases.Servers,
   source: Source,
