@@ -15,7 +15,7 @@ import { raceFirst } from "../../src/internal/race.ts"
 import { cut } from "../../src/OutboxStore/cut.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { deliverNext } from "../../src/Relay/deliver.ts"
-import { sealForever } from "../../src/Relay/pace.ts"
+import { sealForever } from "../../src/Relay/sealing.ts"
 import * as RetryPolicy from "../../src/RetryPolicy.ts"
 import * as SinkError from "../../src/SinkError.ts"
 import * as Stubs from "../support/stubs.ts"
@@ -63,7 +63,7 @@ describe("The sealer's pace", () => {
       }),
       seal: () => Effect.zipRight(count("seal"), Effect.flatten(Ref.get(answer)))
     }
-    yield* sealForever(config, count("onBatch"), Effect.void).pipe(
+    yield* sealForever({ ...config, onBatch: count("onBatch"), onLook: Effect.void }).pipe(
       Effect.provide(Stubs.store(store)),
       Effect.forkScoped
     )
