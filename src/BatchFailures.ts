@@ -18,6 +18,12 @@ import * as Layer from "effect/Layer"
 import { arrivals } from "./BatchFailures/arrivals.ts"
 import { discard, discardAll, resolve } from "./BatchFailures/close.ts"
 import { correct } from "./BatchFailures/correct.ts"
+import * as Read from "./BatchFailures/read.ts"
+import * as Reopen from "./BatchFailures/reopen.ts"
+import * as Replay from "./BatchFailures/replay.ts"
+import * as Audit from "./schema/audit.ts"
+import type { Page } from "./schema/columns.ts"
+import { type NotMigrated, requireOutbox } from "./schema/compatibility.ts"
 import type {
   Arrivals,
   BatchFailure,
@@ -31,15 +37,11 @@ import type {
   FailureNotReopened,
   Filter,
   Replayed
-} from "./BatchFailures/model.ts"
-import * as Read from "./BatchFailures/read.ts"
-import * as Reopen from "./BatchFailures/reopen.ts"
-import * as Replay from "./BatchFailures/replay.ts"
-import * as Audit from "./schema/audit.ts"
-import type { Page } from "./schema/columns.ts"
-import { type NotMigrated, requireOutbox } from "./schema/compatibility.ts"
+} from "./schema/failures.ts"
 
 export { CORRECTABLE } from "./BatchFailures/correct.ts"
+export { AuditEntry, type AuditFilter, auditToJson } from "./schema/audit.ts"
+export type { Page } from "./schema/columns.ts"
 export {
   Arrivals,
   BatchFailure,
@@ -56,9 +58,7 @@ export {
   Filter,
   Replayed,
   toJson
-} from "./BatchFailures/model.ts"
-export { AuditEntry, type AuditFilter, auditToJson } from "./schema/audit.ts"
-export type { Page } from "./schema/columns.ts"
+} from "./schema/failures.ts"
 
 /**
  * Who changes something is `actor`, a name for people to read in the audit trail.

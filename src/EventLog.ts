@@ -17,11 +17,11 @@ import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import * as Find from "./EventLog/find.ts"
 import { type EventFilter, list } from "./EventLog/list.ts"
-import type { EventNames, LoggedEvent, LoggedEventNotFound, LoggedEvents, TooCostly } from "./EventLog/model.ts"
 import { names } from "./EventLog/names.ts"
 import { serverState } from "./EventLog/serverState.ts"
-import type { DatabaseState } from "./internal/databaseState.ts"
 import type { SinkError } from "./SinkError.ts"
+import type { EventNames, LoggedEvent, LoggedEventNotFound, LoggedEvents, TooCostly } from "./schema/eventLog.ts"
+import type { DatabaseState } from "./schema/systems.ts"
 
 export type { Hint } from "./EventLog/find.ts"
 export type { EventFilter } from "./EventLog/list.ts"
@@ -33,7 +33,7 @@ export {
   LoggedEventNotFound,
   LoggedEvents,
   TooCostly
-} from "./EventLog/model.ts"
+} from "./schema/eventLog.ts"
 
 /**
  * @since 0.1.0

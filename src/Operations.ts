@@ -15,44 +15,34 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { EventId } from "./Event.ts"
-import type { DatabaseState, RelayState } from "./internal/databaseState.ts"
 import * as Batches from "./Operations/batches.ts"
 import { incidents } from "./Operations/incidents.ts"
-import type {
-  AlreadyPaused,
-  BatchNotFound,
-  BatchStatus,
-  EventNotFound,
-  Incident,
-  NotPaused,
-  Whereabouts
-} from "./Operations/model.ts"
 import { type OverviewRange, overview } from "./Operations/overview.ts"
-import type { Overview } from "./Operations/overviewModel.ts"
 import * as Pause from "./Operations/pause.ts"
 import { postgresState } from "./Operations/postgresState.ts"
 import { relays } from "./Operations/relays.ts"
 import { where } from "./Operations/where.ts"
 import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
+import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/batches.ts"
 import type { Page } from "./schema/columns.ts"
 import { checkCluster } from "./schema/compatibility.ts"
+import type { Overview } from "./schema/overview.ts"
 import { status } from "./schema/status.ts"
+import type { AlreadyPaused, DatabaseState, NotPaused, RelayState } from "./schema/systems.ts"
 
-export { DatabaseState, RelayLease, RelayState } from "./internal/databaseState.ts"
 export type { BatchFilter } from "./Operations/batches.ts"
+export { DEFAULT_MINUTES, type OverviewRange } from "./Operations/overview.ts"
 export {
-  AlreadyPaused,
   BatchNotFound,
   BatchState,
   BatchStatus,
   EventNotFound,
   Incident,
-  NotPaused,
   Place,
   Whereabouts
-} from "./Operations/model.ts"
-export type { OverviewRange } from "./Operations/overview.ts"
-export { Overview, OverviewBucket, OverviewNow } from "./Operations/overviewModel.ts"
+} from "./schema/batches.ts"
+export { Overview, OverviewBucket, OverviewNow } from "./schema/overview.ts"
+export { AlreadyPaused, DatabaseState, NotPaused, RelayLease, RelayState } from "./schema/systems.ts"
 
 /**
  * @since 0.1.0

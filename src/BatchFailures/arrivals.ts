@@ -4,7 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { Arrivals, type FailureId } from "./model.ts"
+import { Arrivals, type FailureId } from "../schema/failures.ts"
 
 /**
  * Says of each event what {@link Operations.where} says, and reads the whole outbox as that does. The few transactions

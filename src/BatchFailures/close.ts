@@ -2,8 +2,8 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { BatchFailure, FailureClosed, FailureId, FailureNotFound } from "../schema/failures.ts"
 import { change, lockAll, lockOpen } from "./lock.ts"
-import type { BatchFailure, FailureClosed, FailureId, FailureNotFound } from "./model.ts"
 import { get } from "./read.ts"
 
 interface Closing {

@@ -12,7 +12,6 @@ import { decodeLine, type LineRow } from "../Event/lineRow.ts"
 import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
 import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
-import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   CorrectionInvalid,
   CorrectionIssue,
@@ -22,7 +21,8 @@ import {
   type FailureClosed,
   type FailureId,
   type FailureNotFound
-} from "./model.ts"
+} from "../schema/failures.ts"
+import { change, findEvent, lockOpen } from "./lock.ts"
 import { decodeEvents, eventColumns } from "./read.ts"
 
 /**

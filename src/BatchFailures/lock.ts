@@ -5,7 +5,6 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { atomically } from "../Transaction.ts"
 import {
   EventReplayed,
   FailedEventNotFound,
@@ -13,7 +12,8 @@ import {
   FailureId,
   FailureNotFound,
   type FailureState
-} from "./model.ts"
+} from "../schema/failures.ts"
+import { atomically } from "../Transaction.ts"
 
 /** Whole or not at all. At a stricter isolation the snapshot would be older than the lock. */
 export const change = (sql: SqlClient.SqlClient) => atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")

@@ -13,7 +13,7 @@ import {
   type FailureId,
   FailureNotFound,
   type Filter
-} from "./model.ts"
+} from "../schema/failures.ts"
 
 export const failureColumns = `
   failure.id::float8 AS id,

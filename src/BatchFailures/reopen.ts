@@ -5,14 +5,14 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { change, lock, lockAll } from "./lock.ts"
 import {
   type BatchFailure,
   type FailureId,
   type FailureNotFound,
   FailureNotReopened,
   type FailureState
-} from "./model.ts"
+} from "../schema/failures.ts"
+import { change, lock, lockAll } from "./lock.ts"
 import { get } from "./read.ts"
 
 /** What an operator only wrote down. */

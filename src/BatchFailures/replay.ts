@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as Metrics from "../Metrics.ts"
-import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   type EventReplayed,
   type FailedEventNotFound,
@@ -16,7 +15,8 @@ import {
   type FailureNotFound,
   type Filter,
   Replayed
-} from "./model.ts"
+} from "../schema/failures.ts"
+import { change, findEvent, lockOpen } from "./lock.ts"
 import { matches } from "./read.ts"
 
 export const replay =

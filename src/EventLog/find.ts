@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
 import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
-import { type LoggedEvent, LoggedEventNotFound, type TooCostly } from "./model.ts"
+import { type LoggedEvent, LoggedEventNotFound, type TooCostly } from "../schema/eventLog.ts"
 import { decode, EVENT_CONTEXT, EVENT_DATE_TIME, LAST, orTooCostly, SETTINGS, toClickHouse } from "./read.ts"
 
 /** Where an event is looked for, and nowhere else. */

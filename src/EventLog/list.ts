@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
 import type { SinkError } from "../SinkError.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
-import { EventCursor, type LoggedEvent, LoggedEvents, type TooCostly } from "./model.ts"
+import { EventCursor, type LoggedEvent, LoggedEvents, type TooCostly } from "../schema/eventLog.ts"
 import { decode, EVENT_CONTEXT, EVENT_DATE_TIME, orTooCostly, SETTINGS, toClickHouse } from "./read.ts"
 
 /** Which events. Everything given must hold. */

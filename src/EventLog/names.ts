@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
 import type { SinkError } from "../SinkError.ts"
-import { EventNames } from "./model.ts"
+import { EventNames } from "../schema/eventLog.ts"
 import { SETTINGS, toClickHouse } from "./read.ts"
 
 const DEFAULT_RANGE = Duration.toMillis("24 hours")

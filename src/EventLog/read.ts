@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Settings } from "../ClickHouse.ts"
 import type { SinkError } from "../SinkError.ts"
-import { LoggedEvent, TooCostly } from "./model.ts"
+import { LoggedEvent, TooCostly } from "../schema/eventLog.ts"
 
 /** Of the relay's server, which has more to do. */
 export const SETTINGS: Settings = {

@@ -2,10 +2,10 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ClickHouse } from "../ClickHouse.ts"
-import { readTableState } from "../ClickHouseSink/table.ts"
+import { readTableState } from "../ClickHouseSink.ts"
 import type * as Config from "../Config.ts"
-import { DatabaseState } from "../internal/databaseState.ts"
 import { inTime } from "../internal/reachable.ts"
+import { DatabaseState } from "../schema/systems.ts"
 
 export const serverState = (
   clickHouse: typeof ClickHouse.Service,

@@ -12,9 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { rfc3339 } from "../schema/columns.ts"
 import { readOutbox } from "../schema/observe.ts"
+import { Overview } from "../schema/overview.ts"
 import { consistently, readSealer, type Sealer } from "../schema/sealer.ts"
 import { Observation } from "../schema/status.ts"
-import { Overview } from "./overviewModel.ts"
 
 /** What is looked at. */
 export interface OverviewRange {

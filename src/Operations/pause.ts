@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { rfc3339 } from "../schema/columns.ts"
 import { RelayPause } from "../schema/status.ts"
-import { AlreadyPaused, NotPaused } from "./model.ts"
+import { AlreadyPaused, NotPaused } from "../schema/systems.ts"
 
 const COLUMNS = `paused_by, reason, ${rfc3339("paused_at")} AS paused_at`
 

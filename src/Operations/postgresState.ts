@@ -2,9 +2,9 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { DatabaseState } from "../internal/databaseState.ts"
 import { inTime } from "../internal/reachable.ts"
 import { NotMigrated } from "../schema/compatibility.ts"
+import { DatabaseState } from "../schema/systems.ts"
 
 export const postgresState = (sql: SqlClient.SqlClient): Effect.Effect<DatabaseState> =>
   sql<{ version: string; migrated: boolean }>`

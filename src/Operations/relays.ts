@@ -8,9 +8,9 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { RelayState } from "../internal/databaseState.ts"
 import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
 import { rfc3339 } from "../schema/columns.ts"
+import { RelayState } from "../schema/systems.ts"
 
 const decode = Schema.decodeUnknown(Schema.Array(RelayState))
 

@@ -14,7 +14,7 @@ import * as Document from "./OpenApi.ts"
 
 export { FailureId } from "../Batch.ts"
 export { EventId } from "../Event.ts"
-export { EventCursor } from "../EventLog/model.ts"
+export { EventCursor } from "../schema/eventLog.ts"
 export { Problem } from "./Problem.ts"
 
 /**

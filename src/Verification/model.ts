@@ -1,7 +1,6 @@
 /** What a comparison of the two databases finds. One Schema for the service and for JSON. */
 import * as Schema from "effect/Schema"
-import { BatchId } from "../Batch.ts"
-import { FailureId } from "../BatchFailures/model.ts"
+import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { column } from "../schema/columns.ts"

@@ -1,7 +1,7 @@
 /** Asking whether a database can be used, and waiting for the answer no longer than people do. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { DatabaseState } from "./databaseState.ts"
+import { DatabaseState } from "../schema/systems.ts"
 import { reasonOf } from "./text.ts"
 
 /** Who takes longer does not answer. */

@@ -3,10 +3,9 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { FailureId } from "../BatchFailures/model.ts"
+import { FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import { DEFAULT_LIMIT, type Page } from "../schema/columns.ts"
-import { column, rfc3339 } from "./columns.ts"
+import { column, DEFAULT_LIMIT, type Page, rfc3339 } from "./columns.ts"
 
 /**
  * One change that an operator made: a row of `outbox.audit`.

@@ -1,6 +1,6 @@
 /** What an operator does about the failures of a round: corrects some events, replays some, discards the rest. */
 import * as Effect from "effect/Effect"
-import { FailureId } from "../../src/BatchFailures/model.ts"
+import { FailureId } from "../../src/Batch.ts"
 import { BatchFailures } from "../../src/BatchFailures.ts"
 import { digest, type WrittenEvent } from "./journal.ts"
 import type { Committed } from "./judge.ts"

@@ -3,7 +3,7 @@ import * as Schema from "effect/Schema"
 import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
-import { column } from "../schema/columns.ts"
+import { column } from "./columns.ts"
 
 export { FailureId }
 
