@@ -23,9 +23,9 @@ import { postgresState } from "./Operations/postgresState.ts"
 import { relays } from "./Operations/relays.ts"
 import { where } from "./Operations/where.ts"
 import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
-import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/batches.ts"
 import type { Page } from "./schema/columns.ts"
 import { checkCluster } from "./schema/compatibility.ts"
+import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/deliveries.ts"
 import type { Overview } from "./schema/overview.ts"
 import { status } from "./schema/status.ts"
 import type { AlreadyPaused, DatabaseState, NotPaused, RelayState } from "./schema/systems.ts"
@@ -40,7 +40,7 @@ export {
   Incident,
   Place,
   Whereabouts
-} from "./schema/batches.ts"
+} from "./schema/deliveries.ts"
 export { Overview, OverviewBucket, OverviewNow } from "./schema/overview.ts"
 export { AlreadyPaused, DatabaseState, NotPaused, RelayLease, RelayState } from "./schema/systems.ts"
 

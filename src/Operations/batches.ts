@@ -4,8 +4,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { BatchNotFound, type BatchState, BatchStatus } from "../schema/batches.ts"
 import { DEFAULT_LIMIT, type Page, rfc3339 } from "../schema/columns.ts"
+import { BatchNotFound, type BatchState, BatchStatus } from "../schema/deliveries.ts"
 
 const COLUMNS = `
   id::float8 AS id,

@@ -3,8 +3,8 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { Incident } from "../schema/batches.ts"
 import { DEFAULT_LIMIT, type Page, rfc3339 } from "../schema/columns.ts"
+import { Incident } from "../schema/deliveries.ts"
 
 /** Newest first. One statement, and so one snapshot. */
 export const incidents =

@@ -5,8 +5,8 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { EventId } from "../Event.ts"
-import { EventNotFound, Place, Whereabouts } from "../schema/batches.ts"
 import { rfc3339 } from "../schema/columns.ts"
+import { EventNotFound, Place, Whereabouts } from "../schema/deliveries.ts"
 
 /**
  * Reads the whole outbox, which has no index on event ids: publishers would pay for one with every event. A failure's

@@ -10,7 +10,7 @@ import type * as ParseResult from "effect/ParseResult"
 import { fromRawMembers } from "../internal/rawMembers.ts"
 import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"
-import type { BatchNotFound, EventNotFound } from "../schema/batches.ts"
+import type { BatchNotFound, EventNotFound } from "../schema/deliveries.ts"
 import type { LoggedEventNotFound, TooCostly } from "../schema/eventLog.ts"
 import {
   type CorrectionInvalid,

@@ -1,4 +1,4 @@
-/** Batches, incidents, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
+/** How deliveries go: batches, the incidents that delay them, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
 import * as Schema from "effect/Schema"
 import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
