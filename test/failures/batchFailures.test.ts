@@ -337,6 +337,23 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     })
   )
 
+  it("cannot be changed with two of the texts swapped: that does not compile", () => {
+    const eventId = Event.EventId.make("01890a5d-ac96-774b-bcce-b302099a8057")
+    const swapped = (failures: typeof BatchFailures.Service, operations: typeof Operations.Operations.Service) => [
+      // @ts-expect-error who asks is no event
+      failures.correct(FailureId.make(1), { eventId: ADA, correction: "{}", actor: ADA }),
+      // @ts-expect-error an event asks for nothing
+      failures.replayEvent(FailureId.make(1), { eventId, actor: eventId }),
+      // @ts-expect-error a text that nobody has checked is no event
+      failures.event(FailureId.make(1), "nonsense"),
+      // @ts-expect-error nor is it somebody
+      failures.discard(FailureId.make(1), { reason: ADA, actor: "a reason" }),
+      // @ts-expect-error the same for a pause
+      operations.pause({ reason: ADA, actor: "a reason" })
+    ]
+    expect(swapped).toBeTypeOf("function")
+  })
+
   it.effect("that is not there is said to be not there", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
