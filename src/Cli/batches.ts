@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { BatchState, BatchStatus, layer, Operations } from "../Operations.ts"
-import { batchId, json, origin, page } from "./options.ts"
+import { batchId, batchPage, json, origin } from "./options.ts"
 import {
   count,
   errorName,
@@ -29,7 +29,7 @@ const originId = origin.pipe(
   Options.optional
 )
 
-const list = Command.make("list", { state, originId, ...page, json }, ({ after, json, limit, originId, state }) =>
+const list = Command.make("list", { state, originId, ...batchPage, json }, ({ after, json, limit, originId, state }) =>
   Effect.gen(function* () {
     const batches = yield* (yield* Operations).batches(
       { state: Option.getOrUndefined(state), originId: Option.getOrUndefined(originId) },

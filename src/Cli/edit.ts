@@ -149,14 +149,14 @@ const findEvent = ({ eventCount, id: failureId, state }: BatchFailure, eventId: 
 
 const correct = ({ eventId, failureId }: FailedEvent, correction: string) =>
   Effect.gen(function* () {
-    return yield* (yield* BatchFailures).correct(failureId, eventId, correction, yield* actor)
+    return yield* (yield* BatchFailures).correct(failureId, { eventId, correction, actor: yield* actor })
   })
 
 /** Publishes one event again, and says so. */
 export const replayEvent = (failureId: FailureId, eventId: EventId) =>
   Effect.gen(function* () {
     const { replayEvent } = yield* BatchFailures
-    yield* reportReplayed([yield* replayEvent(failureId, eventId, yield* actor)])
+    yield* reportReplayed([yield* replayEvent(failureId, { eventId, actor: yield* actor })])
   })
 
 export const reportReplayed = (replayed: ReadonlyArray<Replayed>) => {

@@ -127,7 +127,7 @@ const show = Command.make("show", { failureId, ...page, json }, ({ after, failur
       failure: yield* failures.get(failureId),
       arrivals: yield* failures.arrivals([failureId]),
       events: yield* failures.events(failureId, { after: Option.getOrUndefined(after), limit }),
-      audit: yield* failures.audit({ failureId })
+      audit: yield* failures.audit(failureId)
     }
     yield* Console.log(json ? encodeShown(shown) : yield* describeShown(shown, limit))
   }).pipe(withServices(layer))
@@ -307,14 +307,14 @@ const confirmAll = Effect.gen(function* () {
 const replayAll = (filter: Filter) =>
   Effect.gen(function* () {
     const { replayAll } = yield* BatchFailures
-    yield* reportReplayed([yield* replayAll(filter, yield* actor)])
+    yield* reportReplayed([yield* replayAll(filter, { actor: yield* actor })])
   })
 
 const replayEach = (failureIds: Arr.NonEmptyReadonlyArray<FailureId>) =>
   Effect.gen(function* () {
     const { replay } = yield* BatchFailures
     const who = yield* actor
-    yield* each(failureIds, (id) => replay(id, who), reportReplayed)
+    yield* each(failureIds, (id) => replay(id, { actor: who }), reportReplayed)
   })
 
 const failureIds = Args.atLeast(failureId, 1)
@@ -328,7 +328,7 @@ const discard = Command.make(
       const who = yield* actor
       yield* each(
         failureIds,
-        (id) => discard(id, reason, who),
+        (id) => discard(id, { reason, actor: who }),
         (closed) => Console.log(closed.map(({ id }) => `discarded failure ${id}`).join("\n"))
       )
     }).pipe(withServices(layer))
@@ -343,7 +343,7 @@ const resolve = Command.make(
       const who = yield* actor
       yield* each(
         failureIds,
-        (id) => resolve(id, note, who),
+        (id) => resolve(id, { note, actor: who }),
         (closed) => Console.log(closed.map(({ id }) => `resolved failure ${id}`).join("\n"))
       )
     }).pipe(withServices(layer))
@@ -355,7 +355,7 @@ const reopen = Command.make("reopen", { failureIds }, ({ failureIds }) =>
     const who = yield* actor
     yield* each(
       failureIds,
-      (id) => reopen(id, who),
+      (id) => reopen(id, { actor: who }),
       (reopened) => Console.log(reopened.map(({ id }) => `reopened failure ${id}`).join("\n"))
     )
   }).pipe(withServices(layer))

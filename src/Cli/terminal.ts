@@ -9,6 +9,8 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { visible } from "../internal/text.ts"
+import { Actor } from "../schema/audit.ts"
 
 /** A container may run under a number that nobody gave a name. */
 const user: Effect.Effect<string> = Effect.orElseSucceed(
@@ -16,8 +18,10 @@ const user: Effect.Effect<string> = Effect.orElseSucceed(
   () => String(process.getuid?.() ?? "unknown")
 )
 
-/** Who runs a command, for the audit trail: `ada@laptop`. */
-export const actor: Effect.Effect<string> = Effect.map(user, (name) => `${name}@${hostname()}`)
+/** Who runs a command, for the audit trail: `ada@laptop`. A name may have characters that are not printed. */
+export const actor: Effect.Effect<Actor> = Effect.map(user, (name) =>
+  Actor.make(visible(`${name}@${hostname()}`).slice(0, 255))
+)
 
 /** Whether somebody reads and answers. */
 export const isInteractive = (): boolean => Boolean(process.stdin.isTTY && process.stdout.isTTY)
