@@ -31,7 +31,7 @@ import { withServices } from "./services.ts"
 import { actor, confirm, draft, isInteractive } from "./terminal.ts"
 
 /** The options that correct an event. */
-interface Given {
+export interface Given {
   readonly context: Option.Option<string>
   readonly type: Option.Option<string>
   readonly version: Option.Option<string>
@@ -70,7 +70,7 @@ const toCorrection = ({ context, time, type, version }: Given) =>
     return changed.length === 0 ? Option.none() : Option.some(fromRawMembers(changed))
   })
 
-class NotJson extends Schema.TaggedError<NotJson>()("NotJson", { reason: Schema.String }) {
+export class NotJson extends Schema.TaggedError<NotJson>()("NotJson", { reason: Schema.String }) {
   override get message(): string {
     return `--context is not JSON: ${this.reason}`
   }
@@ -117,7 +117,7 @@ export const edit = Command.make("edit", options, ({ event: eventId, failureId, 
 )
 
 /** Whoever empties the text calls the correction off, and with it the replay. */
-class NothingReplayed extends Schema.TaggedError<NothingReplayed>()("NothingReplayed", {
+export class NothingReplayed extends Schema.TaggedError<NothingReplayed>()("NothingReplayed", {
   failureId: FailureId
 }) {
   override get message(): string {
@@ -125,7 +125,7 @@ class NothingReplayed extends Schema.TaggedError<NothingReplayed>()("NothingRepl
   }
 }
 
-class WhichEvent extends Schema.TaggedError<WhichEvent>()("WhichEvent", {
+export class WhichEvent extends Schema.TaggedError<WhichEvent>()("WhichEvent", {
   failureId: FailureId,
   eventCount: Schema.Int
 }) {

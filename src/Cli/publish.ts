@@ -37,7 +37,7 @@ export const publish = Command.make("publish", { file }, ({ file }) =>
   }).pipe(Effect.interruptible)
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
-class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
+export class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
   file: Schema.String,
   cause: Schema.Defect
 }) {
@@ -57,7 +57,7 @@ const open = (file: string) =>
     )
   })
 
-class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
+export class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
   /** Everything had been sent, but COMMIT had not been answered. */
   inDoubt: Schema.Boolean,
   failure: PostgresFailed
@@ -69,7 +69,7 @@ class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed",
   }
 }
 
-class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
+export class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
   override get message(): string {
     return "Nothing was published. session_replication_role is replica, for this role, this database or by PGOPTIONS, so the trigger that publishes does not fire: publish without that setting, or by outbox.publish or outbox.publish_all, which need no trigger"
   }

@@ -30,13 +30,13 @@ export const isInteractive = (): boolean => Boolean(process.stdin.isTTY && proce
 export const confirm = (message: string, initial: boolean) =>
   Effect.catchTag(Prompt.confirm({ message, initial }), "QuitException", () => Effect.succeed(false))
 
-class EditorFailed extends Schema.TaggedError<EditorFailed>()("EditorFailed", { reason: Schema.String }) {
+export class EditorFailed extends Schema.TaggedError<EditorFailed>()("EditorFailed", { reason: Schema.String }) {
   override get message(): string {
     return `${this.reason}. Nothing was changed`
   }
 }
 
-class NotText extends Schema.TaggedError<NotText>()("NotText", {}) {
+export class NotText extends Schema.TaggedError<NotText>()("NotText", {}) {
   override get message(): string {
     return "What you wrote is not valid UTF-8. Nothing was changed"
   }
