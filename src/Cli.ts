@@ -57,8 +57,7 @@ export const command = Command.make("clickhouse-outbox").pipe(
 )
 
 /**
- * Runs a command, and says what went wrong. Fails for its exit code only. Reading the arguments is not interrupted: only
- * the command knows what a signal means to it, so it begins, and is interruptible from there on.
+ * Runs a command, and says what went wrong. Fails for its exit code only.
  *
  * @param argv as in `process.argv`
  * @since 0.1.0
@@ -121,7 +120,8 @@ const runUntil = (signalled: Promise<void>) =>
   })
 
 /**
- * Runs a command as the process, whose end is the command's.
+ * Runs a command as the process, whose end is the command's. Reading the arguments is not interrupted: only the command
+ * knows what a signal means to it, so it begins, and is interruptible from there on.
  *
  * @param argv as in `process.argv`
  * @param signalled when the process is asked to end

@@ -261,7 +261,7 @@ export const clickHouse = (
   }).pipe(Effect.withSpan("Migrations.clickHouse"))
 
 /** How long a program that starts waits for ClickHouse, so that its relay finds the table there. */
-const CLICKHOUSE_WAIT = Duration.seconds(3)
+const CLICKHOUSE_WAIT = Duration.seconds(5)
 
 const CLICKHOUSE_RETRIES = RetryPolicy.schedules({ retryBase: Duration.seconds(1), retryCap: Duration.seconds(30) })
 
@@ -279,7 +279,7 @@ const clickHouseUntilDone = (config: Config.ClickHouse, tried: Deferred.Deferred
  * Migrates both databases: for programs that bring their schema along.
  *
  * The layers that are built on it have Postgres migrated. Publishing needs no more than that, and so a program starts
- * while ClickHouse is away: it is waited for no longer than 3 seconds, then migrated in the background as soon as it
+ * while ClickHouse is away: it is waited for no longer than 5 seconds, then migrated in the background as soon as it
  * answers. Until then warnings say why it was not, and relays keep what is published.
  *
  * @example

@@ -110,8 +110,8 @@ const LOG_LEVEL = "--log-level"
  */
 export const normalize = ([node = "", script = "", ...args]: ReadonlyArray<string>): ReadonlyArray<string> => {
   const isLogLevel = (n: number) =>
-    args[n] === LOG_LEVEL || args[n]?.startsWith(`${LOG_LEVEL}=`) || args[n - 1] === LOG_LEVEL
-  const [rest, logLevel] = Arr.partition(args, (_, n) => isLogLevel(n) === true)
+    args[n] === LOG_LEVEL || args[n - 1] === LOG_LEVEL || args[n]?.startsWith(`${LOG_LEVEL}=`) === true
+  const [rest, logLevel] = Arr.partition(args, (_, n) => isLogLevel(n))
   return [node, script, ...logLevel, ...rest.map((argument) => (flags.has(argument) ? `${argument}=true` : argument))]
 }
 
