@@ -7,11 +7,11 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
-import * as Schema from "effect/Schema"
 import { decodeLine, type LineRow } from "../Event/lineRow.ts"
 import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
 import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
+import { invalidData } from "../Postgres.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   CorrectionInvalid,
@@ -208,21 +208,14 @@ const update = (
   `
 }
 
-/** Not `pg.DatabaseError`: there may be two copies of pg. Classes: data exception, check violation, program limit. */
-const isRefusal = Schema.is(
-  Schema.Struct({
-    code: Schema.String.pipe(Schema.pattern(/^(22...|23514|54...)$/)),
-    constraint: Schema.optional(Schema.String),
-    message: Schema.String
-  })
-)
-
 /** What only Postgres can know: how much a context weighs as it writes JSON, how long a number may be. */
 const refusedByPostgres = (
-  { cause }: SqlError,
+  error: SqlError,
   invalid: (issues: Issues) => CorrectionInvalid
-): CorrectionInvalid | undefined => {
-  if (!isRefusal(cause)) return undefined
-  const known = constraintIssues[cause.constraint ?? ""] ?? { field: "", reason: cause.message }
-  return invalid([issue(known.field, known.reason)])
-}
+): CorrectionInvalid | undefined =>
+  Option.getOrUndefined(
+    Option.map(invalidData(error), ({ constraint = "", message }) => {
+      const { field, reason } = constraintIssues[constraint] ?? { field: "", reason: message }
+      return invalid([issue(field, reason)])
+    })
+  )

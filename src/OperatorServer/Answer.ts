@@ -20,7 +20,7 @@ import {
 import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
 import { fromRawMembers } from "../internal/rawMembers.ts"
 import type { AlreadyPaused, BatchNotFound, EventNotFound, NotPaused } from "../Operations/model.ts"
-import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
+import { isNotPermitted, isUnavailable } from "../Postgres.ts"
 import type { SinkError } from "../SinkError.ts"
 import * as Problem from "./Problem.ts"
 
