@@ -170,7 +170,7 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
       resolve: resolve(sql),
       reopen: Reopen.reopen(sql),
       reopenAll: Reopen.reopenAll(sql),
-      audit: Audit.audit(sql)
+      audit: (filter, page) => Audit.audit(sql, filter, page)
     }
   })
 

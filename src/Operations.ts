@@ -35,8 +35,8 @@ import { relays } from "./Operations/relays.ts"
 import { where } from "./Operations/where.ts"
 import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
 import type { Page } from "./schema/columns.ts"
-import { checkCluster } from "./schema/compatibility.ts"
-import { status } from "./schema/status.ts"
+import { requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
 
 export { DatabaseState, RelayLease, RelayState } from "./internal/databaseState.ts"
 export type { BatchFilter } from "./Operations/batches.ts"
@@ -100,7 +100,7 @@ export const make: Effect.Effect<
   SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
   return {
     status: status(sql),
     overview: overview(sql),

@@ -171,8 +171,8 @@ const worker = (
     return yield* Effect.repeat(step, { until: () => Deferred.isDone(stop) })
   })
 
-const patience = Effect.flatMap(OutboxStore.OutboxStore, ({ outstanding }) => outstanding).pipe(
-  Effect.map(({ batches }) => (batches ? BUSY : IDLE)),
+const patience = Effect.flatMap(OutboxStore.OutboxStore, ({ hasPending }) => hasPending).pipe(
+  Effect.map((pending) => (pending ? BUSY : IDLE)),
   Effect.orElseSucceed(() => BUSY),
   Effect.withTracerEnabled(false)
 )

@@ -20,12 +20,12 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
-import { retainedEventIds } from "./OutboxStore/read.ts"
-import type { ForeignCluster, NotMigrated } from "./OutboxStore.ts"
+import { type ForeignCluster, type NotMigrated, Reading } from "./OutboxStore.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
-import { checkCluster } from "./schema/compatibility.ts"
-import { status } from "./schema/status.ts"
+import * as Batches from "./schema/batches.ts"
+import { requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
 import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
 import * as Outbox from "./Verification/outbox.ts"
@@ -72,11 +72,11 @@ export const make: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const sink = yield* ClickHouseSink
   const sides = {
-    retainedEventIds: retainedEventIds(yield* Postgres),
+    retainedEventIds: Reading.make(yield* Postgres).retainedEventIds,
     countRows: sink.countRows,
     countPublished: (eventIds: Parameters<typeof sink.countRows>[1]) => Outbox.countPublished(sql, eventIds)
   }
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
 
   const verify = ({
     requeueAs,
@@ -97,14 +97,15 @@ export const make: Effect.Effect<
       const tally = makeTally()
 
       /** Requeues the batch, if it is asked for and still as it was seen. */
-      const report = (delivered: Outbox.Delivered, { doubled, missing, retained }: Compared) =>
+      const report = (delivered: Batches.Delivered, { doubled, missing, retained }: Compared) =>
         Effect.gen(function* () {
           const { batch } = delivered
           const about = { batchId: batch.id, deliveredAt: new Date(delivered.deliveredAt) }
           add(tally.compared, retained)
           tally.notRetained += batch.eventCount - retained
           if (Arr.isNonEmptyReadonlyArray(missing)) {
-            const requeued = requeueAs !== undefined && (yield* Outbox.requeue(sql, delivered, missing, requeueAs))
+            const requeued =
+              requeueAs !== undefined && (yield* Batches.requeue(sql, delivered, { actor: requeueAs, missing }))
             add(tally.missing, missing.length)
             if (requeued) add(tally.requeued, missing.length)
             yield* onFinding(new Missing({ ...about, eventIds: missing, requeued }))
@@ -129,7 +130,7 @@ export const make: Effect.Effect<
             })
             yield* onProgress(tally.compared.events)
           })
-      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Outbox.wakeRelays(sql)), () => tally.requeued.batches > 0)))
+      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Batches.wakeRelays(sql)), () => tally.requeued.batches > 0)))
 
       yield* pages(
         (after) => Outbox.nextFailed(sql, range, after),

@@ -187,7 +187,7 @@ END
 $$;
 
 -- How far sealing has come: one row. Every transaction visible in sealed_snapshot is in a batch; so is every row of
--- window_snapshot up to the cursor while that window is being cut.
+-- window_snapshot up to the cursor while that window is sealed batch by batch.
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   -- Transaction ids belong to one cluster: this is the one they were read on.
@@ -239,13 +239,13 @@ CREATE TABLE outbox.batch (
   -- Up to 32 of the traces its events were published in: the delivery's span links to them.
   traceparents text[] NOT NULL,
   sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  -- What ClickHouse refuses is cut into smaller batches: the one it was cut out of, and the one that was sealed. Such a
+  -- What ClickHouse refuses is split into smaller batches: the one it was split off, and the one that was sealed. Such a
   -- batch has the types, times and traces of its parent, which are at least its own.
   parent_id bigint,
   origin_id bigint,
   -- The one event that ClickHouse's refusal of the parent named.
   suspect boolean NOT NULL DEFAULT false,
-  -- How often its events were sent in the batches that it was cut out of.
+  -- How often its events were sent in the batches that it was split off.
   attempts_before integer NOT NULL DEFAULT 0,
 
   -- split: its events are in other batches now. failed: they are in outbox.batch_failure.

@@ -4,7 +4,7 @@
 -- that was refused and not examined further.
 CREATE TABLE outbox.batch_failure (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- The batch that was refused, and the one it was cut out of as that was sealed; the same if it was not cut.
+  -- The batch that was refused, and the one that was sealed, of which it may be a part.
   batch_id bigint NOT NULL UNIQUE,
   origin_batch_id bigint NOT NULL,
   event_count integer NOT NULL CHECK (event_count > 0),

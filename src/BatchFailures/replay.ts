@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as Metrics from "../Metrics.ts"
+import { IS_NEW_TIMELINE } from "../schema/compatibility.ts"
+import { CONTENT_COLUMNS } from "../schema/events.ts"
 import { change, findEvent, lockOpen } from "./lock.ts"
 import {
   type EventReplayed,
@@ -91,16 +93,11 @@ const publishAgain = (
       UPDATE outbox.batch_failure_event SET replayed_at = clock_timestamp()
       WHERE failure_id = ANY (${failureIds}::bigint[]) AND replayed_at IS NULL AND ${which}
       RETURNING
-        failure_id, id, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version,
-        traceparent
+        failure_id, id, ${sql.literal(CONTENT_COLUMNS)}
     ),
     published AS (
-      INSERT INTO outbox.event (
-        event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent, slot
-      )
-      SELECT
-        event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
-        (SELECT outbox.current_slot())
+      INSERT INTO outbox.event (${sql.literal(CONTENT_COLUMNS)}, slot)
+      SELECT ${sql.literal(CONTENT_COLUMNS)}, (SELECT outbox.current_slot())
       FROM replayed
       ORDER BY failure_id, id
     ),
@@ -109,7 +106,7 @@ const publishAgain = (
       -- timeline the sealer may not have told yet.
       SELECT outbox.doubt_until_now() AS before
       FROM outbox.sealer
-      WHERE timeline <> outbox.current_timeline() OR EXISTS (
+      WHERE ${sql.literal(IS_NEW_TIMELINE)} OR EXISTS (
         SELECT
         FROM replayed JOIN outbox.batch_failure AS failure ON failure.id = replayed.failure_id
         WHERE failure.last_seen_at < doubted_at

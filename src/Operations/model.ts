@@ -7,7 +7,7 @@ import { ErrorClass } from "../SinkError.ts"
 import { column } from "../schema/columns.ts"
 import { RelayPause } from "../schema/status.ts"
 
-const Id = Schema.typeSchema(BatchId)
+const Id = BatchId
 
 /**
  * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` was cut into other batches, `failed` is a failure.

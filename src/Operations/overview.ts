@@ -11,9 +11,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { rfc3339 } from "../schema/columns.ts"
-import { readOutbox } from "../schema/observe.ts"
-import { consistently, readSealer, type Sealer } from "../schema/sealer.ts"
-import { Observation } from "../schema/status.ts"
+import { consistently, readSealer, type Sealer } from "../schema/counts.ts"
+import { type OutboxGauges, readGauges } from "../schema/gauges.ts"
 import { Overview } from "./overviewModel.ts"
 
 /** What is looked at. */
@@ -37,7 +36,7 @@ export const overview =
       const from = (since?.getTime() ?? now - DEFAULT_MINUTES * 60_000) / 1_000
       const step = stepSeconds ?? stepOf(now / 1_000 - from)
       const sealer = yield* readSealer(sql)
-      const outbox = yield* Effect.flatMap(readOutbox(sql, sealer), decodeObservation)
+      const outbox = yield* readGauges(sql, sealer)
       const [row] = yield* readHistory(sql, sealer, outbox, step, Math.floor(from / step))
       return yield* Effect.orDie(Schema.decodeUnknown(Overview)({ ...row, step_seconds: step, now: toNow(outbox) }))
     }).pipe(consistently(sql), Effect.withSpan("Operations.overview"))
@@ -45,9 +44,7 @@ export const overview =
 const stepOf = (seconds: number): number =>
   STEPS.find((step) => seconds / step <= DEFAULT_BUCKETS) ?? Math.ceil(seconds / DEFAULT_BUCKETS)
 
-const decodeObservation = (row: unknown) => Effect.orDie(Schema.decodeUnknown(Observation)(row))
-
-const toNow = (outbox: Observation) => ({
+const toNow = (outbox: OutboxGauges) => ({
   backlog: outbox.backlogEvents,
   oldest_ms: outbox.oldestUndeliveredMillis,
   batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, ...outbox.undeliveredBatches },
@@ -70,7 +67,7 @@ const toNow = (outbox: Observation) => ({
 const readHistory = (
   sql: SqlClient.SqlClient,
   { unsealed }: Sealer,
-  { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: Observation,
+  { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: OutboxGauges,
   step: number,
   first: number
 ) => {

@@ -5,17 +5,15 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { rfc3339 } from "../schema/columns.ts"
+import { PAUSE_COLUMNS } from "../schema/counts.ts"
 import { RelayPause } from "../schema/status.ts"
 import { AlreadyPaused, NotPaused } from "./model.ts"
-
-const COLUMNS = `paused_by, reason, ${rfc3339("paused_at")} AS paused_at`
 
 const decode = (rows: ReadonlyArray<unknown>): Effect.Effect<Option.Option<RelayPause>> =>
   Effect.orDie(Effect.transposeOption(Option.map(Arr.head(rows), Schema.decodeUnknown(RelayPause))))
 
 export const relayPause = (sql: SqlClient.SqlClient): Effect.Effect<Option.Option<RelayPause>, SqlError> =>
-  sql`SELECT ${sql.literal(COLUMNS)} FROM outbox.relay_pause`.pipe(
+  sql`SELECT ${sql.literal(PAUSE_COLUMNS)} FROM outbox.relay_pause`.pipe(
     Effect.flatMap(decode),
     Effect.withSpan("Operations.relayPause")
   )
@@ -35,7 +33,7 @@ export const pause =
         SELECT paused_by, 'pause', jsonb_build_object('paused', false), jsonb_build_object('paused', true, 'reason', reason)
         FROM paused
       )
-      SELECT ${sql.literal(COLUMNS)} FROM paused
+      SELECT ${sql.literal(PAUSE_COLUMNS)} FROM paused
     `.pipe(
       Effect.flatMap(decode),
       Effect.flatMap(
@@ -71,7 +69,7 @@ export const resume =
           ${actor}, 'resume', jsonb_build_object('paused', true, 'reason', reason), jsonb_build_object('paused', false)
         FROM released
       )
-      SELECT ${sql.literal(COLUMNS)} FROM released
+      SELECT ${sql.literal(PAUSE_COLUMNS)} FROM released
     `.pipe(
       Effect.flatMap(decode),
       Effect.flatMap(Option.match({ onSome: Effect.succeed, onNone: () => new NotPaused() })),

@@ -4,11 +4,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { DatabaseState } from "../internal/databaseState.ts"
 import { inTime } from "../internal/reachable.ts"
-import { NotMigrated } from "../schema/compatibility.ts"
+import { HAS_OUTBOX, NotMigrated } from "../schema/compatibility.ts"
 
 export const postgresState = (sql: SqlClient.SqlClient): Effect.Effect<DatabaseState> =>
   sql<{ version: string; migrated: boolean }>`
-    SELECT current_setting('server_version') AS version, to_regclass('outbox.audit') IS NOT NULL AS migrated
+    SELECT current_setting('server_version') AS version, ${sql.literal(HAS_OUTBOX)} AS migrated
   `.pipe(
     Effect.timed,
     Effect.map(([duration, [row]]) => {

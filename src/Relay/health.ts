@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Config from "../Config.ts"
-import type { Observation } from "../OutboxStore.ts"
+import type { OutboxGauges } from "../OutboxStore.ts"
 
 /**
  * One thing that a relay needs, or does.
@@ -59,7 +59,7 @@ export interface Pulse {
 export interface Seen {
   readonly postgres: Option.Option<string>
   readonly clickHouse: Option.Option<string>
-  readonly outbox: Option.Option<Observation>
+  readonly outbox: Option.Option<OutboxGauges>
 }
 
 /** How long the sealer may be silent, in milliseconds. It looks four times a second and more, unless a query takes long. */
@@ -136,7 +136,7 @@ const at = <A>(use: (now: number) => A): Effect.Effect<A> =>
  * Whether there is something that this relay could move. A batch that is blocked has its incident, and is tried again all
  * the same; one that is leased some worker has; and while relays are paused, everything is to wait.
  */
-const waits = ({ oldestUnsealedMillis, relayPaused, undeliveredBatches }: Observation, stuckAfter: number): boolean =>
+const waits = ({ oldestUnsealedMillis, relayPaused, undeliveredBatches }: OutboxGauges, stuckAfter: number): boolean =>
   !relayPaused &&
   ((undeliveredBatches.sealed ?? 0) > 0 || (undeliveredBatches.retrying ?? 0) > 0 || oldestUnsealedMillis > stuckAfter)
 

@@ -15,7 +15,7 @@ const pause = ({ eventRetention }: Pick<Config.Relay, "eventRetention">): Durati
 export const keepHouse = (
   config: Pick<Config.Relay, "eventRetention" | "failureRetention" | "incidentAfter">
 ): Effect.Effect<never, never, OutboxStore> =>
-  Effect.flatMap(OutboxStore, (store) => store.housekeep(config)).pipe(
+  Effect.flatMap(OutboxStore, (store) => store.maintain(config)).pipe(
     Effect.flatMap(report),
     Effect.catchAllCause((cause) => Effect.logWarning("What is old could not be tidied up", cause)),
     Effect.repeat(Schedule.spaced(pause(config))),

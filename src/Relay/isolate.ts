@@ -57,9 +57,9 @@ const isolateWhole = (lease: Lease, error: SinkError, { refusedEventsLimit, wake
     const store = yield* OutboxStore
     const { eventCount } = lease.batch
     if (eventCount === 1) return yield* condemn(lease, error, false)
-    const { acquitted, refused } = yield* store.refusals(lease)
+    const { suspectWasGood, refused } = yield* store.refusals(lease)
     if (refused >= refusedEventsLimit) return yield* condemn(lease, error, true)
-    const suspect = Option.filter(Option.fromNullable(error.row), () => !acquitted)
+    const suspect = Option.filter(Option.fromNullable(error.row), () => !suspectWasGood)
     const children = yield* store.split(lease, { error, suspect })
     yield* Metric.increment(Metrics.batchesSplit)
     yield* Effect.forEach(children, () => wake, { discard: true })

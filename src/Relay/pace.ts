@@ -141,10 +141,11 @@ export const sealUntilEmpty = (
     const store = yield* OutboxStore
     const wasHeld = yield* Ref.make(false)
     const isDelivered = Effect.gen(function* () {
-      const { batches, relayPause } = yield* store.outstanding
-      if (relayPause !== null && !(yield* Ref.get(wasHeld))) yield* warnPaused(relayPause)
-      yield* Ref.set(wasHeld, relayPause !== null)
-      return !batches
+      if (!(yield* store.hasPending)) return true
+      const pause = yield* store.relayPause
+      if (Option.isSome(pause) && !(yield* Ref.get(wasHeld))) yield* warnPaused(pause.value)
+      yield* Ref.set(wasHeld, Option.isSome(pause))
+      return false
     })
     const isEmpty = Effect.gen(function* () {
       // Before it is sealed too: what a batch that is delivered in part leaves is published again.

@@ -1,27 +1,18 @@
-/** The outbox's side of a comparison: which batches were delivered, and requeueing those that ClickHouse lacks events of. */
+/** The outbox's side of a comparison: which batches were delivered, and which failures are open. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { Batch } from "../Batch.ts"
+import { Batch } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
-import { rfc3339 } from "../schema/columns.ts"
-import { batchColumns, decodeBatch } from "../schema/manifest.ts"
-import { only, PLAN_SETTINGS, rows } from "../schema/rows.ts"
-import { atomically } from "../Transaction.ts"
+import { BATCH_COLUMNS, type Delivered } from "../schema/batches.ts"
+import { rfc3339, rowsOf } from "../schema/columns.ts"
 import { Failed } from "./model.ts"
 
 /** From a time on, and before another, in the notation of {@link rfc3339}; null is no bound. */
 export interface Range {
   readonly since: string | null
   readonly until: string
-}
-
-export interface Delivered {
-  readonly batch: Batch
-  /** To the microsecond. */
-  readonly deliveredAt: string
 }
 
 const within = (sql: SqlClient.SqlClient, column: string, { since, until }: Range) =>
@@ -31,14 +22,16 @@ const within = (sql: SqlClient.SqlClient, column: string, { since, until }: Rang
 const EVENTS_AT_ONCE = 50_000
 const BATCHES_AT_ONCE = 500
 
+const DeliveredRow = Schema.Struct({ ...Batch.fields, deliveredAt: Schema.String })
+
 /** The next batches by their ids. Those that are delivered meanwhile are beyond the range. */
 export const nextDelivered = (
   sql: SqlClient.SqlClient,
   range: Range,
   after: number
 ): Effect.Effect<ReadonlyArray<Delivered>, SqlError> =>
-  sql<{ deliveredAt: string }>`
-    SELECT ${batchColumns(sql)}, ${sql.literal(rfc3339("batch.delivered_at"))} AS "deliveredAt"
+  sql`
+    SELECT ${sql.literal(BATCH_COLUMNS)}, ${sql.literal(rfc3339("batch.delivered_at"))} AS "deliveredAt"
     FROM (
       SELECT *, sum(event_count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - event_count AS events_before
       FROM (
@@ -52,9 +45,8 @@ export const nextDelivered = (
     WHERE events_before < ${EVENTS_AT_ONCE}
     ORDER BY batch.id
   `.pipe(
-    Effect.flatMap((rows) =>
-      Effect.forEach(rows, (row) => Effect.map(decodeBatch(row), (batch) => ({ batch, deliveredAt: row.deliveredAt })))
-    )
+    rowsOf(DeliveredRow),
+    Effect.map((rows) => rows.map(({ deliveredAt, ...batch }) => ({ batch: new Batch(batch), deliveredAt })))
   )
 
 export interface Moment {
@@ -92,58 +84,6 @@ export const countPublished = (
       )
     GROUP BY event_id
   `.pipe(Effect.map((rows) => new Map(rows.map(({ id, times }) => [id, times] as const))))
-
-/**
- * Makes a delivered batch pending again, so that a relay asks ClickHouse which of its events are missing and sends those.
- * False if it is not as it was seen any more: somebody else requeued it, or its rows are gone.
- *
- * Rows that are read here keep their slot from being emptied until this is committed, and a slot of a pending batch is not
- * emptied. The relay asks ClickHouse itself, so it is harmless that this process may have asked another table.
- */
-export const requeue = (
-  sql: SqlClient.SqlClient,
-  { batch, deliveredAt }: Delivered,
-  missing: Arr.NonEmptyReadonlyArray<EventId>,
-  actor: string
-): Effect.Effect<boolean, SqlError> =>
-  sql<{ count: number }>`
-    WITH retained AS (
-      SELECT count(*) AS count FROM (${sql.literal(rows(batch, "event_id", only(missing)))}) AS events
-    ),
-    requeued AS (
-      SELECT CASE
-        WHEN retained.count >= ${missing.length}
-          THEN outbox.requeue(${batch.id}, ${deliveredAt}::timestamptz, ${missing.length})
-      END AS done
-      FROM retained
-    ),
-    audited AS (
-      INSERT INTO outbox.audit (actor, action, before, after)
-      SELECT
-        ${actor}, 'requeue',
-        jsonb_build_object(
-          'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${deliveredAt}::timestamptz
-        ),
-        jsonb_build_object(
-          'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
-        )
-      FROM requeued
-      WHERE done
-    )
-    SELECT count(*)::integer AS count FROM requeued WHERE done
-  `.pipe(
-    atomically(sql, SETTINGS),
-    Effect.map(([row]) => row?.count === 1)
-  )
-
-const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
-  ${PLAN_SETTINGS}`
-
-/** Idle relays look for work when the number of batches moves. Sequences move at once, so only after the commit. */
-export const wakeRelays = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
-  Effect.asVoid(sql`SELECT nextval('outbox.batch_id_seq')`)
 
 const FAILURES_AT_ONCE = 500
 

@@ -1,12 +1,11 @@
-/** Who changed what. */
+/** Who changed what: rows of `outbox.audit`. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { FailureId } from "../BatchFailures/model.ts"
+import { FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import { DEFAULT_LIMIT, type Page } from "../schema/columns.ts"
-import { column, rfc3339 } from "./columns.ts"
+import { column, DEFAULT_LIMIT, type Page, rfc3339, rowsOf } from "./columns.ts"
 
 /**
  * One change that an operator made: a row of `outbox.audit`.
@@ -37,28 +36,28 @@ export const auditToJson = (entry: AuditEntry): string => {
   return `${JSON.stringify(rest).slice(0, -1)},"before":${before},"after":${after}}`
 }
 
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface AuditFilter {
   readonly failureId?: FailureId | undefined
 }
 
 /** Newest first. One statement, and so one snapshot. */
-export const audit =
-  (sql: SqlClient.SqlClient) =>
-  (
-    { failureId }: AuditFilter = {},
-    { after, limit = DEFAULT_LIMIT }: Page<number> = {}
-  ): Effect.Effect<ReadonlyArray<AuditEntry>, SqlError> =>
-    sql`
-      SELECT
-        id::float8 AS id,
-        ${sql.literal(rfc3339("occurred_at"))} AS occurred_at,
-        actor, action, failure_id::float8 AS failure_id, event_id, before::text AS before, after::text AS after
-      FROM outbox.audit
-      WHERE ${failureId === undefined ? sql`true` : sql`failure_id = ${failureId}`}
-        AND ${after === undefined ? sql`true` : sql`id < ${after}`}
-      ORDER BY id DESC
-      LIMIT ${limit}
-    `.pipe(
-      Effect.flatMap((rows) => Effect.orDie(Schema.decodeUnknown(Schema.Array(AuditEntry))(rows))),
-      Effect.withSpan("BatchFailures.audit")
-    )
+export const audit = (
+  sql: SqlClient.SqlClient,
+  { failureId }: AuditFilter = {},
+  { after, limit = DEFAULT_LIMIT }: Page<number> = {}
+): Effect.Effect<ReadonlyArray<AuditEntry>, SqlError> =>
+  sql`
+    SELECT
+      id::float8 AS id,
+      ${sql.literal(rfc3339("occurred_at"))} AS occurred_at,
+      actor, action, failure_id::float8 AS failure_id, event_id, before::text AS before, after::text AS after
+    FROM outbox.audit
+    WHERE ${failureId === undefined ? sql`true` : sql`failure_id = ${failureId}`}
+      AND ${after === undefined ? sql`true` : sql`id < ${after}`}
+    ORDER BY id DESC
+    LIMIT ${limit}
+  `.pipe(rowsOf(AuditEntry), Effect.withSpan("BatchFailures.audit"))

@@ -193,7 +193,7 @@ describe("What is measured", () => {
 
   it("has every span in docs/telemetry.md that the code makes, and no other", () => {
     const made = sources
-      .flatMap((source) => matches(source, /(?:withSpan|tracer\.span)\([^"`]*["`]([^"`]+)["`]/g))
+      .flatMap((source) => matches(source, /(?:withSpan|tracer\.span|Effect\.fn)\([^"`]*["`]([^"`]+)["`]/g))
       .flatMap((name) => (INSERTED.test(name) ? CLOSINGS.map((action) => name.replace(INSERTED, action)) : name))
     const listed = tableUnder("Spans").flatMap(([name = ""]) => code(name))
     expect([...new Set(made)].toSorted()).toEqual(listed.filter((name) => !OF_LIBRARIES.test(name)).toSorted())
@@ -323,8 +323,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
   it.effect("tells an empty slot from one with a single event by its bytes, as the alert does", () =>
     Effect.gen(function* () {
       const [, empty = ""] = /outbox_slot_bytes\) > (\d+)\)/.exec(Prometheus.rules) ?? []
-      const { observe } = yield* OutboxStore
-      const inUse = Effect.map(observe, ({ slotBytes }) =>
+      const { gauges } = yield* OutboxStore
+      const inUse = Effect.map(gauges, ({ slotBytes }) =>
         Object.entries(slotBytes).flatMap(([slot, bytes]) => (bytes > Number(empty) ? [slot] : []))
       )
       expect(yield* inUse).toEqual([])
