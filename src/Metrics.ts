@@ -57,7 +57,7 @@ export const eventsReplayed = counter(
 )
 export const batchesSplit = counter(
   "outbox_batches_split_total",
-  "Batches cut into smaller ones because ClickHouse refuses some of their events"
+  "Batches split into smaller ones because ClickHouse refuses some of their events"
 )
 const retriesTotal = counter("outbox_retries_total", "Batches released to be tried again later, by class of error")
 export const retries = (errorClass: RetryClass) => Metric.tagged(retriesTotal, "error_class", errorClass)

@@ -50,13 +50,13 @@ BEGIN
 END
 $$;
 
--- What events carry that name no environment.
+-- The environment of events that name none.
 CREATE FUNCTION outbox.default_environment() RETURNS text
 LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'production');
 
--- What ClickHouse would only mangle or refuse is refused here, while the application can still be told. These are domains
--- and not checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
+-- What ClickHouse would mangle or refuse fails here, while the application can still be told. These are domains and not
+-- checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
 -- a session. Rules are functions because outbox.publish_all looks at them too, to say which event it was.
 
 -- As many bytes are at most as many characters, and need not be counted.
@@ -287,7 +287,7 @@ CREATE TABLE outbox.batch (
 
 -- In the order in which batches are leased.
 CREATE INDEX batch_pending ON outbox.batch ((was_delivered_at IS NOT NULL), id) WHERE state = 'pending';
--- What was sealed and delivered in some time is asked for again and again, and read from these alone: a row is wide.
+-- Charts ask all the time what was sealed and delivered since when. They read these indexes alone: a row is wide.
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) INCLUDE (event_count, first_published_at, was_delivered_at)
   WHERE state = 'delivered';
 CREATE INDEX batch_was_delivered_at ON outbox.batch (was_delivered_at) WHERE was_delivered_at IS NOT NULL;
@@ -377,7 +377,7 @@ BEGIN
 END
 $$;
 
--- Fails as a domain does, and says which event it was.
+-- Fails as a domain does, and says by which event.
 CREATE FUNCTION outbox.raise_invalid_event(
   place bigint,
   event_type text,
