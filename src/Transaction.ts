@@ -23,8 +23,7 @@ import { isConnectionLost } from "./Postgres.ts"
  *
  * - `RolledBack`: a failed statement inside was caught, so Postgres had already aborted the transaction. Nothing was
  *   written.
- * - `NotCommitted`: Postgres answered COMMIT with an error, as for a deferred constraint or a serialisation failure.
- *   Nothing was written.
+ * - `CommitFailed`: as for a deferred constraint or a serialisation failure. Nothing was written.
  * - `ConnectionLost`: before COMMIT was answered. If `committing`, it may have been committed: look before trying again.
  * - `ConcurrentSavepoints`: two transactions were nested in one at the same time; on one connection their savepoints
  *   would undo each other. Run them one after the other.
@@ -33,7 +32,7 @@ import { isConnectionLost } from "./Postgres.ts"
  * @category errors
  */
 export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("TransactionFailed", {
-  reason: Schema.Literal("RolledBack", "NotCommitted", "ConnectionLost", "ConcurrentSavepoints"),
+  reason: Schema.Literal("RolledBack", "CommitFailed", "ConnectionLost", "ConcurrentSavepoints"),
   committing: Schema.Boolean,
   cause: Schema.optional(Schema.Defect)
 }) {
@@ -41,7 +40,7 @@ export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("
     switch (this.reason) {
       case "RolledBack":
         return "Postgres rolled the transaction back: a statement in it had failed and its error was caught. Let the error through, or wrap that statement in a nested transaction"
-      case "NotCommitted":
+      case "CommitFailed":
         return `Postgres did not commit, nothing was written: ${explain(this.cause)}`
       case "ConnectionLost":
         return this.committing
@@ -192,7 +191,7 @@ const commit = (connection: Connection): Effect.Effect<unknown, TransactionFaile
     Effect.mapError(
       (cause) =>
         new TransactionFailed({
-          reason: isConnectionLost(cause) ? "ConnectionLost" : "NotCommitted",
+          reason: isConnectionLost(cause) ? "ConnectionLost" : "CommitFailed",
           committing: true,
           cause
         })
