@@ -5,9 +5,10 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { Batch } from "../Batch.ts"
+import { Batch } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
 import { atomically } from "../Transaction.ts"
+import { type Actor, insertAudit } from "./audit.ts"
 import { firstRowOf, millis } from "./columns.ts"
 import { PLAN_SETTINGS, rows, withEventIds } from "./events.ts"
 
@@ -38,15 +39,10 @@ export const BATCH_COLUMNS = `
   ${millis("batch.sealed_at")} AS "sealedAt"
 `
 
-/**
- * A batch that was delivered, and when: to the microsecond, in RFC 3339, so that another delivery is not taken for it.
- */
-export interface Delivered {
-  readonly batch: Batch
-  readonly deliveredAt: string
-}
+/** A batch that was delivered, and when: to the microsecond, so that a later delivery is not taken for this one. */
+export class Delivered extends Batch.extend<Delivered>("Delivered")({ deliveredAt: Schema.String }) {}
 
-const Requeued = Schema.Struct({ requeued: Schema.Boolean })
+const Requeued = Schema.Struct({ done: Schema.Boolean })
 
 /**
  * Makes a delivered batch pending again, so that a relay asks ClickHouse which of its events are missing and sends
@@ -57,8 +53,8 @@ const Requeued = Schema.Struct({ requeued: Schema.Boolean })
  */
 export const requeue = (
   sql: SqlClient.SqlClient,
-  { batch, deliveredAt }: Delivered,
-  { actor, missing }: { readonly actor: string; readonly missing: Arr.NonEmptyReadonlyArray<EventId> }
+  batch: Delivered,
+  { actor, missing }: { readonly actor: Actor; readonly missing: Arr.NonEmptyReadonlyArray<EventId> }
 ): Effect.Effect<boolean, SqlError> =>
   sql`
     WITH retained AS (
@@ -67,24 +63,24 @@ export const requeue = (
     requeued AS (
       SELECT CASE
         WHEN retained.count >= ${missing.length}
-          THEN outbox.requeue(${batch.id}, ${deliveredAt}::timestamptz, ${missing.length})
+          THEN outbox.requeue(${batch.id}, ${batch.deliveredAt}::timestamptz, ${missing.length})
       END AS done
       FROM retained
     ),
     audited AS (
-      INSERT INTO outbox.audit (actor, action, before, after)
-      SELECT
-        ${actor}, 'requeue',
-        jsonb_build_object(
-          'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${deliveredAt}::timestamptz
-        ),
-        jsonb_build_object(
+      ${insertAudit(sql, {
+        actor,
+        action: "requeue",
+        before: sql`jsonb_build_object(
+          'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${batch.deliveredAt}::timestamptz
+        )`,
+        after: sql`jsonb_build_object(
           'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
-        )
-      FROM requeued
-      WHERE done
+        )`,
+        from: sql`requeued WHERE done`
+      })}
     )
-    SELECT done AS requeued FROM requeued WHERE done
+    SELECT done FROM requeued WHERE done
   `.pipe(firstRowOf(Requeued), Effect.map(Option.isSome), atomically(sql, REQUEUE_SETTINGS))
 
 const REQUEUE_SETTINGS = `

@@ -1,6 +1,6 @@
 /** How an outbox fares: now, and over the last hours. One Schema for SQL's rows and HTTP. */
 import * as Schema from "effect/Schema"
-import { column } from "../schema/columns.ts"
+import { column } from "./columns.ts"
 
 /**
  * What happened in a stretch of time, of all relays together. How it stood at its end is how it stands now if it has not

@@ -1,7 +1,8 @@
-/** What an outbox consists of: its databases and its relays. One Schema for SQL's rows and HTTP. */
+/** What an outbox consists of: its databases and its relays. One Schema for SQL's rows, the command line and HTTP. */
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
-import { column } from "../schema/columns.ts"
+import { column } from "./columns.ts"
+import { RelayPause } from "./status.ts"
 
 /**
  * Whether a database can be used.
@@ -57,3 +58,26 @@ export class RelayState extends Schema.Class<RelayState>("RelayState")({
   deliveredEvents: column("delivered_events", Schema.Int),
   lastDeliveredAt: column("last_delivered_at", Schema.NullOr(Schema.Date))
 }) {}
+
+/**
+ * Nothing was changed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AlreadyPaused extends Schema.TaggedError<AlreadyPaused>()("AlreadyPaused", { pause: RelayPause }) {
+  override get message(): string {
+    const { pausedAt, pausedBy, reason } = this.pause
+    return `Relays are paused already, by ${pausedBy} since ${pausedAt.toISOString()}: ${reason}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotPaused extends Schema.TaggedError<NotPaused>()("NotPaused", {}) {
+  override get message(): string {
+    return "Relays are not paused"
+  }
+}

@@ -1,11 +1,10 @@
-/** What operators see of batches, incidents and relays. One Schema for SQL's rows, the command line and HTTP. */
+/** How deliveries go: batches, the incidents that delay them, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
 import * as Schema from "effect/Schema"
-import { BatchId } from "../Batch.ts"
-import { FailureId, FailureState } from "../BatchFailures/model.ts"
+import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
-import { column } from "../schema/columns.ts"
-import { RelayPause } from "../schema/status.ts"
+import { column } from "./columns.ts"
+import { FailureState } from "./failures.ts"
 
 const Id = BatchId
 
@@ -114,7 +113,7 @@ export class Incident extends Schema.Class<Incident>("Incident")({
  * @since 0.1.0
  * @category errors
  */
-export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: Schema.Int }) {
+export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: Id }) {
   override get message(): string {
     return `There is no batch ${this.batchId}`
   }
@@ -124,31 +123,8 @@ export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNot
  * @since 0.1.0
  * @category errors
  */
-export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNotFound", { eventId: Schema.String }) {
+export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNotFound", { eventId: EventId }) {
   override get message(): string {
     return `Event ${this.eventId} is neither in the outbox nor in a failure. Delivered ones leave the outbox after OUTBOX_EVENT_RETENTION: look in ClickHouse's event_log`
-  }
-}
-
-/**
- * Nothing was changed.
- *
- * @since 0.1.0
- * @category errors
- */
-export class AlreadyPaused extends Schema.TaggedError<AlreadyPaused>()("AlreadyPaused", { pause: RelayPause }) {
-  override get message(): string {
-    const { pausedAt, pausedBy, reason } = this.pause
-    return `Relays are paused already, by ${pausedBy} since ${pausedAt.toISOString()}: ${reason}`
-  }
-}
-
-/**
- * @since 0.1.0
- * @category errors
- */
-export class NotPaused extends Schema.TaggedError<NotPaused>()("NotPaused", {}) {
-  override get message(): string {
-    return "Relays are not paused"
   }
 }

@@ -1,7 +1,7 @@
 /** What people see of `event_log`, and why they may be told no. One Schema for ClickHouse's rows and HTTP. */
 import * as Schema from "effect/Schema"
 import { EventId } from "../Event.ts"
-import { column } from "../schema/columns.ts"
+import { column } from "./columns.ts"
 
 /**
  * A row of `event_log`.
