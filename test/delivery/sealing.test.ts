@@ -290,7 +290,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         })
       yield* publishMany(2)
       yield* commit
-      expect(yield* costs(store.observe)).toBeLessThan(50)
+      expect(yield* costs(store.gauges)).toBeLessThan(50)
       expect(yield* costs(store.status)).toBeLessThan(50)
       const sealed = yield* sealAll
       expect(sizes(sealed)).toEqual([3])

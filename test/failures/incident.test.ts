@@ -144,8 +144,8 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
           WHERE lease_id IS NOT NULL
         `
       )
-    const housekeep = Effect.flatMap(OutboxStore, (store) =>
-      store.housekeep({
+    const maintain = Effect.flatMap(OutboxStore, (store) =>
+      store.maintain({
         eventRetention: Duration.days(1),
         failureRetention: Duration.days(90),
         incidentAfter: Duration.minutes(1)
@@ -158,7 +158,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         const store = yield* OutboxStore
         yield* leased
         yield* goSilent("1 second")
-        yield* housekeep
+        yield* maintain
         expect(yield* batches).toMatchObject([{ error_class: null }])
         yield* again
         expect(yield* batches).toMatchObject([
@@ -169,18 +169,18 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             error_message: "Its worker went silent and was given up (by hand)"
           }
         ])
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toEqual([])
 
         yield* goSilent("2 minutes")
         const last = yield* again
-        yield* heard(housekeep)
+        yield* heard(maintain)
         expect(yield* said).toEqual([
           expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. Its worker went silent/)
         ])
         const open = { error_class: "transient", state: "open", attempts: 3, batch_ids: ["1"] }
         expect(yield* incidents).toMatchObject([open])
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toMatchObject([open])
 
         yield* store.release(last, { ...atOnce, error: failure("in-doubt") })
@@ -200,7 +200,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         yield* goSilent("1 second")
         for (let n = 0; n < 3; n++) yield* again
         yield* goSilent("2 minutes")
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toMatchObject([
           { error_class: "transient", state: "open", attempts: 7, batch_ids: ["1", "2", "3", "4"] }
         ])
@@ -384,11 +384,11 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             (SELECT count(*)::integer FROM outbox.audit) AS audit
         `
         const session = yield* sql.reserve
-        yield* session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('housekeep'))", [])
-        yield* store.housekeep(retention)
+        yield* session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('retention'))", [])
+        yield* store.maintain(retention)
         expect(yield* left).toEqual([{ failures: 250, audit: 25_000 }])
         yield* session.executeRaw("SELECT pg_advisory_unlock_all()", [])
-        yield* store.housekeep(retention)
+        yield* store.maintain(retention)
         expect(yield* left).toEqual([{ failures: 0, audit: 0 }])
       }).pipe(Environment.fresh())
     )
@@ -417,7 +417,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             ('2020-01-01', 'ada', 'pause', NULL, '{}', '{}'),
             (clock_timestamp(), 'ada', 'pause', NULL, '{}', '{}')
         `
-        yield* store.housekeep(retention)
+        yield* store.maintain(retention)
         expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([
           { id: 1 },
           { id: 3 },

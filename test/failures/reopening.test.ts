@@ -119,7 +119,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
         [failureId]
       )
       const tidying = yield* Effect.fork(
-        store.housekeep({
+        store.maintain({
           eventRetention: Duration.days(1),
           failureRetention: Duration.millis(1),
           incidentAfter: Duration.minutes(1)

@@ -319,8 +319,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
   it.effect("tells an empty slot from one with a single event by its bytes, as the alert does", () =>
     Effect.gen(function* () {
       const [, empty = ""] = /outbox_slot_bytes\) > (\d+)\)/.exec(Prometheus.rules) ?? []
-      const { observe } = yield* OutboxStore
-      const inUse = Effect.map(observe, ({ slotBytes }) =>
+      const { gauges } = yield* OutboxStore
+      const inUse = Effect.map(gauges, ({ slotBytes }) =>
         Object.entries(slotBytes).flatMap(([slot, bytes]) => (bytes > Number(empty) ? [slot] : []))
       )
       expect(yield* inUse).toEqual([])

@@ -463,9 +463,9 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
       `
       expect(definers).toEqual([
         { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" }
+        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" }
       ])
     })
   )
