@@ -1,7 +1,10 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
+
+const WORKERS = Math.max(4, 2 * availableParallelism())
 
 export default defineConfig({
   // As in tsconfig.json: the examples import the package by its name.
@@ -15,8 +18,14 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/databases.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    maxWorkers: 2
+    // What hangs. Tests wait for states, and each wait has a bound of its own: see test/support/wait.ts.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    // Tests wait for databases, relays and clocks most of the time.
+    maxWorkers: WORKERS,
+    // Vitest fails now and then where it ends a worker before all files are done.
+    minWorkers: WORKERS,
+    // A file has databases of its own, and nothing else that another file could spoil: Effect is loaded once a worker.
+    isolate: false
   }
 })

@@ -1,6 +1,5 @@
 /** What arrives at a collector, and what does not: over real OTLP, from real processes. */
 import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, it, layer } from "@effect/vitest"
@@ -11,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { inject } from "vitest"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
@@ -23,7 +23,7 @@ import { freePort } from "../support/listen.ts"
 import { ask, TOKEN } from "../support/operator.ts"
 import * as Otlp from "../support/otlp.ts"
 import { drain } from "../support/relay.ts"
-import { until } from "../support/wait.ts"
+import { BOUND, until } from "../support/wait.ts"
 
 type Variables = Readonly<Record<string, string>>
 
@@ -55,13 +55,11 @@ const COMPLAINT = "Telemetry: "
 const linesOf = (text: string) => text.split("\n").filter((line) => line !== "")
 const logOf = (stderr: string) => linesOf(stderr).map((line) => Schema.decodeSync(Line)(line))
 
-const PROGRAM = fileURLToPath(new URL("../support/otlp/program.ts", import.meta.url))
-
 /** Another program that publishes: two events in each request. */
 const publishElsewhere = (variables: Variables, requests = 1, note = "") =>
   Effect.gen(function* () {
     const env = { PATH: process.env.PATH, ...(yield* Environment.Environment), ...QUICK, ...variables }
-    const args = ["--import", "tsx", PROGRAM, String(requests), note]
+    const args = [inject("programs").publisher, String(requests), note]
     const { stderr, stdout } = yield* Effect.promise(() => promisify(execFile)(process.execPath, args, { env }))
     return { published: linesOf(stdout).map((line) => Schema.decodeSync(Published)(line)), log: logOf(stderr) }
   })
@@ -466,8 +464,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
   for (const [what, behaviour, timeout] of [
     ["refuses", "refuse", "500"],
     ["hangs up", "hang up", "500"],
-    // OpenTelemetry's own.
-    ["says nothing", "say nothing", ""]
+    // A relay does not wait for an answer for as long as this.
+    ["says nothing", "say nothing", "600000"]
   ] as const) {
     it.scoped(`${what} delivers all the same, and ends in time`, () =>
       Effect.gen(function* () {
@@ -484,9 +482,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
         yield* Effect.sleep("500 millis")
         yield* EventPublisher.publish(taken)
         yield* delivered(before + 2)
-        const [took, { code, stderr }] = yield* Effect.timed(stop(relay))
+        const { code, stderr } = yield* Effect.timeout(stop(relay), BOUND)
         expect(code).toBe(0)
-        expect(Duration.toSeconds(took)).toBeLessThan(4)
         const complaints = complaintsIn(stderr)
         expect(complaints.length).toBeGreaterThan(0)
         expect(new Set(complaints).size).toBe(complaints.length)
