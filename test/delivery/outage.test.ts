@@ -62,12 +62,12 @@ const startRelay = Effect.zipLeft(
 const allArrive = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const store = yield* OutboxStore
-  yield* until(store.status, ({ backlog }) => backlog === 0, "20 seconds")
+  yield* until(store.status, ({ backlog }) => backlog === 0)
   const [committed] = yield* sql<{ events: number }>`SELECT count(*)::integer AS events FROM outbox.event`
   expect(yield* counts).toEqual({ rows: committed?.events, events: committed?.events })
 })
 
-layer(environment, { excludeTestServices: true, timeout: "60 seconds" })("When a database goes away", (it) => {
+layer(environment, { excludeTestServices: true })("When a database goes away", (it) => {
   it.scoped("ClickHouse: publishing is not affected, and the relay delivers by itself when it is back", () =>
     Effect.gen(function* () {
       const server = yield* EmbeddedClickHouse

@@ -75,55 +75,52 @@ const violations = async (page: Page) => {
 }
 
 describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
-  layer(Live, { excludeTestServices: true, timeout: "180 seconds" })((it) => {
-    it.scoped(
-      "leads from the front page to a refused event, corrects it, replays it, and shows it in ClickHouse",
-      () =>
-        Effect.gen(function* () {
-          const eventId = yield* publishRefused("order_placed")
-          yield* Relay.start()
-          const { complaints, page } = yield* visit("/")
-          yield* promise(async () => {
-            await page.getByText("1 failure needs you: ClickHouse refused 1 event.", { exact: true }).waitFor()
-            await page.getByRole("link", { name: "Look at it" }).click()
-            await page.getByRole("link", { name: /^#\d+$/ }).click()
-            await page.getByText("ClickHouse’s JSON holds integers of 64 bits").waitFor()
+  layer(Live, { excludeTestServices: true })((it) => {
+    it.scoped("leads from the front page to a refused event, corrects it, replays it, and shows it in ClickHouse", () =>
+      Effect.gen(function* () {
+        const eventId = yield* publishRefused("order_placed")
+        yield* Relay.start()
+        const { complaints, page } = yield* visit("/")
+        yield* promise(async () => {
+          await page.getByText("1 failure needs you: ClickHouse refused 1 event.", { exact: true }).waitFor()
+          await page.getByRole("link", { name: "Look at it" }).click()
+          await page.getByRole("link", { name: /^#\d+$/ }).click()
+          await page.getByText("ClickHouse’s JSON holds integers of 64 bits").waitFor()
 
-            await replaceInEditor(page, TOO_LARGE, "1234.5")
-            await page.getByText("Changed: event_context.").waitFor()
-            // What was, beside what is.
-            await page.locator(".cm-deletedChunk", { hasText: TOO_LARGE }).waitFor()
+          await replaceInEditor(page, TOO_LARGE, "1234.5")
+          await page.getByText("Changed: event_context.").waitFor()
+          // What was, beside what is.
+          await page.locator(".cm-deletedChunk", { hasText: TOO_LARGE }).waitFor()
 
-            await page.getByRole("button", { name: "Save and replay…" }).click()
-            await page.getByLabel("Your name, for the audit trail").fill("ada")
-            await page.getByRole("button", { name: "Save and replay", exact: true }).click()
-            await page.getByText("No open failure is left.").waitFor()
-            // The button is gone: whoever has no mouse goes on from where it was.
-            expect(await page.evaluate("document.activeElement?.textContent")).toBe("The event")
-            await page.getByRole("link", { name: "See it there" }).click()
-            await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
-            await page.getByRole("link", { name: "Overview" }).click()
-            await page
-              .getByText(/^All is well: /)
-              .first()
-              .waitFor()
+          await page.getByRole("button", { name: "Save and replay…" }).click()
+          await page.getByLabel("Your name, for the audit trail").fill("ada")
+          await page.getByRole("button", { name: "Save and replay", exact: true }).click()
+          await page.getByText("No open failure is left.").waitFor()
+          // The button is gone: whoever has no mouse goes on from where it was.
+          expect(await page.evaluate("document.activeElement?.textContent")).toBe("The event")
+          await page.getByRole("link", { name: "See it there" }).click()
+          await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
+          await page.getByRole("link", { name: "Overview" }).click()
+          await page
+            .getByText(/^All is well: /)
+            .first()
+            .waitFor()
+        })
+        expect(complaints).toEqual([])
+        const clickHouse = yield* ClickHouse
+        expect(
+          yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log WHERE event_id = {id:UUID}", {
+            id: eventId
           })
-          expect(complaints).toEqual([])
-          const clickHouse = yield* ClickHouse
-          expect(
-            yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log WHERE event_id = {id:UUID}", {
-              id: eventId
-            })
-          ).toEqual([['{"order":48213,"total":1234.5}']])
-          const sql = yield* SqlClient.SqlClient
-          expect(
-            yield* sql`SELECT actor, action FROM outbox.audit WHERE event_id = ${eventId}::uuid ORDER BY id`
-          ).toEqual([
-            { actor: "ada", action: "correct" },
-            { actor: "ada", action: "replay" }
-          ])
-        }),
-      { timeout: 120_000 }
+        ).toEqual([['{"order":48213,"total":1234.5}']])
+        const sql = yield* SqlClient.SqlClient
+        expect(
+          yield* sql`SELECT actor, action FROM outbox.audit WHERE event_id = ${eventId}::uuid ORDER BY id`
+        ).toEqual([
+          { actor: "ada", action: "correct" },
+          { actor: "ada", action: "replay" }
+        ])
+      })
     )
 
     it.scoped("keeps every digit of what it does not change", () =>
@@ -538,8 +535,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
               }),
             { discard: true }
           )
-        }),
-      { timeout: 180_000 }
+        })
     )
   })
 })
