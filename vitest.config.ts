@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { isWhole } from "./test/support/whole.ts"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
@@ -17,6 +18,8 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    // Packs, builds and installs the package: a minute before its first test.
+    exclude: isWhole ? [] : ["test/packaging/package.test.ts"],
     globalSetup: ["test/support/databases.ts"],
     // What hangs. Tests wait for states, and each wait has a bound of its own: see test/support/wait.ts.
     testTimeout: 600_000,

@@ -21,6 +21,7 @@ import * as Failures from "../support/failures.ts"
 import * as Operator from "../support/operator.ts"
 import * as Relay from "../support/relay.ts"
 import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 class Browser extends Context.Tag("test/Browser")<Browser, PlaywrightBrowser>() {}
 
@@ -515,7 +516,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           const url = yield* Operator.start(Operator.config, { concurrency: 4 })
           const locked = yield* Operator.start(Operator.withToken)
           yield* Effect.forEach(
-            ["light", "dark"] as const,
+            isWhole ? (["light", "dark"] as const) : (["dark"] as const),
             (colorScheme) =>
               Effect.gen(function* () {
                 const { complaints, page } = yield* open(yield* Browser, `${url}/`, { colorScheme })

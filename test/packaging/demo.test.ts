@@ -13,6 +13,7 @@ import * as Config from "../../src/Config.ts"
 import * as Relay from "../../src/Relay.ts"
 import * as Environment from "../support/environment.ts"
 import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.promise(async () => {
@@ -70,7 +71,7 @@ describe("npm run demo", () => {
     })
   )
 
-  it.scopedLive("goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
+  it.scopedLive.runIf(isWhole)("goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
     Effect.gen(function* () {
       const directory = yield* temporary
       const { child, exitCode, output } = yield* demo("--data", directory)
