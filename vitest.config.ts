@@ -5,8 +5,6 @@ import { isWhole } from "./test/support/whole.ts"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
-const WORKERS = Math.max(4, 2 * availableParallelism())
-
 export default defineConfig({
   // As in tsconfig.json: the examples import the package by its name.
   resolve: {
@@ -24,11 +22,7 @@ export default defineConfig({
     // What hangs. Tests wait for states, and each wait has a bound of its own: see test/support/wait.ts.
     testTimeout: 600_000,
     hookTimeout: 600_000,
-    // Tests wait for databases, relays and clocks most of the time.
-    maxWorkers: WORKERS,
-    // Vitest fails now and then where it ends a worker before all files are done.
-    minWorkers: WORKERS,
-    // A file has databases of its own, and nothing else that another file could spoil: Effect is loaded once a worker.
-    isolate: false
+    // Most tests wait most of the time: for databases, for programs, for clocks.
+    maxWorkers: Math.max(4, 2 * availableParallelism())
   }
 })

@@ -394,10 +394,10 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
           yield* Relay.start()
-          const batches = sql<{ delivered: number; perLinger: number }>`
+          const batches = sql<{ delivered: number; perLinger: number | null }>`
             SELECT
               count(delivered_at)::integer AS delivered,
-              (count(*) - 1) / (extract(epoch FROM max(sealed_at) - min(sealed_at)) / 0.3)::float8 AS "perLinger"
+              (count(*) - 1) / (nullif(extract(epoch FROM max(sealed_at) - min(sealed_at)), 0) / 0.3)::float8 AS "perLinger"
             FROM outbox.batch
           `
           // The trickle goes on until batches of it have arrived.

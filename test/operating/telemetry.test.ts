@@ -256,7 +256,7 @@ layer(Layer.provideMerge(story, Environment.layer()), { excludeTestServices: tru
       })
       const age = Date.now() - Number((refusal?.timeUnixNano ?? 0n) / 1_000_000n)
       expect(age).toBeGreaterThan(0)
-      expect(age).toBeLessThan(60_000)
+      expect(age).toBeLessThan(600_000)
     })
   )
 
@@ -299,7 +299,7 @@ layer(Layer.provideMerge(story, Environment.layer()), { excludeTestServices: tru
       expect(waited?.bucketCounts.reduce((sum, count) => sum + count)).toBe(deliveries - 1)
       // Seconds, not milliseconds.
       expect(waited?.sum).toBeGreaterThan(0.05)
-      expect(waited?.sum).toBeLessThan(60)
+      expect(waited?.sum).toBeLessThan(600)
       for (const { description, name } of metrics.filter(({ name }) => name.startsWith("outbox_"))) {
         expect([name, description]).toEqual([name, expect.stringMatching(/^\S.{10,}/)])
       }
@@ -527,6 +527,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
       yield* EventPublisher.publish(taken)
       yield* relay.said("Delivered a batch")
       yield* delivered(before + 1)
+      expect((yield* receiver.logs).map(({ body }) => body)).toEqual([])
       expect(yield* receiver.requests).toEqual([])
       const { code } = yield* stop(relay)
       expect(code).toBe(0)
