@@ -16,6 +16,7 @@ import { counts } from "../support/eventLog.ts"
 import { batches } from "../support/manifest.ts"
 import * as Relay from "../support/relay.ts"
 import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 /** Commits reach the disk late, if at all: in a crash it loses what nobody has insisted on. */
 const forgetfulPostgres = postgres({
@@ -67,6 +68,8 @@ const allArrive = Effect.gen(function* () {
   expect(yield* counts).toEqual({ rows: committed?.events, events: committed?.events })
 })
 
+const KILLS = isWhole ? 4 : 2
+
 layer(environment, { excludeTestServices: true })("When a database goes away", (it) => {
   it.scoped("ClickHouse: publishing is not affected, and the relay delivers by itself when it is back", () =>
     Effect.gen(function* () {
@@ -88,7 +91,7 @@ layer(environment, { excludeTestServices: true })("When a database goes away", (
       const server = yield* EmbeddedClickHouse
       yield* startRelay
       const publishing = yield* Effect.fork(Effect.forever(Effect.zipRight(publish(200), Effect.sleep("20 millis"))))
-      for (let n = 0; n < 4; n++) {
+      for (let n = 0; n < KILLS; n++) {
         yield* Effect.flatMap(Random.nextIntBetween(100, 700), Effect.sleep)
         yield* server.kill
         yield* server.restart
@@ -115,7 +118,7 @@ layer(environment, { excludeTestServices: true })("When a database goes away", (
       const server = yield* EmbeddedPostgres
       const relay = yield* startRelay
       const publishing = yield* Effect.fork(Effect.forever(Effect.exit(publish(50))))
-      for (let n = 0; n < 4; n++) {
+      for (let n = 0; n < KILLS; n++) {
         yield* Effect.flatMap(Random.nextIntBetween(100, 500), Effect.sleep)
         yield* server.kill
         yield* server.restart

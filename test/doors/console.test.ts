@@ -166,7 +166,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("keeps what was written and not saved while somebody looks elsewhere", () =>
+    it.scoped.runIf(isWhole)("keeps what was written and not saved while somebody looks elsewhere", () =>
       Effect.gen(function* () {
         const { failureId } = yield* Failures.make([
           Event.make({ eventType: "draft_tested", eventContext: { name: "before" } })
@@ -202,7 +202,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("shows what the server does not accept, field by field, and changes nothing", () =>
+    it.scoped.runIf(isWhole)("shows what the server does not accept, field by field, and changes nothing", () =>
       Effect.gen(function* () {
         const { failureId } = yield* Failures.make([Event.make({ eventType: "time_tested", eventContext: {} })])
         const { complaints, page } = yield* visit(`/failures/${failureId}`)
@@ -220,7 +220,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("discards several failures at once with a reason, and takes it back", () =>
+    it.scoped.runIf(isWhole)("discards several failures at once with a reason, and takes it back", () =>
       Effect.gen(function* () {
         const event = Event.make({ eventType: "discard_tested", eventContext: {} })
         const ids = [(yield* Failures.make([event])).failureId, (yield* Failures.make([event])).failureId]
@@ -284,7 +284,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("counts what was replayed in as it arrives, of one failure and of several", () =>
+    it.scoped.runIf(isWhole)("counts what was replayed in as it arrives, of one failure and of several", () =>
       Effect.gen(function* () {
         const event = Event.make({ eventType: "count_tested", eventContext: {} })
         const { failureId } = yield* Failures.make([event, event])
@@ -316,7 +316,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("keeps what became of each replay: refused again, and arrived from there", () =>
+    it.scoped.runIf(isWhole)("keeps what became of each replay: refused again, and arrived from there", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const eventId = yield* publishRefused("again_tested")
@@ -389,7 +389,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("explores what has arrived by its type", () =>
+    it.scoped.runIf(isWhole)("explores what has arrived by its type", () =>
       Effect.gen(function* () {
         yield* EventPublisher.publish(Event.make({ eventType: "seek_tested", eventContext: { n: 1 } }))
         yield* EventPublisher.publish(Event.make({ eventType: "hide_tested", eventContext: { n: 2 } }))
@@ -425,7 +425,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("says so, too, when the relay does not refuse and does not answer either", () =>
+    it.scoped.runIf(isWhole)("says so, too, when the relay does not refuse and does not answer either", () =>
       Effect.gen(function* () {
         const { page } = yield* visit("/")
         yield* promise(async () => {
