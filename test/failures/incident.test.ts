@@ -89,6 +89,10 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
           Arr.some(({ error_class }) => error_class === errorClass)
         )
         expect(yield* incidents).toEqual([])
+        yield* (yield* SqlClient.SqlClient)`
+          UPDATE outbox.batch SET
+            first_attempt_at = first_attempt_at - interval '1 hour', first_error_at = first_error_at - interval '1 hour'
+        `
         const [open] = yield* until(incidents, ([incident]) => (incident?.attempts ?? 0) > 2)
         expect(open).toMatchObject({ error_class: errorClass, state: "open", batch_ids: ["1"] })
         expect(yield* status).toMatchObject({ openIncidents: 1, openFailures: { failures: 0 } })
@@ -99,7 +103,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
         expect(yield* incidents).toMatchObject([{ id: open?.id, state: "closed", batch_ids: ["1"] }])
         expect(yield* status).toMatchObject({ openIncidents: 0, batches: { delivered: 1, failed: 0 } })
-      }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "500 millis" }))
+      }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "1 hour" }))
     )
   }
 
@@ -278,7 +282,12 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         )
       yield* Deferred.await(joined)
       const acknowledging = yield* Effect.fork(store.acknowledge(last))
-      yield* until(sql`SELECT FROM pg_locks WHERE NOT granted`, (waiting) => waiting.length > 0)
+      yield* until(
+        sql`
+          SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()
+        `,
+        (waiting) => waiting.length > 0
+      )
       yield* Deferred.succeed(mayCommit, undefined)
       yield* Effect.zipRight(Fiber.join(committing), Fiber.join(acknowledging))
       expect(yield* batches).toMatchObject([{ state: "delivered" }, { state: "retrying", incident_id: "1" }])

@@ -125,7 +125,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
           incidentAfter: Duration.minutes(1)
         })
       )
-      yield* until(waiting, (rows) => rows.length > 0, "30 seconds")
+      yield* until(waiting, (rows) => rows.length > 0)
       yield* session.executeRaw("COMMIT", [])
       yield* Fiber.join(tidying)
       expect(yield* failures.get(failureId)).toMatchObject({ state: "open" })

@@ -323,18 +323,14 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
       const url = yield* relay.url
       const readiness = Effect.map(ask(url, "GET /readyz"), ({ json, status }) => ({ status, json }))
       const when = (status: number, json: object) =>
-        until(
-          readiness,
-          (seen) => {
-            try {
-              expect(seen).toMatchObject({ status, json })
-              return true
-            } catch {
-              return false
-            }
-          },
-          "25 seconds"
-        )
+        until(readiness, (seen) => {
+          try {
+            expect(seen).toMatchObject({ status, json })
+            return true
+          } catch {
+            return false
+          }
+        })
       yield* when(200, {
         status: "ready",
         checks: { postgres: { ok: true }, clickhouse: { ok: true }, relay: { ok: true } }

@@ -359,12 +359,10 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
           Object.fromEntries
         )
         // The gauges are read every few seconds.
-        yield* until(seen, (values) => JSON.stringify(values) === JSON.stringify(expected), "30 seconds")
+        yield* until(seen, (values) => JSON.stringify(values) === JSON.stringify(expected))
 
-        const rules = yield* until(
-          prometheus.rules,
-          (rules) => rules.some(({ name, state }) => name === "OutboxOpenFailures" && state === "firing"),
-          "30 seconds"
+        const rules = yield* until(prometheus.rules, (rules) =>
+          rules.some(({ name, state }) => name === "OutboxOpenFailures" && state === "firing")
         )
         expect(rules.filter(({ health }) => health !== "ok")).toEqual([])
         expect(rules.filter(({ state }) => state !== "inactive").map(({ name }) => name)).toEqual([

@@ -80,7 +80,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
       for (let looks = 0; looks < 3; looks++) {
         const { oldestUndeliveredMillis } = yield* gauges
         expect(oldestUndeliveredMillis).toBeGreaterThanOrEqual(300)
-        expect(oldestUndeliveredMillis).toBeLessThan(10_000)
+        expect(oldestUndeliveredMillis).toBeLessThan(600_000)
         yield* seal
       }
     }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))

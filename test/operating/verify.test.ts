@@ -224,7 +224,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const reports = yield* Effect.all(Arr.replicate(repair, 4), { concurrency: "unbounded" })
       // Each batch by one of them, or once more by one that saw it delivered again and ClickHouse before that.
       expect(Arr.reduce(reports, 0, (sum, { report }) => sum + report.requeued.batches)).toBeGreaterThanOrEqual(3)
-      yield* until(batches, (all) => all.every(isDelivered), "40 seconds")
+      yield* until(batches, (all) => all.every(isDelivered))
       expect(yield* eventLog).toEqual(before)
     }).pipe(fresh())
   )
@@ -265,7 +265,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         CLICKHOUSE_REQUEST_TIMEOUT: "1 second",
         OUTBOX_RETRY_BASE: "50 millis"
       })
-      yield* until(batches, (all) => all.every(isDelivered), "30 seconds")
+      yield* until(batches, (all) => all.every(isDelivered))
       expect(yield* counts).toEqual({ rows: 3, events: 3 })
       expect(yield* proxy.letGo).toBe(1)
       expect(yield* counts).toEqual({ rows: 3, events: 3 })
@@ -281,7 +281,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* lose("true")
       yield* repair
       // Unless it is told, a worker looks once a minute.
-      yield* until(counts, ({ rows }) => rows === 10, "30 seconds")
+      yield* until(counts, ({ rows }) => rows === 10)
     }).pipe(fresh())
   )
 
@@ -309,7 +309,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* Effect.repeat(look, { until: () => publishing.unsafePoll() !== null })
       yield* Fiber.join(publishing)
       yield* Fiber.interrupt(tidying)
-      yield* until(store.status, ({ backlog }) => backlog === 0, "40 seconds")
+      yield* until(store.status, ({ backlog }) => backlog === 0)
       yield* look
       expect(compared).toBeGreaterThan(0)
       expect(yield* counts).toEqual({ rows: 200, events: 200 })
