@@ -22,10 +22,11 @@ import * as Reading from "./Operations/Reading.ts"
 import * as Systems from "./Operations/Systems.ts"
 import { type Actor, type AuditEntry, type AuditFilter, readAudit } from "./schema/audit.ts"
 import type { Page } from "./schema/columns.ts"
-import { checkCluster, type ForeignCluster, type NotMigrated } from "./schema/compatibility.ts"
+import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
 import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/deliveries.ts"
 import type * as OverviewModel from "./schema/overview.ts"
-import { type OutboxStatus, type RelayPause, status } from "./schema/status.ts"
+import type { OutboxStatus, RelayPause } from "./schema/status.ts"
 import type { AlreadyPaused, DatabaseState, NotPaused, RelayState } from "./schema/systems.ts"
 
 export { DEFAULT_MINUTES, type OverviewRange } from "./Operations/Overview.ts"
@@ -111,7 +112,7 @@ export const make: Effect.Effect<
   SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
   return {
     status: status(sql),
     ...Overview.make(sql),

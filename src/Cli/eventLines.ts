@@ -10,8 +10,8 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { DatabaseError } from "pg"
 import { MAX_CONTEXT_BYTES } from "../Event.ts"
+import { invalidData } from "../Postgres.ts"
 import { COLUMNS, decodeLine, type LineOptions, type Problem, toCopy } from "../schema/eventLine.ts"
 import { constraintIssues } from "../schema/eventRow.ts"
 
@@ -173,23 +173,23 @@ const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Proble
   })
 
 /** Of `outbox.new_event`: whatever the line, none is written. */
-export const TRIGGERS_OFF = "session_replication_role_must_not_be_replica"
+const TRIGGERS_OFF = "session_replication_role_must_not_be_replica"
 
-/** Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded, raised by a trigger. */
-const ABOUT_DATA = /^(22|23|54|P0)/
+/** Whether the session has turned off the trigger that publishes. */
+export const isTriggersOff = (error: SqlError): boolean =>
+  Option.exists(invalidData(error), ({ constraint }) => constraint === TRIGGERS_OFF)
 
 /**
  * The line that Postgres does not take and why, if that is what went wrong. Each line is a row, so COPY's count is ours.
  */
-export const invalidAccordingTo = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
-  if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
-  if (cause.constraint === TRIGGERS_OFF) return Option.none()
-  // "COPY new_event, line 3, column event_context", in the server's language.
-  const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(cause.where ?? "") ?? []
-  if (line === undefined) return Option.none()
-  const problem = constraintIssues[cause.constraint ?? ""] ?? {
-    reason: cause.message,
-    ...(field !== undefined && { field })
-  }
-  return Option.some(new LinesInvalid({ issues: [new LineIssue({ line: Number(line), ...problem })], complete: false }))
-}
+export const invalidAccordingTo = (error: SqlError): Option.Option<LinesInvalid> =>
+  Option.flatMap(invalidData(error), ({ constraint = "", message, where = "" }) => {
+    if (constraint === TRIGGERS_OFF) return Option.none()
+    // "COPY new_event, line 3, column event_context", in the server's language.
+    const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(where) ?? []
+    if (line === undefined) return Option.none()
+    const problem = constraintIssues[constraint] ?? { reason: message, ...(field !== undefined && { field }) }
+    return Option.some(
+      new LinesInvalid({ issues: [new LineIssue({ line: Number(line), ...problem })], complete: false })
+    )
+  })

@@ -12,7 +12,6 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { DatabaseError } from "pg"
 import * as Config from "../Config.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
@@ -96,15 +95,13 @@ const copy = (
     )
   })
 
-/** SQLSTATE of a table or schema that does not exist. */
-const NOT_THERE = /^(42P01|3F000)$/
-
 const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
   const invalid = EventLines.invalidAccordingTo(error)
   if (Option.isSome(invalid)) return invalid.value
-  if (error.cause instanceof DatabaseError && error.cause.constraint === EventLines.TRIGGERS_OFF)
-    return new TriggersOff()
-  const failure = fromSqlError(config, error)
-  if (NOT_THERE.test(failure.sqlState ?? "")) return new NotMigrated()
-  return new PublishFailed({ inDoubt: committing && failure.isTransient, failure })
+  if (EventLines.isTriggersOff(error)) return new TriggersOff()
+  if (Postgres.isNoOutbox(error)) return new NotMigrated()
+  return new PublishFailed({
+    inDoubt: committing && Postgres.isConnectionLost(error),
+    failure: fromSqlError(config, error)
+  })
 }

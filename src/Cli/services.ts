@@ -9,7 +9,6 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { DatabaseError } from "pg"
 import * as Config from "../Config.ts"
 import * as Certificate from "../internal/certificate.ts"
 import { reasonOf } from "../internal/text.ts"
@@ -29,9 +28,9 @@ export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("Postgr
       : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
   }
 
-  /** Whether trying again may help: Postgres did not answer, or was starting, stopping or full. */
+  /** Whether trying again may help: Postgres did not answer, or was starting, stopping, full or busy. */
   get isTransient(): boolean {
-    return this.sqlState === undefined || /^(08|53|57)/.test(this.sqlState)
+    return Postgres.isUnavailable({ code: this.sqlState })
   }
 }
 
@@ -41,8 +40,9 @@ const addressOf = (url: Redacted.Redacted): string => {
   return `${searchParams.get("host") ?? (decodeURIComponent(hostname) || "localhost")}:${port || 5432}`
 }
 
-export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed =>
-  new PostgresFailed({
+export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed => {
+  const sqlState = Postgres.sqlStateOf(cause)
+  return new PostgresFailed({
     address: addressOf(url),
     reason: [
       reasonOf(cause),
@@ -50,8 +50,9 @@ export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): Pos
         Certificate.advice(cause, { address: "DATABASE_URL", authority: "sslrootcert of DATABASE_URL" })
       )
     ].join(". "),
-    ...(cause instanceof DatabaseError && cause.code !== undefined && { sqlState: cause.code })
+    ...(sqlState !== undefined && { sqlState })
   })
+}
 
 /** Names the server in errors of SQL. */
 export const namePostgres =

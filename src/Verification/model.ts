@@ -5,7 +5,7 @@ import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { column } from "../schema/columns.ts"
 
-const Id = Schema.typeSchema(BatchId)
+const Id = BatchId
 
 /** Tells one line of JSON from another. */
 const kind = <Kind extends string>(kind: Kind) =>

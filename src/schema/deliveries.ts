@@ -6,7 +6,7 @@ import { ErrorClass } from "../SinkError.ts"
 import { column } from "./columns.ts"
 import { FailureState } from "./failures.ts"
 
-const Id = Schema.typeSchema(BatchId)
+const Id = BatchId
 
 /**
  * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` was cut into other batches, `failed` is a failure.

@@ -29,9 +29,9 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   id: FailureId,
   state: FailureState,
   /** The batch that was refused. */
-  batchId: column("batch_id", Schema.typeSchema(BatchId)),
+  batchId: column("batch_id", BatchId),
   /** The batch that was sealed; `batchId` was cut out of it, unless it is the same. */
-  originBatchId: column("origin_batch_id", Schema.typeSchema(BatchId)),
+  originBatchId: column("origin_batch_id", BatchId),
   eventCount: column("event_count", Schema.Int),
   /** Of these, how many were published again. */
   replayedCount: column("replayed_count", Schema.Int),

@@ -28,7 +28,7 @@ export class DatabaseState extends Schema.Class<DatabaseState>("DatabaseState")(
  * @category models
  */
 export class RelayLease extends Schema.Class<RelayLease>("RelayLease")({
-  batchId: column("batch_id", Schema.typeSchema(BatchId)),
+  batchId: column("batch_id", BatchId),
   eventCount: column("event_count", Schema.Int),
   /** Which of the relay's workers has it, from 0. */
   worker: Schema.Int,
