@@ -51,6 +51,8 @@ export interface Options {
 }
 
 /**
+ * The comparison of the two databases.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"
