@@ -26,14 +26,12 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { BatchFailures } from "./BatchFailures.ts"
 import * as Config from "./Config.ts"
-import type { EventLog } from "./EventLog.ts"
 import * as Metrics from "./Metrics.ts"
-import type { Operations } from "./Operations.ts"
-import type { Relay } from "./Relay.ts"
+import type { Services } from "./OperatorServer/serve.ts"
 
 export { Api, Problem } from "./OperatorServer/Api.ts"
+export type { Services } from "./OperatorServer/serve.ts"
 
 /**
  * @since 0.1.0
@@ -46,9 +44,6 @@ export class OperatorServer extends Context.Tag("clickhouse-outbox/Operator")<
     readonly url: Effect.Effect<Option.Option<string>>
   }
 >() {}
-
-/** What it is a door to. */
-export type Services = BatchFailures | EventLog | Operations | Relay
 
 /**
  * @since 0.1.0
@@ -85,7 +80,7 @@ export const make = (
 export const makeEarly = (
   config: Config.Http,
   services: Effect.Effect<Context.Context<Services>, never, Scope.Scope>,
-  options: Options = {}
+  { concurrency = 1, console }: Options = {}
 ): Effect.Effect<typeof OperatorServer.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { port } = config
@@ -94,9 +89,9 @@ export const makeEarly = (
     const url = yield* Deferred.make<string>()
     const available = yield* Deferred.make<Context.Context<Services>>()
     yield* Effect.forkScoped(Effect.intoDeferred(services, available))
-    // Its libraries take longer to load than the rest of this package: programs that serve nothing are spared them.
-    const { listen } = yield* Effect.promise(() => import("./OperatorServer/listen.ts"))
-    yield* listen({ ...config, ...options, port, available, url }).pipe(
+    // Its libraries take longer to load than the rest of this package, so programs that serve nothing do not load them.
+    const { serve } = yield* Effect.promise(() => import("./OperatorServer/serve.ts"))
+    yield* serve({ ...config, port, concurrency, console, available, url }).pipe(
       Effect.onError((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
       ),

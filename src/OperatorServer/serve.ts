@@ -1,4 +1,4 @@
-/** The HTTP server: probes from the start, the API once its services are there. */
+/** What is served: probes from the start, the API once its services are there, and the console. */
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -17,23 +17,33 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
+import type { BatchFailures } from "../BatchFailures.ts"
 import type * as Config from "../Config.ts"
+import type { EventLog } from "../EventLog.ts"
 import { reasonOf } from "../internal/text.ts"
-import type { Options, Services } from "../OperatorServer.ts"
+import type { Operations } from "../Operations.ts"
 import { type Health, Relay } from "../Relay.ts"
-import { withProblems } from "./Answer.ts"
+import * as Access from "./Access.ts"
 import { Api } from "./Api.ts"
-import * as Authorization from "./Authorization.ts"
+import * as Body from "./Body.ts"
 import * as Console from "./Console.ts"
-import * as Http from "./Http.ts"
+import * as handlers from "./handlers.ts"
+import * as NodeServer from "./NodeServer.ts"
 import * as Probes from "./Probes.ts"
-import * as Problem from "./Problem.ts"
-import * as Server from "./Server.ts"
+import type { Problem } from "./Problem.ts"
+import * as Problems from "./Problems.ts"
+
+/** What it is a door to. */
+export type Services = BatchFailures | EventLog | Operations | Relay
 
 type Available = Deferred.Deferred<Context.Context<Services>>
 
-interface Listening extends Config.Http, Options {
+interface Options extends Config.Http {
   readonly port: number
+  /** Requests that use Postgres at the same time. */
+  readonly concurrency: number
+  /** The folder of the console; the package's own unless set. */
+  readonly console: string | undefined
   readonly available: Available
   /** Told where it listens. */
   readonly url: Deferred.Deferred<string>
@@ -41,15 +51,15 @@ interface Listening extends Config.Http, Options {
 
 const RETRY = "5 seconds"
 
-/** Another relay on this host may have the port. If it ends, this one takes over. */
-export const listen = (config: Listening): Effect.Effect<never, ServeError> =>
+/** Another relay on this host may have the port. Once that ends, this one takes over. */
+export const serve = (options: Options): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
-    const host = yield* safeHost(config)
-    const attempt = serve({ ...config, host })
+    const host = yield* safeHost(options)
+    const attempt = serveOnce({ ...options, host })
     return yield* attempt.pipe(
       Effect.tapError(({ cause }) =>
         Effect.logWarning(
-          `The operator API cannot listen on ${host}, port ${config.port}, and tries again every ${RETRY}: ${reasonOf(cause)}. OUTBOX_HTTP_PORT sets another port, or "off"`
+          `The operator API cannot listen on ${host}, port ${options.port}, and tries again every ${RETRY}: ${reasonOf(cause)}. OUTBOX_HTTP_PORT sets another port, or "off"`
         )
       ),
       Effect.orElse(() => attempt.pipe(Effect.delay(RETRY), Effect.retry(Schedule.forever)))
@@ -59,7 +69,7 @@ export const listen = (config: Listening): Effect.Effect<never, ServeError> =>
 const LOOPBACK = "127.0.0.1"
 
 const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
-  Option.isSome(token) || Authorization.isLoopback(host)
+  Option.isSome(token) || Access.isLoopback(host)
     ? Effect.succeed(host)
     : Effect.as(
         Effect.logWarning(
@@ -68,27 +78,27 @@ const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
         LOOPBACK
       )
 
-const serve = (config: Listening): Effect.Effect<never, ServeError> =>
+const serveOnce = (options: Options): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
-    const { available, url } = config
-    const open = Option.isNone(config.token)
-    const api = yield* Ref.make<App>(starting)
+    const { available, url } = options
+    const open = Option.isNone(options.token)
+    const api = yield* Ref.make<App>(Effect.fail(Problems.starting))
     const probes = yield* Probes.router(health(available))
     const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
-    const console = yield* Console.make(config.console ?? Console.FOLDER)
+    const console = yield* Console.make(options.console ?? Console.FOLDER)
     yield* HttpServer.serveEffect(withConsole(console, guard(open, app))).pipe(
       HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => !isApi(url))
     )
     const built = yield* Deferred.await(available).pipe(
-      Effect.flatMap((services) => Effect.provide(buildApi(config), services)),
+      Effect.flatMap((services) => Effect.provide(buildApi(options), services)),
       Effect.flatMap((built) => Ref.set(api, built)),
       Effect.forkScoped
     )
-    // Who reads where it listens finds the API there, unless that waits for Postgres.
+    // Callers that wait for the URL find the API there, unless it still waits for Postgres.
     yield* Effect.timeoutOption(Fiber.join(built), "500 millis")
     yield* announce(open, url)
     return yield* Effect.zipRight(Fiber.join(built), Effect.never)
-  }).pipe(Effect.provide(Layer.merge(Server.layer(config), NodeHttpServer.layerContext)), Effect.scoped)
+  }).pipe(Effect.provide(Layer.merge(NodeServer.layer(options), NodeHttpServer.layerContext)), Effect.scoped)
 
 const PROBES: ReadonlySet<string> = new Set(Probes.PATHS)
 
@@ -104,12 +114,7 @@ const withConsole = <R>(console: Console.Console, app: HttpApp.Default<never, R>
       : Effect.flatMap(console, Option.match({ onNone: () => app, onSome: Effect.succeed }))
   )
 
-type App = HttpApp.Default<Problem.Problem, HttpRouter.DefaultServices>
-
-const starting: App = Problem.fail(
-  "postgres-unavailable",
-  "The relay still waits for its outbox, and its log says why. Trying again is safe"
-)
+type App = HttpApp.Default<Problem, HttpRouter.DefaultServices>
 
 const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
   Effect.flatMap(
@@ -117,17 +122,19 @@ const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
     Effect.transposeMapOption((services) => Effect.flatMap(services, (services) => Context.get(services, Relay).health))
   )
 
-/** Apart from the program's layers: an HttpApi of its own would share the router, and each serve the other's. */
-const buildApi = ({ concurrency = 1, token }: Listening) =>
+/** Built apart from the program's layers: with an HttpApi of the program's own it would share the router. */
+const buildApi = ({ concurrency, token }: Options) =>
   Layer.mergeAll(
     HttpApiSwagger.layer(),
     HttpApiBuilder.middlewareOpenApi(),
     // HttpApi would make responses of problems too, but without their headers.
-    HttpApiBuilder.middleware((app: HttpApp.Default) => withProblems(app))
+    HttpApiBuilder.middleware((app: HttpApp.Default) =>
+      Problems.answer(Effect.updateService(app, HttpServerRequest.HttpServerRequest, Body.asJson))
+    )
   ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
-    Layer.provide(Http.layer(concurrency, Option.isSome(token))),
-    Layer.provide(Authorization.layer(token)),
+    Layer.provide(handlers.layer({ concurrency, tokenRequired: Option.isSome(token) })),
+    Layer.provide(Access.layer(token)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
     Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context))
@@ -157,8 +164,8 @@ const HEADERS = {
   "x-content-type-options": "nosniff"
 }
 
-const guard = <R>(open: boolean, app: HttpApp.Default<Problem.Problem, R>): HttpApp.Default<never, R> =>
-  (open ? Effect.zipRight(Authorization.fromThisMachine, app) : app).pipe(
-    withProblems,
+const guard = <R>(open: boolean, app: HttpApp.Default<Problem, R>): HttpApp.Default<never, R> =>
+  (open ? Effect.zipRight(Access.fromThisMachine, app) : app).pipe(
+    Problems.answer,
     Effect.map(HttpServerResponse.setHeaders(HEADERS))
   )
