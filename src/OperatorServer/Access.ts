@@ -16,39 +16,50 @@ import type { Problem } from "./Problem.ts"
 import * as Problems from "./Problems.ts"
 
 /** Of one length whatever was sent, so that comparing always takes the same time. */
-const digest = (secret: Redacted.Redacted): Buffer => createHash("sha256").update(Redacted.value(secret)).digest()
+const digest = (secret: string): Buffer => createHash("sha256").update(secret).digest()
 
-export const layer = (token: Option.Option<Redacted.Redacted>): Layer.Layer<Authorization> =>
-  Layer.succeed(
+/** One space: https://www.rfc-editor.org/rfc/rfc6750#section-2.1. */
+const BEARER = /^Bearer (.+)$/i
+
+/** HttpApi hands over what follows the first seven characters, whatever those are. So the header is read here. */
+export const layer = (token: Option.Option<Redacted.Redacted>): Layer.Layer<Authorization> => {
+  const expected = Option.map(token, (token) => digest(Redacted.value(token)))
+  return Layer.succeed(
     Authorization,
     Authorization.of({
-      token: (given) =>
-        Option.match(token, {
-          onNone: () => Effect.void,
-          onSome: (token) =>
-            timingSafeEqual(digest(given), digest(token)) ? Effect.void : Effect.fail(Problems.unauthorized)
+      token: () =>
+        Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers: { authorization = "" } }) => {
+          const [, given = ""] = BEARER.exec(authorization) ?? []
+          return Option.isNone(expected) || timingSafeEqual(digest(given), expected.value)
+            ? Effect.void
+            : Effect.fail(Problems.unauthorized)
         })
     })
   )
+}
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1|\[::1\])$/i
 
 /** Whether nobody but this machine can reach it: `localhost`, 127.0.0.0/8 or ::1. */
-export const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host)
+export const isLoopback = (host: string): boolean => LOOPBACK.test(host)
 
 /** What browsers send as `Sec-Fetch-Site` where no page led to the request: somebody typed the address, say. */
 const BY_USER = "none"
 
-/** Fails unless the request was meant for this machine, by something on it. */
+const READS: ReadonlySet<string> = new Set(["GET", "HEAD"])
+
+/**
+ * Fails unless the request was meant for this machine, by something on it. Headers are compared as they are written: what
+ * a URL parser makes of `evil.example@127.0.0.1` or `0x7f.1` is a loopback address too.
+ */
 export const fromThisMachine: Effect.Effect<void, Problem, HttpServerRequest.HttpServerRequest> = Effect.flatMap(
   HttpServerRequest.HttpServerRequest,
-  ({ headers: { host = "", origin, "sec-fetch-site": site } }) => {
-    const here = parse(`http://${host}`)
-    if (here === undefined || !isLoopback(here.hostname)) return Effect.fail(Problems.notThisHost)
-    const isForeign = site !== undefined && site !== "same-origin" && site !== BY_USER
-    return isForeign || (origin !== undefined && parse(origin)?.origin !== here.origin)
-      ? Effect.fail(Problems.otherOrigin)
-      : Effect.void
+  ({ headers: { host = "", origin, "sec-fetch-site": site }, method }) => {
+    if (!isLoopback(host.replace(/:\d{1,5}$/, ""))) return Effect.fail(Problems.notThisHost)
+    // Typing an address reads. A change that no page led to is not one of the console's.
+    const isOwn = site === undefined || site === "same-origin" || (site === BY_USER && READS.has(method))
+    return isOwn && (origin === undefined || origin === `http://${host.toLowerCase()}`)
+      ? Effect.void
+      : Effect.fail(Problems.otherOrigin)
   }
 )
-
-const parse = (url: string): URL | undefined => (URL.canParse(url) ? new URL(url) : undefined)

@@ -3,7 +3,6 @@
  * answered from what the relay knows already, so that asking costs next to nothing, however often.
  */
 import * as Resource from "@effect/opentelemetry/Resource"
-import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus"
 import * as Effect from "effect/Effect"
@@ -17,18 +16,18 @@ import * as Telemetry from "../Telemetry.ts"
 
 export const PATHS = ["/healthz", "/readyz", "/version", "/metrics"] as const
 
+type Probes = Readonly<Record<(typeof PATHS)[number], Effect.Effect<HttpServerResponse.HttpServerResponse>>>
+
 /** @param health none as long as the relay waits to start */
-export const router = (
-  health: Effect.Effect<Option.Option<Health>>
-): Effect.Effect<HttpRouter.HttpRouter, never, Scope.Scope> =>
-  Effect.map(prometheus, (metrics) =>
-    HttpRouter.empty.pipe(
-      HttpRouter.get("/healthz", json(200, { status: "ok" })),
-      HttpRouter.get("/readyz", Effect.flatMap(health, readiness)),
-      HttpRouter.get("/version", json(200, { version })),
-      HttpRouter.get("/metrics", metrics)
-    )
-  )
+export const make = (health: Effect.Effect<Option.Option<Health>>): Effect.Effect<Probes, never, Scope.Scope> =>
+  Effect.map(prometheus, (metrics) => ({
+    "/healthz": json(200, { status: "ok" }),
+    "/readyz": Effect.flatMap(health, readiness),
+    "/version": json(200, { version }),
+    "/metrics": metrics
+  }))
+
+export const isProbe = (path: string): path is keyof Probes => PATHS.some((probe) => probe === path)
 
 const json = (status: number, body: object) =>
   Effect.succeed(HttpServerResponse.text(JSON.stringify(body), { status, contentType: "application/json" }))

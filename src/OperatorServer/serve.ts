@@ -3,8 +3,7 @@ import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
-import type { HttpRouter } from "@effect/platform/HttpRouter"
-import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpRouter from "@effect/platform/HttpRouter"
 import type { ServeError } from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -83,12 +82,12 @@ const serveOnce = (options: Options): Effect.Effect<never, ServeError> =>
     const { available, url } = options
     const open = Option.isNone(options.token)
     const api = yield* Ref.make<App>(Effect.fail(Problems.starting))
-    const probes = yield* Probes.router(health(available))
-    const app = Effect.catchTag(probes, "RouteNotFound", () => Effect.flatten(Ref.get(api)))
+    const probes = yield* Probes.make(health(available))
     const console = yield* Console.make(options.console ?? Console.FOLDER)
-    yield* HttpServer.serveEffect(withConsole(console, guard(open, app))).pipe(
-      HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => !isApi(url))
-    )
+    const handler = yield* NodeHttpServer.makeHandler(
+      route({ api: Effect.flatten(Ref.get(api)), console, open, probes })
+    ).pipe(HttpMiddleware.withTracerDisabledWhenEffect(({ url }) => !isApi(pathOf(url))))
+    const address = yield* NodeServer.listen({ ...options, handler })
     const built = yield* Deferred.await(available).pipe(
       Effect.flatMap((services) => Effect.provide(buildApi(options), services)),
       Effect.flatMap((built) => Ref.set(api, built)),
@@ -96,25 +95,80 @@ const serveOnce = (options: Options): Effect.Effect<never, ServeError> =>
     )
     // Callers that wait for the URL find the API there, unless it still waits for Postgres.
     yield* Effect.timeoutOption(Fiber.join(built), "500 millis")
-    yield* announce(open, url)
+    yield* Effect.logInfo(`The operator API listens on ${address}${open ? ", and asks for no token" : ""}`)
+    yield* Deferred.succeed(url, address)
     return yield* Effect.zipRight(Fiber.join(built), Effect.never)
-  }).pipe(Effect.provide(Layer.merge(NodeServer.layer(options), NodeHttpServer.layerContext)), Effect.scoped)
+  }).pipe(Effect.provide(NodeHttpServer.layerContext), Effect.scoped)
 
-const PROBES: ReadonlySet<string> = new Set(Probes.PATHS)
+// Who answers what.
+
+interface Parts {
+  readonly api: App
+  readonly console: Console.Console
+  readonly probes: Effect.Effect.Success<ReturnType<typeof Probes.make>>
+  /** Whether no token is asked for. */
+  readonly open: boolean
+}
+
+/** Probes are answered before anything that may have to wait. */
+const route = ({ api, console, open, probes }: Parts): HttpApp.Default<never, HttpRouter.HttpRouter.DefaultServices> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const path = pathOf(request.url)
+    if (!CANONICAL.test(path)) return guard({ app: Effect.fail(Problems.noSuchEndpoint(request)), open, path })
+    if (Probes.isProbe(path) && isRead(request)) return guard({ app: probes[path], open, path })
+    const other = guard({ app: api, open, path })
+    return isConsole(path)
+      ? Effect.flatMap(console(path), Option.match({ onNone: () => other, onSome: Effect.succeed }))
+      : other
+  })
+
+const isRead = ({ method }: HttpServerRequest.HttpServerRequest) => method === "GET" || method === "HEAD"
 
 const pathOf = (url: string): string => url.replace(/\?.*/s, "")
 
-const isApi = (url: string): boolean => /^\/(?:api|docs|openapi\.json)(?:\/|$)/.test(pathOf(url))
+/**
+ * The one way to write a path. Nothing that is served needs another character, so nothing is decoded, tidied up or folded
+ * here: a path that a proxy's rule for `/api` does not match does not reach the API.
+ */
+const CANONICAL = /^(?:\/|(?:\/(?!\.\.?(?:\/|$))[\w.~-]+)+)$/
 
-/** Whatever is neither the API's nor a probe's may be the console's. */
-const withConsole = <R>(console: Console.Console, app: HttpApp.Default<never, R>) =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) =>
-    isApi(url) || PROBES.has(pathOf(url))
-      ? app
-      : Effect.flatMap(console, Option.match({ onNone: () => app, onSome: Effect.succeed }))
+const DOCS = "/docs"
+
+const isApi = (path: string): boolean => path === DOCS || /^\/(?:api|openapi\.json)(?:\/|$)/.test(path)
+
+const NOT_CONSOLE: ReadonlySet<string> = new Set([...Probes.PATHS, "/api", DOCS, "/openapi.json"])
+
+/** The console has whatever does not begin with a name of the API's or a probe's, in whichever case. */
+const isConsole = (path: string): boolean => !NOT_CONSOLE.has(path.toLowerCase().replace(/(?<=.)\/.*/, ""))
+
+/** Nothing is put into a frame, or kept by anybody in between. */
+const HEADERS = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
+/** Swagger's page is one document with its script and its styles in it, which asks for nothing from elsewhere. */
+const DOCS_HEADERS = {
+  ...HEADERS,
+  "content-security-policy":
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+}
+
+interface Guarded {
+  readonly app: App
+  readonly open: boolean
+  readonly path: string
+}
+
+const guard = ({ app, open, path }: Guarded): HttpApp.Default<never, HttpRouter.HttpRouter.DefaultServices> =>
+  (open ? Effect.zipRight(Access.fromThisMachine, app) : app).pipe(
+    Problems.answer,
+    Effect.map(HttpServerResponse.setHeaders(path === DOCS ? DOCS_HEADERS : HEADERS))
   )
 
-type App = HttpApp.Default<Problem, HttpRouter.DefaultServices>
+type App = HttpApp.Default<Problem, HttpRouter.HttpRouter.DefaultServices>
 
 const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
   Effect.flatMap(
@@ -137,35 +191,7 @@ const buildApi = ({ concurrency, token }: Options) =>
     Layer.provide(Access.layer(token)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
-    Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context))
-  )
-
-const announce = (open: boolean, url: Deferred.Deferred<string>) =>
-  HttpServer.addressWith((address) => {
-    const formatted = format(address)
-    return Effect.zipRight(
-      Effect.logInfo(`The operator API listens on ${formatted}${open ? ", and asks for no token" : ""}`),
-      Deferred.succeed(url, formatted)
-    )
-  })
-
-/** As a URL has it: `HttpServer.formatAddress` writes IPv6 without brackets. */
-const format = (address: HttpServer.Address): string =>
-  address._tag === "TcpAddress" && address.hostname.includes(":")
-    ? `http://[${address.hostname}]:${address.port}`
-    : HttpServer.formatAddress(address)
-
-/** Nothing is loaded from elsewhere, put into a frame, or kept by anybody in between. */
-const HEADERS = {
-  "cache-control": "no-store",
-  "content-security-policy":
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff"
-}
-
-const guard = <R>(open: boolean, app: HttpApp.Default<Problem, R>): HttpApp.Default<never, R> =>
-  (open ? Effect.zipRight(Access.fromThisMachine, app) : app).pipe(
-    Problems.answer,
-    Effect.map(HttpServerResponse.setHeaders(HEADERS))
+    Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context)),
+    // The router's own answers /API/status and /api//status/ too.
+    HttpRouter.withRouterConfig({ caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false })
   )
