@@ -11,14 +11,30 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Problem } from "./Problem.ts"
 import * as Problems from "./Problems.ts"
+import * as Turns from "./Turns.ts"
+
+interface Limits {
+  readonly bytes: number
+  /** Bytes of the same JSON without spaces and escapes: about what Postgres would write. */
+  readonly compactBytes: number
+  readonly levels: number
+  /** Members of objects and elements of arrays, of all of them together. */
+  readonly members: number
+}
+
+const KIBI = 1024
+const MEBI = KIBI * KIBI
 
 /** Enough for every body but a correction, so that all connections together cannot fill the memory with them. */
-const MAX_BYTES = 64 * 1024
+const SMALL: Limits = { bytes: 64 * KIBI, compactBytes: 64 * KIBI, levels: 16, members: 1_000 }
 
-/** A context may weigh 1 MiB as Postgres writes it, and 6 bytes for 1 where a client escapes every character. */
-const MAX_LARGE_BYTES = 9 * 1024 * 1024
+/**
+ * A context may weigh 1 MiB and have 1,000 levels, as `publish` checks it; the rest is for the other members. A client
+ * that escapes every character sends 6 bytes for 1. As Postgres writes JSON, 1 MiB is at most 350,000 elements.
+ */
+const CORRECTION: Limits = { bytes: 9 * MEBI, compactBytes: MEBI + 64 * KIBI, levels: 1_002, members: 350_000 }
 
-/** Bodies of more than {@link MAX_BYTES} that are in memory at the same time. */
+/** Bodies of more than {@link SMALL} that are in memory at the same time. */
 const LARGE_AT_A_TIME = 2
 
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
@@ -34,56 +50,111 @@ export const asJson = (request: Request): Request =>
     get: (target, name) => (name === "json" ? json(request) : Reflect.get(target, name))
   })
 
-const json = (request: Request): Effect.Effect<unknown> =>
-  admit(request, MAX_BYTES).pipe(Effect.zipRight(text(request, MAX_BYTES)), Effect.flatMap(parse), Effect.orDie)
+const json = (request: Request): Effect.Effect<unknown> => Effect.orDie(Effect.flatMap(text(request, SMALL), parse))
 
 /** Uses a body that may be large, as it was sent, which is JSON. */
-export type UseLarge = <A, E>(
+type UseCorrection = <A, E>(
   request: Request,
   use: (text: string) => Effect.Effect<A, E>
 ) => Effect.Effect<A, E | Problem>
 
 /** A large one waits for its turn, which lasts until `use` has ended. While it waits it is not read. */
-export const makeLarge: Effect.Effect<UseLarge> = Effect.map(
-  Effect.makeSemaphore(LARGE_AT_A_TIME),
-  (turns) => (request, use) =>
-    Effect.flatMap(admit(request, MAX_LARGE_BYTES), (bytes) => {
-      const used = Effect.flatMap(Effect.tap(text(request, MAX_LARGE_BYTES), parse), use)
-      return bytes > MAX_BYTES ? turns.withPermits(1)(used) : used
-    })
-)
-
-/** How many bytes are announced, if they may come. */
-const admit = ({ headers }: Request, maxBytes: number): Effect.Effect<number, Problem> => {
-  const { "content-length": length = "0", "content-type": type, "transfer-encoding": encoding } = headers
-  if (type !== undefined && !JSON_TYPE.test(type)) return Effect.fail(Problems.notJsonType)
-  if (Number(length) > maxBytes) return Effect.fail(Problems.tooLarge(maxBytes))
-  return Effect.succeed(encoding === undefined ? Number(length) : Number.POSITIVE_INFINITY)
+export const makeUseCorrection = (): UseCorrection => {
+  const inTurn = Turns.make(LARGE_AT_A_TIME)
+  return (request, use) => {
+    const used = Effect.flatMap(Effect.tap(text(request, CORRECTION), parse), use)
+    return announced(request) > SMALL.bytes ? inTurn(used) : used
+  }
 }
 
-const text = (request: Request, maxBytes: number): Effect.Effect<string, Problem> =>
-  Effect.flatMap(read(request, maxBytes), decode)
+/** How many bytes will come: any number, where that is not said. */
+const announced = ({ headers }: Request): number =>
+  headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : Number.POSITIVE_INFINITY
 
-const read = (request: Request, maxBytes: number): Effect.Effect<ReadonlyArray<Uint8Array>, Problem> => {
+const text = (request: Request, limits: Limits): Effect.Effect<string, Problem> =>
+  Effect.gen(function* () {
+    const { "content-length": length = "0", "content-type": type } = request.headers
+    if (type !== undefined && !JSON_TYPE.test(type)) return yield* Effect.fail(Problems.notJsonType)
+    if (Number(length) > limits.bytes) return yield* Effect.fail(Problems.tooLarge(limits.bytes))
+    return yield* decode(yield* read(request, limits))
+  })
+
+const read = (request: Request, limits: Limits): Effect.Effect<ReadonlyArray<Uint8Array>, Problem> => {
   const source = NodeHttpServerRequest.toIncomingMessage(request)
   const chunks: Array<Uint8Array> = []
+  const scan = scanner(limits)
   return NodeStream.fromReadable<Problem, Uint8Array>(
     () => source,
     () => Problems.brokenOff,
-    {
-      closeOnDone: false
-    }
+    { closeOnDone: false }
   ).pipe(
-    Stream.runFoldEffect(0, (bytes, chunk) => {
+    Stream.runForEach((chunk) => {
       chunks.push(chunk)
-      return bytes + chunk.length > maxBytes
-        ? Effect.fail(Problems.tooLarge(maxBytes))
-        : Effect.succeed(bytes + chunk.length)
+      return scan(chunk) ?? Effect.void
     }),
     Effect.as(chunks),
     // The rest is thrown away: a client that is still sending does not read the answer yet.
     Effect.ensuring(Effect.sync(() => source.resume()))
   )
+}
+
+const [QUOTE, BACKSLASH, SLASH, COMMA, U] = Buffer.from('"\\/,u')
+const OPEN: ReadonlySet<number> = new Set(Buffer.from("{["))
+const CLOSE: ReadonlySet<number> = new Set(Buffer.from("}]"))
+const SPACE: ReadonlySet<number> = new Set(Buffer.from(" \t\r\n"))
+
+/**
+ * Measures JSON while it arrives, looking at each byte once and keeping none: what is too much is known before anything is
+ * built of it. What is not JSON is for the parser to find.
+ */
+const scanner = (limits: Limits): ((chunk: Uint8Array) => Problem | undefined) => {
+  let bytes = 0
+  let compactBytes = 0
+  let levels = 0
+  let members = 0
+  /** Whether the last thing was an opening bracket: whatever follows it but its end is a member. */
+  let isFirst = false
+  let isString = false
+  let isEscaped = false
+  /** Digits of \uXXXX that are still to come. */
+  let digits = 0
+
+  const inString = (byte: number) => {
+    if (digits > 0) digits--
+    else if (isEscaped) {
+      isEscaped = false
+      digits = byte === U ? 4 : 0
+      // A \u stands for one byte or more, and Postgres writes \/ as one.
+      compactBytes += byte === U || byte === SLASH ? 1 : 2
+    } else if (byte === BACKSLASH) isEscaped = true
+    else {
+      compactBytes++
+      isString = byte !== QUOTE
+    }
+  }
+
+  const outside = (byte: number) => {
+    if (SPACE.has(byte)) return
+    compactBytes++
+    const isClose = CLOSE.has(byte)
+    if (byte === COMMA || (isFirst && !isClose)) members++
+    isFirst = OPEN.has(byte)
+    if (isFirst) levels++
+    else if (isClose) levels--
+    else isString = byte === QUOTE
+  }
+
+  return (chunk) => {
+    bytes += chunk.length
+    if (bytes > limits.bytes) return Problems.tooLarge(limits.bytes)
+    for (const byte of chunk) {
+      if (isString) inString(byte)
+      else outside(byte)
+      if (levels > limits.levels) return Problems.tooDeep(limits.levels)
+    }
+    if (compactBytes > limits.compactBytes) return Problems.tooHeavy(limits.compactBytes)
+    return members > limits.members ? Problems.tooManyMembers(limits.members) : undefined
+  }
 }
 
 /** Node's own decoding puts replacement characters for what is not UTF-8, which would change an event. */

@@ -45,11 +45,16 @@ export const otherOrigin = Kinds.make(
 export const noSuchEndpoint = ({ method, url }: HttpServerRequest.HttpServerRequest): Problem =>
   Kinds.make("no-such-endpoint", `There is no ${method} ${url.replace(/\?.*/s, "")}. See /docs for what there is`)
 
+/** Of very many one is told the first: an answer does not grow with what was sent. */
+const MAX_ISSUES = 100
+
 const invalid = (issues: HttpApiDecodeError["issues"]) =>
   Kinds.make(
     "bad-request",
     "Nothing was done. Correct the request as `issues` says and try again",
-    issues.map(({ message, path }) => new Issue({ field: path.map(String).join("."), reason: message }))
+    issues
+      .slice(0, MAX_ISSUES)
+      .map(({ message, path }) => new Issue({ field: path.map(String).join("."), reason: message }))
   )
 
 export const tooManyBuckets = (maximum: number): Problem =>
@@ -70,6 +75,15 @@ export const notJsonType = Kinds.make(
 export const tooLarge = (maxBytes: number): Problem =>
   Kinds.make("too-large", `This body may have ${maxBytes} bytes at most`)
 
+export const tooHeavy = (maxBytes: number): Problem =>
+  Kinds.make("too-large", `This body may have ${maxBytes} bytes at most, not counting spaces and escapes`)
+
+export const tooManyMembers = (maximum: number): Problem =>
+  Kinds.make("too-large", `This body may have ${maximum} members and elements at most`)
+
+export const tooDeep = (maxLevels: number): Problem =>
+  Kinds.make("bad-request", `This body may have ${maxLevels} levels of objects and arrays at most`)
+
 export const brokenOff = Kinds.make("bad-request", "The body broke off")
 
 export const notUtf8 = Kinds.make("bad-request", "The body is not UTF-8")
@@ -82,6 +96,11 @@ export const notJson = (error: unknown): Problem =>
 export const starting = Kinds.make(
   "postgres-unavailable",
   "The relay still waits for its outbox, and its log says why. Trying again is safe"
+)
+
+export const busy = Kinds.make(
+  "busy",
+  "Nothing was done: too many requests wait already, or this one has waited for too long. Trying again in a few seconds is safe"
 )
 
 /** The reason is for the log alone: it names hosts. */
@@ -149,7 +168,7 @@ export const fail = (error: Answerable): Effect.Effect<never, Problem> => {
         Kinds.make(
           "correction-invalid",
           "Nothing was changed. Correct what `issues` says and try again",
-          error.issues.map(({ field, reason }) => new Issue({ field, reason }))
+          error.issues.slice(0, MAX_ISSUES).map(({ field, reason }) => new Issue({ field, reason }))
         )
       )
     default:

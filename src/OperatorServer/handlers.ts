@@ -18,6 +18,7 @@ import * as Body from "./Body.ts"
 import type { Problem } from "./Problem.ts"
 import * as Problems from "./Problems.ts"
 import { heavyPage, json, page, toResponse } from "./pages.ts"
+import * as Turns from "./Turns.ts"
 
 /** Requests that ask ClickHouse at the same time. Slow ones are not in the way of those that ask Postgres alone. */
 const CLICKHOUSE_CONCURRENCY = 2
@@ -28,35 +29,33 @@ interface Options {
   readonly tokenRequired: boolean
 }
 
-export const layer = ({ concurrency, tokenRequired }: Options) =>
-  Layer.unwrapEffect(
-    Effect.gen(function* () {
-      const inPostgres = inTurn(yield* Effect.makeSemaphore(concurrency))
-      const inClickHouse = inTurn(yield* Effect.makeSemaphore(CLICKHOUSE_CONCURRENCY))
-      return Layer.mergeAll(
-        failures(inPostgres, yield* Body.makeLarge),
-        outbox(inPostgres),
-        relay(inPostgres),
-        overview({ inPostgres, inClickHouse, tokenRequired }),
-        eventLog(inClickHouse)
-      )
-    })
+export const layer = ({ concurrency, tokenRequired }: Options) => {
+  const inPostgres = answering(Turns.make(concurrency))
+  const inClickHouse = answering(Turns.make(CLICKHOUSE_CONCURRENCY))
+  return Layer.mergeAll(
+    failures(inPostgres),
+    outbox(inPostgres),
+    relay(inPostgres),
+    overview({ inPostgres, inClickHouse, tokenRequired }),
+    eventLog(inClickHouse)
   )
+}
 
-/** Lets a few requests at a time use a database, and says what went wrong there as a problem. */
+/** Waits for a turn to use a database, and says what went wrong there as a problem. */
 type InTurn = <A, E extends Problems.Answerable, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, Problem, R>
 
-const inTurn =
-  (turns: Effect.Semaphore): InTurn =>
+const answering =
+  (inTurn: Turns.InTurn): InTurn =>
   (effect) =>
-    Effect.catchAll(turns.withPermits(1)(effect), Problems.fail)
+    Effect.catchAll(inTurn(effect), Problems.fail)
 
 // What ClickHouse refused, and what to do about it.
 
-const failures = (inPostgres: InTurn, useLarge: Body.UseLarge) =>
+const failures = (inPostgres: InTurn) =>
   HttpApiBuilder.group(Api, "failures", (handlers) =>
-    Effect.map(BatchFailures, (failures) =>
-      handlers
+    Effect.map(BatchFailures, (failures) => {
+      const useCorrection = Body.makeUseCorrection()
+      return handlers
         .handle("list", ({ urlParams: { after, limit, ...filter } }) =>
           page((page) => failures.list(filter, page), { after, limit }).pipe(
             Effect.map(({ items, next }) => ({ failures: items, next })),
@@ -84,7 +83,7 @@ const failures = (inPostgres: InTurn, useLarge: Body.UseLarge) =>
           inPostgres(Effect.zipRight(failures.get(id), auditPage(failures, { failureId: id }, urlParams)))
         )
         .handleRaw("correct", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
-          useLarge(request, (correction) =>
+          useCorrection(request, (correction) =>
             inPostgres(failures.correct(path.id, path.event_id, correction, actor))
           ).pipe(Effect.map((event) => json(toJson(event))))
         )
@@ -111,7 +110,7 @@ const failures = (inPostgres: InTurn, useLarge: Body.UseLarge) =>
         .handle("reopenAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids } }) =>
           inPostgres(Effect.map(failures.reopenAll(ids, actor), (failures) => ({ failures })))
         )
-    )
+    })
   )
 
 const eventPage = (failures: typeof BatchFailures.Service, failureId: FailureId, asked: Page<number> = {}) =>
