@@ -26,7 +26,9 @@ import type { EventId } from "./Event.ts"
 import type { SinkError } from "./SinkError.ts"
 
 export type { Bounds } from "./ClickHouseSink/ask.ts"
-export { type DeduplicationWindow, readTableState } from "./ClickHouseSink/table.ts"
+export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
+/** @internal */
+export { readTableState } from "./ClickHouseSink/table.ts"
 
 /**
  * @since 0.1.0

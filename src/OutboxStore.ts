@@ -54,6 +54,8 @@ export {
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
+/** @internal */
+export { retainedEventIds } from "./OutboxStore/read.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
 export { Observation, OutboxStatus, Outstanding, RelayPause } from "./schema/status.ts"

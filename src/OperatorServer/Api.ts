@@ -11,8 +11,9 @@ import { failures } from "./Api/failures.ts"
 import { Everywhere } from "./Api/fields.ts"
 import { outbox, overview, relay } from "./Api/outbox.ts"
 
-export { FailureId } from "../Batch.ts"
+export { BatchId, FailureId } from "../Batch.ts"
 export { EventId } from "../Event.ts"
+export { Actor } from "../schema/audit.ts"
 export { EventCursor } from "../schema/eventLog.ts"
 export { Problem } from "./Problem.ts"
 

@@ -9,7 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"
-import type { BatchNotFound, EventNotFound } from "../schema/batches.ts"
+import type { BatchNotFound, EventNotFound } from "../schema/deliveries.ts"
 import type { LoggedEventNotFound, TooCostly } from "../schema/eventLog.ts"
 import type {
   CorrectionInvalid,

@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { auditToJson, BatchFailure, BatchFailures, type FailureId, toJson } from "../BatchFailures.ts"
+import { BatchFailure, BatchFailures, type FailureId, toJson } from "../BatchFailures.ts"
 import { EventLog } from "../EventLog.ts"
 import { relayId } from "../internal/relayId.ts"
 import { version } from "../internal/version.ts"
-import { DEFAULT_MINUTES, Operations } from "../Operations.ts"
+import { type AuditEntry, auditToJson, DEFAULT_MINUTES, Operations } from "../Operations.ts"
 import { isUnavailable } from "../Postgres/SqlState.ts"
 import type { Page } from "../schema/columns.ts"
 import { DEFAULT_ACTOR } from "./Api/fields.ts"
@@ -80,35 +80,44 @@ const failures = (inPostgres: InTurn) =>
           Effect.map(inPostgres(failures.event(path.id, path.event_id)), (event) => json(toJson(event)))
         )
         .handle("audit", ({ path: { id }, urlParams }) =>
-          inPostgres(Effect.zipRight(failures.get(id), auditPage(failures, { failureId: id }, urlParams)))
+          inPostgres(
+            Effect.zipRight(
+              failures.get(id),
+              auditPage((page) => failures.audit(id, page), urlParams)
+            )
+          )
         )
         .handleRaw("correct", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
           useCorrection(request, (correction) =>
-            inPostgres(failures.correct(path.id, path.event_id, correction, actor))
+            inPostgres(failures.correct(path.id, { eventId: path.event_id, correction, actor }))
           ).pipe(Effect.map((event) => json(toJson(event))))
         )
         .handle("replayEvent", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
-          inPostgres(failures.replayEvent(path.id, path.event_id, actor))
+          inPostgres(failures.replayEvent(path.id, { eventId: path.event_id, actor }))
         )
-        .handle("replay", ({ headers: { actor = DEFAULT_ACTOR }, path }) => inPostgres(failures.replay(path.id, actor)))
+        .handle("replay", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
+          inPostgres(failures.replay(path.id, { actor }))
+        )
         .handle("replayAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { all = false, ...filter } }) =>
           all === Object.keys(filter).length > 0
             ? Effect.fail(Problems.allOrFilter)
-            : inPostgres(failures.replayAll(filter, actor))
+            : inPostgres(failures.replayAll(filter, { actor }))
         )
         .handle("arrivals", ({ urlParams: { ids } }) => inPostgres(failures.arrivals(ids)))
         .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { reason } }) =>
-          inPostgres(failures.discard(path.id, reason, actor))
+          inPostgres(failures.discard(path.id, { reason, actor }))
         )
         .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, reason } }) =>
-          inPostgres(Effect.map(failures.discardAll(ids, reason, actor), (failures) => ({ failures })))
+          inPostgres(Effect.map(failures.discardAll(ids, { reason, actor }), (failures) => ({ failures })))
         )
         .handle("resolve", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
-          inPostgres(failures.resolve(path.id, note, actor))
+          inPostgres(failures.resolve(path.id, { note, actor }))
         )
-        .handle("reopen", ({ headers: { actor = DEFAULT_ACTOR }, path }) => inPostgres(failures.reopen(path.id, actor)))
+        .handle("reopen", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
+          inPostgres(failures.reopen(path.id, { actor }))
+        )
         .handle("reopenAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids } }) =>
-          inPostgres(Effect.map(failures.reopenAll(ids, actor), (failures) => ({ failures })))
+          inPostgres(Effect.map(failures.reopenAll(ids, { actor }), (failures) => ({ failures })))
         )
     })
   )
@@ -120,22 +129,16 @@ const eventPage = (failures: typeof BatchFailures.Service, failureId: FailureId,
     ({ eventContext }) => eventContext.length
   )
 
-const auditPage = (
-  failures: typeof BatchFailures.Service,
-  filter: Parameters<typeof failures.audit>[0],
-  asked: Page<number>
-) =>
-  heavyPage(
-    (page) => failures.audit(filter, page),
-    asked,
-    ({ after, before }) => before.length + after.length
-  ).pipe(Effect.map((entries) => toResponse("entries", entries, auditToJson)))
+const auditPage = <E>(read: (page: Page<number>) => Effect.Effect<ReadonlyArray<AuditEntry>, E>, asked: Page<number>) =>
+  heavyPage(read, asked, ({ after, before }) => before.length + after.length).pipe(
+    Effect.map((entries) => toResponse("entries", entries, auditToJson))
+  )
 
 // What is where.
 
 const outbox = (inPostgres: InTurn) =>
   HttpApiBuilder.group(Api, "outbox", (handlers) =>
-    Effect.map(Effect.all([BatchFailures, Operations]), ([failures, operations]) =>
+    Effect.map(Operations, (operations) =>
       handlers
         .handle("status", () => inPostgres(operations.status))
         .handle("batches", ({ urlParams: { after, limit, ...filter } }) =>
@@ -152,7 +155,7 @@ const outbox = (inPostgres: InTurn) =>
             inPostgres
           )
         )
-        .handle("audit", ({ urlParams }) => inPostgres(auditPage(failures, {}, urlParams)))
+        .handle("audit", ({ urlParams }) => inPostgres(auditPage((page) => operations.audit({}, page), urlParams)))
     )
   )
 
@@ -164,10 +167,10 @@ const relay = (inPostgres: InTurn) =>
       handlers
         .handle("state", () => inPostgres(Effect.map(relayPause, (paused) => ({ paused: Option.getOrNull(paused) }))))
         .handle("pause", ({ headers: { actor = DEFAULT_ACTOR }, payload: { reason } }) =>
-          inPostgres(Effect.map(pause(reason, actor), (paused) => ({ paused })))
+          inPostgres(Effect.map(pause({ reason, actor }), (paused) => ({ paused })))
         )
         .handle("resume", ({ headers: { actor = DEFAULT_ACTOR } }) =>
-          inPostgres(Effect.as(resume(actor), { paused: null }))
+          inPostgres(Effect.as(resume({ actor }), { paused: null }))
         )
     )
   )

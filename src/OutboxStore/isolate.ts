@@ -47,7 +47,7 @@ export const refusals =
           FROM refused
           WHERE NOT EXISTS (SELECT FROM refused AS part WHERE part.parent_id = refused.id)
         ) AS refused,
-        EXISTS (SELECT FROM family WHERE suspect AND state = 'delivered') AS acquitted
+        EXISTS (SELECT FROM family WHERE suspect AND state = 'delivered') AS "suspectWasGood"
     `.pipe(Effect.flatMap((rows) => Effect.orDie(Arr.head(rows))))
 
 export interface Split {

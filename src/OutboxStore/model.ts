@@ -91,7 +91,7 @@ export interface Refusals {
   /** At least so many of its events. */
   readonly refused: number
   /** Whether an event that ClickHouse had named was then accepted. */
-  readonly acquitted: boolean
+  readonly suspectWasGood: boolean
 }
 
 /**

@@ -22,8 +22,8 @@ export class Missing extends Schema.Class<Missing>("Missing")({
   batchId: column("batch_id", Id),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId)),
-  /** Whether the batch was requeued to the relays, which send what is missing. */
-  requeued: column("requeued", Schema.Boolean)
+  /** Whether the batch was requeued, so that relays send what is missing. */
+  requeued: Schema.Boolean
 }) {}
 
 /**
@@ -86,7 +86,7 @@ export class Report extends Schema.Class<Report>("Report")({
   notRetained: column("not_retained", Schema.Int),
   missing: Count,
   /** Of those that are missing. */
-  requeued: column("requeued", Count),
+  requeued: Count,
   doubled: Count,
   /** Open failures. */
   failed: Schema.Struct({ failures: Schema.Int, events: Schema.Int }),

@@ -98,6 +98,14 @@ export const toJson = (event: FailedEvent): string => {
 }
 
 /**
+ * What can be corrected about an event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const CORRECTABLE = ["event_type", "event_date_time", "event_context", "metadata_version"] as const
+
+/**
  * Which failures. Everything given must hold.
  *
  * @since 0.1.0
@@ -165,7 +173,7 @@ export class FailureNotFound extends Schema.TaggedError<FailureNotFound>()("Fail
  */
 export class FailedEventNotFound extends Schema.TaggedError<FailedEventNotFound>()("FailedEventNotFound", {
   failureId: FailureId,
-  eventId: Schema.String
+  eventId: EventId
 }) {
   override get message(): string {
     return `Failure ${this.failureId} has no event ${this.eventId}`
@@ -213,7 +221,7 @@ export class FailureNotReopened extends Schema.TaggedError<FailureNotReopened>()
  */
 export class EventReplayed extends Schema.TaggedError<EventReplayed>()("EventReplayed", {
   failureId: FailureId,
-  eventId: Schema.String
+  eventId: EventId
 }) {
   override get message(): string {
     return `Event ${this.eventId} of failure ${this.failureId} was replayed already. Nothing was changed`
@@ -244,7 +252,7 @@ export class CorrectionIssue extends Schema.Class<CorrectionIssue>("CorrectionIs
  */
 export class CorrectionInvalid extends Schema.TaggedError<CorrectionInvalid>()("CorrectionInvalid", {
   failureId: FailureId,
-  eventId: Schema.String,
+  eventId: EventId,
   issues: Schema.NonEmptyArray(CorrectionIssue)
 }) {
   override get message(): string {

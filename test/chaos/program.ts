@@ -24,7 +24,8 @@ export const bundle = Effect.gen(function* () {
     Effect.promise(() => mkdtemp(join(tmpdir(), "clickhouse-outbox-chaos-"))),
     (made) => Effect.promise(() => rm(made, { recursive: true }))
   )
-  const file = join(directory, "dist", "main.mjs")
+  // As deep as the file that looks for package.json.
+  const file = join(directory, "dist", "internal", "main.mjs")
   yield* Effect.promise(() =>
     Promise.all([
       // Says which version it is.

@@ -15,7 +15,7 @@ import { raceFirst } from "../../src/internal/race.ts"
 import { cut } from "../../src/OutboxStore/cut.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { deliverNext } from "../../src/Relay/deliver.ts"
-import { sealForever } from "../../src/Relay/pace.ts"
+import { sealForever } from "../../src/Relay/sealing.ts"
 import * as RetryPolicy from "../../src/RetryPolicy.ts"
 import * as SinkError from "../../src/SinkError.ts"
 import * as Stubs from "../support/stubs.ts"
@@ -41,7 +41,7 @@ const config = {
 
 const brokenConnection = new SqlError({ message: "the connection is gone", cause: new Error("gone") })
 
-describe("The sealer's pace", () => {
+describe("The sealer", () => {
   /** A sealer in front of a store whose answers a test sets, and which counts what it is asked. */
   const sealer = Effect.gen(function* () {
     const position = yield* Ref.make({ events: 0, batches: 0 })
@@ -63,7 +63,7 @@ describe("The sealer's pace", () => {
       }),
       seal: () => Effect.zipRight(count("seal"), Effect.flatten(Ref.get(answer)))
     }
-    yield* sealForever(config, count("onBatch"), Effect.void).pipe(
+    yield* sealForever({ ...config, onBatch: count("onBatch"), onLook: Effect.void }).pipe(
       Effect.provide(Stubs.store(store)),
       Effect.forkScoped
     )

@@ -49,7 +49,7 @@ const publishRefused = (type: string) =>
     (sql) => sql<{ id: string }>`
       SELECT outbox.publish(${type}, ${`{"order": 48213, "total": ${TOO_LARGE}}`}::jsonb)::text AS id
     `
-  ).pipe(Effect.map(([row]) => row?.id ?? ""))
+  ).pipe(Effect.map(([row]) => Event.EventId.make(row?.id ?? "")))
 
 /** As somebody at a keyboard replaces text in the editor. */
 const replaceInEditor = async (page: Page, from: string, to: string) => {
@@ -293,7 +293,11 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         const corrected = yield* Failures.make([event])
         yield* Failures.make([event])
         const { correct } = yield* BatchFailures
-        yield* correct(corrected.failureId, corrected.eventId, '{"event_context": {"n": 1}}', "ada")
+        yield* correct(corrected.failureId, {
+          eventId: corrected.eventId,
+          correction: '{"event_context": {"n": 1}}',
+          actor: Failures.ADA
+        })
         const { complaints, page } = yield* visit(`/failures/${failureId}`)
         yield* promise(async () => {
           await page.getByRole("button", { name: "Replay all 2…" }).click()
@@ -326,7 +330,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
         const open = failures.list({ state: "open", eventType: "again_tested" })
         const [first] = yield* open
         if (first === undefined) return expect.unreachable()
-        yield* failures.replay(first.id, "ada")
+        yield* failures.replay(first.id, { actor: Failures.ADA })
         yield* Relay.drain
         const [second] = yield* open
         if (second === undefined) return expect.unreachable()
@@ -335,8 +339,12 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           await page.getByText(`ClickHouse refused it again, as failure ${second.id}`).waitFor()
           await page.getByRole("link", { name: `Next: failure ${second.id}` }).waitFor()
         })
-        yield* failures.correct(second.id, eventId, '{"event_context": {"total": 1}}', "ada")
-        yield* failures.replay(second.id, "ada")
+        yield* failures.correct(second.id, {
+          eventId,
+          correction: '{"event_context": {"total": 1}}',
+          actor: Failures.ADA
+        })
+        yield* failures.replay(second.id, { actor: Failures.ADA })
         yield* Relay.drain
         yield* promise(async () => {
           await page.reload()

@@ -355,7 +355,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     )
   })
 
-  describe("Housekeeping", () => {
+  describe("Maintenance", () => {
     const retention = {
       eventRetention: Duration.days(1),
       failureRetention: Duration.days(90),

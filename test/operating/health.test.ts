@@ -1,6 +1,7 @@
 /** Whether a relay does its work, as those are told who restart it or send it traffic. */
 import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it, layer } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,7 +13,7 @@ import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import { NotMigrated, Observation, Sealed } from "../../src/OutboxStore.ts"
 import * as Health from "../../src/Relay/health.ts"
-import { watch } from "../../src/Relay/watch.ts"
+import { probeForever } from "../../src/Relay/probe.ts"
 import * as Relay from "../../src/Relay.ts"
 import { SinkError } from "../../src/SinkError.ts"
 import * as Cli from "../support/cli.ts"
@@ -130,16 +131,18 @@ describe("A relay is", () => {
 
   const readOnly = new SqlError({ message: "Failed to execute statement", cause: new Error("read-only transaction") })
 
-  /** A relay on a store that answers like this, after so much time. */
-  const running = (store: Parameters<typeof Stubs.store>[0], time: Duration.DurationInput) =>
+  interface Databases {
+    readonly store?: Parameters<typeof Stubs.store>[0]
+    readonly sink?: Parameters<typeof Stubs.sink>[0]
+  }
+
+  /** A relay on databases that have nothing to do, and answer like this. */
+  const relayOn = ({ sink = {}, store = {} }: Databases) =>
     Effect.gen(function* () {
       const [relay, outbox] = yield* Effect.all([Config.relay, Config.outbox])
-      const { health, run } = yield* Relay.make({ ...relay, ...outbox })
-      yield* Effect.forkScoped(run)
-      yield* TestClock.adjust(time)
-      return yield* health
+      return yield* Relay.make({ ...relay, ...outbox })
     }).pipe(
-      Effect.provide(Stubs.sink({})),
+      Effect.provide(Stubs.sink(sink)),
       Effect.provide(
         Stubs.store({
           position: Effect.succeed({ events: 1, batches: 1, transactions: "1" }),
@@ -150,6 +153,15 @@ describe("A relay is", () => {
         })
       )
     )
+
+  /** Its health after so much time. */
+  const running = (store: Parameters<typeof Stubs.store>[0], time: Duration.DurationInput) =>
+    Effect.gen(function* () {
+      const { health, run } = yield* relayOn({ store })
+      yield* Effect.forkScoped(run)
+      yield* TestClock.adjust(time)
+      return yield* health
+    })
 
   it.scoped("ready as a whole, where nothing is wrong", () =>
     Effect.gen(function* () {
@@ -170,6 +182,31 @@ describe("A relay is", () => {
       expect(relay.reason).toContain("worker 0 could not use the outbox")
     })
   )
+
+  it.scoped("ready although its maintenance fails, which is tried again", () =>
+    Effect.gen(function* () {
+      expect((yield* running({ housekeep: () => readOnly }, "2 minutes")).ready).toBe(true)
+    })
+  )
+
+  const bug = Effect.dieMessage("a bug")
+  const bugs: Record<string, Databases> = {
+    sealing: { store: { seal: () => bug } },
+    "a worker": { store: { lease: () => bug } },
+    "the probe of Postgres": { store: { observe: bug } },
+    "the probe of ClickHouse": { sink: { check: bug } },
+    maintenance: { store: { housekeep: () => bug } }
+  }
+  for (const [part, databases] of Object.entries(bugs)) {
+    it.scoped(`over, and its end says why, when ${part} has a bug: it does not look alive for ever`, () =>
+      Effect.gen(function* () {
+        const { run } = yield* relayOn(databases)
+        const cause = yield* Effect.flip(Effect.sandbox(run))
+        expect(Cause.isDie(cause)).toBe(true)
+        expect(Cause.pretty(cause)).toContain("a bug")
+      })
+    )
+  }
 })
 
 describe("The databases", () => {
@@ -191,7 +228,7 @@ describe("The databases", () => {
       /^does not answer$/,
       /^$/
     ],
-    ["Postgres refuses", { observe: denied }, {}, /^refuses what the relay asks/, /^$/],
+    ["Postgres answers with an error", { observe: denied }, {}, /^answers with an error/, /^$/],
     ["ClickHouse does not answer", {}, { check: Effect.never }, /^$/, /^does not answer$/],
     ["ClickHouse is not reached", {}, { check: refusedBy("transient") }, /^$/, /^does not answer$/],
     ["ClickHouse is set up wrong", {}, { check: refusedBy("configuration") }, /^$/, /log says why$/]
@@ -201,7 +238,10 @@ describe("The databases", () => {
     it.scoped(`are told apart, and no more is said than needed: ${name}`, () =>
       Effect.gen(function* () {
         const pulse = yield* makePulse
-        yield* watch(pulse).pipe(Effect.provide(Layer.merge(Stubs.store(store), Stubs.sink(sink))), Effect.forkScoped)
+        yield* probeForever(pulse).pipe(
+          Effect.provide(Layer.merge(Stubs.store(store), Stubs.sink(sink))),
+          Effect.forkScoped
+        )
         yield* TestClock.adjust("12 seconds")
         const health = yield* pulse.health
         expect(health.postgres.reason ?? "").toMatch(postgres)
@@ -222,7 +262,7 @@ describe("The databases", () => {
         position: Effect.sync(() => ({ events: 0, batches: 0, transactions: transactions() })),
         observe: Effect.as(count("outbox"), Stubs.observation)
       })
-      yield* watch(pulse).pipe(
+      yield* probeForever(pulse).pipe(
         Effect.provide(Layer.merge(store, Stubs.sink({ check: count("table") }))),
         Effect.forkScoped
       )

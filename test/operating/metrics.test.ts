@@ -126,10 +126,6 @@ const sources = readdirSync(new URL("../../src/", import.meta.url), { recursive:
   .filter((path) => path.endsWith(".ts") && !/^(embedded|testing)/.test(path))
   .map((path) => read(`src/${path}`).replaceAll(/^\s*\*.*$/gm, ""))
 
-/** What closes a failure gives its span its name. */
-const CLOSINGS = ["discard", "resolve"]
-const INSERTED = /\$\{(?:closing\.)?action\}/
-
 /** Spans that Effect's own libraries make. */
 const OF_LIBRARIES = /^(sql\.execute|http\.server .+)$/
 
@@ -192,9 +188,9 @@ describe("What is measured", () => {
   })
 
   it("has every span in docs/telemetry.md that the code makes, and no other", () => {
-    const made = sources
-      .flatMap((source) => matches(source, /(?:withSpan|tracer\.span)\([^"`]*["`]([^"`]+)["`]/g))
-      .flatMap((name) => (INSERTED.test(name) ? CLOSINGS.map((action) => name.replace(INSERTED, action)) : name))
+    const made = sources.flatMap((source) =>
+      matches(source, /(?:withSpan|tracer\.span|Effect\.fn)\([^"`]*["`]([^"`]+)["`]/g)
+    )
     const listed = tableUnder("Spans").flatMap(([name = ""]) => code(name))
     expect([...new Set(made)].toSorted()).toEqual(listed.filter((name) => !OF_LIBRARIES.test(name)).toSorted())
   })

@@ -90,7 +90,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     Effect.gen(function* () {
       const { pause } = yield* Operations.Operations
       yield* Failures.make([event, event, event])
-      yield* pause("maintenance", "ada")
+      yield* pause({ reason: "maintenance", actor: Failures.ADA })
       const seen = yield* observe
       expect(seen).toMatchObject({ openFailureEvents: 3, relayPaused: true })
       expect(seen.openFailures).toBeGreaterThan(0)

@@ -249,7 +249,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       const { eventId, failureId } = yield* Failures.make([event])
       const failures = yield* BatchFailures.BatchFailures
       const operations = yield* Operations.Operations
-      yield* failures.replay(failureId, "ada")
+      yield* failures.replay(failureId, { actor: Failures.ADA })
       yield* Relay.drain
       expect((yield* tidyUp).emptied).toEqual([0])
       expect((yield* operations.where(eventId)).state).toBe("delivered")

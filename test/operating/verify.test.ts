@@ -17,7 +17,7 @@ import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Operations from "../../src/Operations.ts"
 import { OutboxStore } from "../../src/OutboxStore.ts"
-import * as Outbox from "../../src/Verification/outbox.ts"
+import * as Outbox from "../../src/Verification/Outbox.ts"
 import * as Verification from "../../src/Verification.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
@@ -66,7 +66,9 @@ const verify = (options: Omit<Verification.Options, "onFinding"> = {}) =>
     return { report, findings }
   })
 
-const repair = verify({ requeueAs: "ada" })
+const ADA = BatchFailures.Actor.make("ada")
+
+const repair = verify({ requeueAs: ADA })
 
 const idsOf = (findings: ReadonlyArray<Verification.Finding>, kind: "missing" | "doubled") =>
   findings.flatMap((finding) => (finding.kind === kind ? [...finding.eventIds] : [])).sort()
@@ -348,11 +350,11 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const open = yield* failures.list({ state: "open" })
       const [first, second, third] = open
       if (first === undefined || second === undefined || third === undefined) return expect.fail("no failures")
-      yield* failures.discard(first.id, "not wanted", "ada")
+      yield* failures.discard(first.id, { reason: "not wanted", actor: ADA })
       const [event] = yield* failures.events(second.id)
       if (event === undefined) return expect.fail("no event")
-      yield* failures.correct(second.id, event.eventId, '{"event_context": {}}', "ada")
-      yield* failures.replay(second.id, "ada")
+      yield* failures.correct(second.id, { eventId: event.eventId, correction: '{"event_context": {}}', actor: ADA })
+      yield* failures.replay(second.id, { actor: ADA })
       yield* drain
       const { findings, report } = yield* verify()
       expect(findings).toEqual([
@@ -480,21 +482,22 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     it.effect("leaves a batch alone whose rows have gone since it was read, or that was requeued by another", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
+        const outbox = Outbox.make(sql)
         const [eventId] = yield* publish(0, 10)
         yield* drain
         const range = { since: null, until: "infinity" }
-        const [delivered] = yield* Outbox.nextDelivered(sql, range, 0)
+        const [delivered] = yield* outbox.nextDelivered(range, 0)
         if (delivered === undefined || eventId === undefined) return expect.fail("nothing was delivered")
-        const requeue = Outbox.requeue(sql, delivered, [eventId], "ada")
+        const requeue = outbox.requeue(delivered, { missing: [eventId], actor: ADA })
         expect(yield* requeue).toBe(true)
         expect(yield* requeue).toBe(false)
         yield* drain
-        const [again] = yield* Outbox.nextDelivered(sql, range, 0)
+        const [again] = yield* outbox.nextDelivered(range, 0)
         if (again === undefined) return expect.fail("it was not delivered again")
         // Of what it was when it was seen first there is nothing to requeue.
         expect(yield* requeue).toBe(false)
         yield* sql`TRUNCATE outbox.event`
-        expect(yield* Outbox.requeue(sql, again, [eventId], "ada")).toBe(false)
+        expect(yield* outbox.requeue(again, { missing: [eventId], actor: ADA })).toBe(false)
         expect((yield* batches).every(isDelivered)).toBe(true)
       }).pipe(fresh())
     )

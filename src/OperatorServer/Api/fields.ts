@@ -10,7 +10,7 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import type * as Arr from "effect/Array"
 import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
-import { AuditEntry } from "../../schema/audit.ts"
+import * as Audit from "../../schema/audit.ts"
 import * as Problem from "../Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
@@ -125,7 +125,7 @@ export const jsonObject = (description: string) =>
   })
 
 /** The actor of a request without `X-Operator`. */
-export const DEFAULT_ACTOR = "api"
+export const DEFAULT_ACTOR = Audit.Actor.make("api")
 
 /** ASCII only: clients encode other characters of a header each in their own way. */
 export const Actor = Schema.Struct({
@@ -134,7 +134,8 @@ export const Actor = Schema.Struct({
       Schema.pattern(/^[\x20-\x7e]{1,255}$/, {
         message: () => "Expected 1 to 255 printable ASCII characters",
         description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set.`
-      })
+      }),
+      Schema.brand("Actor")
     )
   ).pipe(Schema.fromKey("x-operator"))
 })
@@ -144,7 +145,7 @@ export const next = Schema.NullOr(Id).annotations({
 })
 
 const Entry = Schema.Struct({
-  ...AuditEntry.fields,
+  ...Audit.AuditEntry.fields,
   before: jsonObject("What was changed, as it was."),
   after: jsonObject("What was changed, as it is.")
 }).annotations({ identifier: "AuditEntry" })

@@ -4,13 +4,14 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { BatchState, BatchStatus, Incident, Whereabouts } from "../../schema/batches.ts"
 import { column } from "../../schema/columns.ts"
+import { BatchState, BatchStatus, Incident, Whereabouts } from "../../schema/deliveries.ts"
 import { Overview } from "../../schema/overview.ts"
 import { OutboxStatus, RelayPause } from "../../schema/status.ts"
 import { DatabaseState, RelayState } from "../../schema/systems.ts"
 import {
   Actor,
+  AFTER,
   AuditPage,
   Authorization,
   about,
@@ -18,7 +19,6 @@ import {
   Conflict,
   EventIdParam,
   fromId,
-  Id,
   NotFound,
   next,
   note,
@@ -32,8 +32,11 @@ import {
 
 // What is where: batches, events, incidents, and what operators changed.
 
+const Id = Schema.Int.pipe(Schema.positive(), Schema.brand("BatchId"))
+
 const BatchQuery = Schema.Struct({
   ...page,
+  after: optional(fromId(Id, AFTER)),
   state: optional(oneOf(BatchState, "What became of it.")),
   originId: optional(fromId(Id, "This batch, and those that it was split into, by whatever steps.")).pipe(
     Schema.fromKey("origin_id")

@@ -1,21 +1,45 @@
 /**
- * Which relays there are.
+ * Whether Postgres can be used, and which relays there are.
  *
  * No relay is registered anywhere. One that delivers is known by its leases and by what it has delivered lately, one that
  * has nothing to do by the name of its connections: it touches no table for that.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { reachable } from "../internal/reachable.ts"
 import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
-import { rfc3339 } from "../schema/columns.ts"
-import { RelayState } from "../schema/systems.ts"
+import { rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
+import { NotMigrated } from "../schema/compatibility.ts"
+import { DatabaseState, RelayState } from "../schema/systems.ts"
 
-const decode = Schema.decodeUnknown(Schema.Array(RelayState))
+const Server = Schema.Struct({ version: Schema.String, migrated: Schema.Boolean })
 
-export const relays = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<RelayState>, SqlError> =>
-  sql`
+/** A lease is held as `host/pid/worker`. */
+const RELAY = "regexp_replace(lease_holder, '/[^/]*$', '')"
+
+export const make = (sql: SqlClient.SqlClient) => ({
+  postgres: sql`
+    SELECT current_setting('server_version') AS version, to_regclass('outbox.audit') IS NOT NULL AS migrated
+  `.pipe(
+    rowOf(Server),
+    Effect.timed,
+    Effect.map(
+      ([duration, { migrated, version }]) =>
+        new DatabaseState({
+          reachable: true,
+          migrated,
+          reason: migrated ? null : new NotMigrated().message,
+          version,
+          pingMillis: Duration.toMillis(duration)
+        })
+    ),
+    reachable,
+    Effect.withSpan("Operations.postgres")
+  ),
+
+  relays: sql`
     WITH session AS (
       -- Everybody may see a name, and whose session it is. The rest is for members of its role.
       SELECT substr(application_name, ${PREFIX.length + 1}) AS kept, count(*) AS connections, min(backend_start) AS since
@@ -64,10 +88,5 @@ export const relays = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Re
     LEFT JOIN lease ON lease.id = known.id
     LEFT JOIN delivery ON delivery.id = known.id
     ORDER BY 1
-  `.pipe(
-    Effect.flatMap((rows) => Effect.orDie(decode(rows))),
-    Effect.withSpan("Operations.relays")
-  )
-
-/** A lease is held as `host/pid/worker`. */
-const RELAY = "regexp_replace(lease_holder, '/[^/]*$', '')"
+  `.pipe(rowsOf(RelayState), Effect.withSpan("Operations.relays"))
+})

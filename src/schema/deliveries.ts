@@ -1,4 +1,4 @@
-/** Batches, incidents, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
+/** How deliveries go: batches, the incidents that delay them, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
 import * as Schema from "effect/Schema"
 import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
@@ -113,7 +113,7 @@ export class Incident extends Schema.Class<Incident>("Incident")({
  * @since 0.1.0
  * @category errors
  */
-export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: Schema.Int }) {
+export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: Id }) {
   override get message(): string {
     return `There is no batch ${this.batchId}`
   }
@@ -123,7 +123,7 @@ export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNot
  * @since 0.1.0
  * @category errors
  */
-export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNotFound", { eventId: Schema.String }) {
+export class EventNotFound extends Schema.TaggedError<EventNotFound>()("EventNotFound", { eventId: EventId }) {
   override get message(): string {
     return `Event ${this.eventId} is neither in the outbox nor in a failure. Delivered ones leave the outbox after OUTBOX_EVENT_RETENTION: look in ClickHouse's event_log`
   }

@@ -1,4 +1,4 @@
-/** Looking at both databases now and then: for metrics, and for whoever asks whether the relay is ready. */
+/** Looking at both databases every few seconds: for the gauges, and for whoever asks whether the relay is ready. */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -15,18 +15,20 @@ import { isUnavailable } from "../Postgres/SqlState.ts"
 import type { SinkError } from "../SinkError.ts"
 import type { Pulse, Seen } from "./health.ts"
 
-const INTERVAL = Duration.seconds(5)
-/** Who takes longer does not answer. */
-const PATIENCE = Duration.seconds(10)
+const PROBE_EVERY = Duration.seconds(5)
+/** A database that is slower than this counts as down. */
+const NO_ANSWER_AFTER = Duration.seconds(10)
 
-/** At once, and then every few seconds. Not traced: its spans would be most of all spans. */
-export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
+/**
+ * At once, and then every few seconds. Not traced: its spans would be most of all spans. What a database answers is never
+ * an error here, and a defect ends the relay, which would otherwise go on with gauges and a readiness that are frozen.
+ */
+export const probeForever = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const last = yield* Ref.make(Option.none<Seen>())
     const observe = yield* observeChanges
-    return yield* look(pulse, last, observe).pipe(
-      Effect.catchAllCause((cause) => Effect.logWarning("The databases could not be looked at", cause)),
-      Effect.repeat(Schedule.spaced(INTERVAL)),
+    return yield* probe(pulse, last, observe).pipe(
+      Effect.repeat(Schedule.spaced(PROBE_EVERY)),
       Effect.withTracerEnabled(false),
       Effect.zipRight(Effect.never)
     )
@@ -34,7 +36,7 @@ export const watch = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | C
 
 type Observe = Effect.Effect<Observation, NotMigrated | SqlError>
 
-/** Touches no table where no transaction has ended since the last time, and nothing waited then. */
+/** Touches no table where nothing was undelivered the last time, and no transaction has ended since. */
 const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(function* () {
   const store = yield* OutboxStore
   const known = yield* Ref.make(Option.none<{ readonly transactions: string; readonly outbox: Observation }>())
@@ -48,7 +50,7 @@ const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(fu
   })
 })
 
-const look = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observe) =>
+const probe = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observe) =>
   Effect.gen(function* () {
     const sink = yield* ClickHouseSink
     const outbox = yield* inTime(observe)
@@ -68,15 +70,15 @@ const look = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observe
 
 class NoAnswer extends Data.TaggedError("NoAnswer") {
   override get message(): string {
-    return `no answer within ${Duration.format(PATIENCE)}`
+    return `no answer within ${Duration.format(NO_ANSWER_AFTER)}`
   }
 }
 
-/** Without waiting for what cannot be interrupted, such as a pool that has no connection to spare. */
+/** Does not wait for what cannot be interrupted, such as a pool that has no connection to spare. */
 const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Either.Either<A, E | NoAnswer>, never, R> =>
   effect.pipe(
     Effect.disconnect,
-    Effect.timeoutFail({ duration: PATIENCE, onTimeout: () => new NoAnswer() }),
+    Effect.timeoutFail({ duration: NO_ANSWER_AFTER, onTimeout: () => new NoAnswer() }),
     Effect.either
   )
 
@@ -86,7 +88,7 @@ const sayPostgres = (error: NoAnswer | NotMigrated | SqlError): string => {
   if (error._tag === "NotMigrated") return error.message
   return error._tag === "NoAnswer" || isUnavailable(error)
     ? DOES_NOT_ANSWER
-    : "refuses what the relay asks: its log says why"
+    : "answers with an error: the relay's log says why"
 }
 
 const sayClickHouse = (error: NoAnswer | SinkError): string =>
@@ -94,7 +96,7 @@ const sayClickHouse = (error: NoAnswer | SinkError): string =>
     ? "cannot take events as it is set up: the relay's log says why"
     : DOES_NOT_ANSWER
 
-/** The log may say more than {@link Seen}: why. */
+/** Says why, which {@link Seen} may not: those who ask whether a relay is ready need not be known. */
 const logChange = (
   database: string,
   before: Option.Option<Seen>,
@@ -123,10 +125,10 @@ const measure = ({ clickHouse, outbox, postgres }: Seen) =>
     yield* Option.match(outbox, { onNone: () => ageing, onSome: measureOutbox })
   })
 
-/** While Postgres is away nothing is delivered: what waited goes on waiting. */
+/** While Postgres does not answer nothing is delivered, so what waited goes on waiting. */
 const ageing = Effect.gen(function* () {
   const { value } = yield* Metric.value(Metrics.oldestUndeliveredSeconds)
-  if (value > 0) yield* Metric.set(Metrics.oldestUndeliveredSeconds, value + Duration.toSeconds(INTERVAL))
+  if (value > 0) yield* Metric.set(Metrics.oldestUndeliveredSeconds, value + Duration.toSeconds(PROBE_EVERY))
 })
 
 const measureOutbox = (outbox: Observation) =>

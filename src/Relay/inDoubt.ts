@@ -1,4 +1,4 @@
-/** Finding out what ClickHouse has of a batch, where an attempt may have been written. */
+/** Finding out what ClickHouse has of a batch of which an earlier attempt may have been written. */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
@@ -9,16 +9,16 @@ import * as Schedule from "effect/Schedule"
 import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import * as Metrics from "../Metrics.ts"
-import { OutboxStore } from "../OutboxStore.ts"
+import { type BatchChanged, OutboxStore } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
 import { insertBatch, insertRepair } from "./insert.ts"
 import type { Refusal } from "./isolate.ts"
 
 /**
- * An earlier attempt may have been written, or may still be.
+ * Delivers a batch of which an earlier attempt may have been written, or may still be.
  *
  * The identical repeat comes first: an insert that is still running somewhere is harmless only once its token is
- * registered. Only then is ClickHouse asked what it holds, because de-duplication alone was seen to lose a part when
+ * registered. Only then is ClickHouse asked what it has, because de-duplication alone was seen to lose a part when
  * ClickHouse was killed at the wrong moment. What is missing is sent under a token that is stored before.
  */
 export const settleDoubt = (lease: Lease) =>
@@ -44,9 +44,9 @@ const missingAfterRepeat = (lease: Lease) =>
   })
 
 /**
- * ClickHouse may have forgotten the token and would take a repeat as new. So nothing is repeated blindly. What it has
- * nothing of is sent as it was, under its own token: that is as good as a repair, without a list of every event. A repair
- * that was sent before and is not there is sent again under its token first, as it may only be late.
+ * ClickHouse may have forgotten the token, and would then take a repeat as new. So it is asked before anything is sent. A
+ * batch that it has nothing of is sent as it was, under its own token: that is as good as a repair, and needs no list of
+ * its events. A repair that was sent before and is not there is sent again under its token first, as it may only be late.
  */
 const missingBeforeRepeat = (lease: Lease) =>
   Effect.gen(function* () {
@@ -64,25 +64,25 @@ const repeatBatch = (lease: Lease) =>
   Effect.zipRight(insertBatch(lease), Metric.incrementBy(Metrics.eventsRepeated, lease.batch.eventCount))
 
 /**
- * What is left to do about a batch whose data ClickHouse refuses: nothing if all of it is in the table all the same.
+ * What a refusal of a batch's data covers: nothing of it if all is in the table all the same.
  *
- * What is refused after an earlier attempt in doubt registers no token, so an insert of that attempt which still runs
- * would be written: one that began while the table took the data, for it goes by the table as it was then. It has to
- * end before ClickHouse is asked. None can end well after that: the lease is ours, and a worker ends its request only
- * after Postgres has confirmed its own. ClickHouse lists an insert from its first kilobyte on. What is left is a worker
- * that was paused just then, between the confirmation and the last bytes of a batch smaller than that, for longer than
- * its lease.
+ * A refused repeat registers no token. So an insert of an earlier attempt that still runs would be written: one that began
+ * while the table took the data, because it goes by the table as it was then. It has to end before ClickHouse is asked.
+ * None can end well after that: the lease is ours, and a worker ends its request only after Postgres has confirmed its own
+ * lease. ClickHouse lists an insert from its first kilobyte on. What is left is a worker that was paused just then,
+ * between the confirmation and the last bytes of a batch smaller than that, for longer than its lease.
  */
-export const whatIsRefused = (lease: Lease, error: SinkError) =>
+export const settleRefusal = (
+  lease: Lease,
+  error: SinkError
+): Effect.Effect<Option.Option<Refusal>, SinkError | SqlError | BatchChanged, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const whole: Refusal = { error, missing: Option.none() }
     if (error.settled && !lease.inDoubt) return Option.some(whole)
     yield* noInsertRuns(lease)
     const missing = yield* missingEvents(lease)
-    if (!Arr.isNonEmptyReadonlyArray(missing)) return Option.none<Refusal>()
-    return Option.some<Refusal>(
-      missing.length === lease.batch.eventCount ? whole : { error, missing: Option.some(missing) }
-    )
+    if (!Arr.isNonEmptyReadonlyArray(missing)) return Option.none()
+    return Option.some(missing.length === lease.batch.eventCount ? whole : { error, missing: Option.some(missing) })
   })
 
 const missingEvents = ({ batch, wasRequeued }: Lease) =>
@@ -94,12 +94,12 @@ const missingEvents = ({ batch, wasRequeued }: Lease) =>
   })
 
 /**
- * How many inserts of other outboxes and programs nobody counts, so they are taken to make less than a part in this
- * time: 100 a second. Together with one's own in the other half of the window they do not fill it.
+ * Nobody counts the inserts of other outboxes and programs. They are taken to make less than one part in this time, which
+ * is 100 a second.
  */
-const OTHERS_PART = Duration.millis(10)
+const TIME_PER_PART_OF_OTHERS = Duration.millis(10)
 
-/** One's own inserts may fill half of the window, those of others the other half. */
+/** Whether the table's window has not been filled since: one half of it by this outbox, the other by everybody else. */
 const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     if (lease.askFirst) return false
@@ -110,12 +110,14 @@ const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | Sql
     const half = window.parts / 2
     return (
       parts < half &&
-      Duration.lessThan(elapsed, Duration.times(OTHERS_PART, half)) &&
+      Duration.lessThan(elapsed, Duration.times(TIME_PER_PART_OF_OTHERS, half)) &&
       Duration.lessThan(elapsed, Duration.times(window.age, 0.5))
     )
   })
 
-/** Waits until none runs under the batch's token, nor under that of its repair. */
+const POLL_WHILE_INSERT_RUNS = "1 second"
+
+/** Waits until no insert runs under the batch's token, nor under that of its repair. */
 const noInsertRuns = ({ batch, repair }: Lease): Effect.Effect<void, SinkError, ClickHouseSink> =>
   Effect.flatMap(ClickHouseSink, (sink) =>
     Effect.forEach(
@@ -123,7 +125,7 @@ const noInsertRuns = ({ batch, repair }: Lease): Effect.Effect<void, SinkError, 
       (token) =>
         sink
           .isInserting(token)
-          .pipe(Effect.repeat({ while: (running) => running, schedule: Schedule.spaced("1 second") })),
+          .pipe(Effect.repeat({ while: (running) => running, schedule: Schedule.spaced(POLL_WHILE_INSERT_RUNS) })),
       { discard: true }
     )
   )

@@ -6,56 +6,72 @@
  * all that is asked for, and grows with the batches of the time that is looked at: half a second for 100,000 of them.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { rfc3339 } from "../schema/columns.ts"
+import * as Struct from "effect/Struct"
+import { rfc3339, rowOf } from "../schema/columns.ts"
 import { readOutbox } from "../schema/observe.ts"
-import { Overview } from "../schema/overview.ts"
+import { Overview, OverviewNow } from "../schema/overview.ts"
 import { consistently, readSealer, type Sealer } from "../schema/sealer.ts"
 import { Observation } from "../schema/status.ts"
 
-/** What is looked at. */
+/**
+ * The time that is looked at, until now.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface OverviewRange {
-  /** 15 minutes ago unless set. */
+  /** {@link DEFAULT_MINUTES} ago unless set. */
   readonly since?: Date | undefined
-  /** So long that there are 120 buckets at most, unless set. */
+  /** Of one bucket; so long that there are 120 buckets at most, unless set. */
   readonly stepSeconds?: number | undefined
 }
 
+/**
+ * How far an overview goes back.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
 export const DEFAULT_MINUTES = 15
-const DEFAULT_BUCKETS = 120
-/** In seconds: such as people put on an axis. */
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900]
 
-export const overview =
-  (sql: SqlClient.SqlClient) =>
-  ({ since, stepSeconds }: OverviewRange = {}): Effect.Effect<Overview, SqlError> =>
-    Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
-      const from = (since?.getTime() ?? now - DEFAULT_MINUTES * 60_000) / 1_000
-      const step = stepSeconds ?? stepOf(now / 1_000 - from)
+const DEFAULT_BUCKETS = 120
+
+/** Steps in seconds that people put on an axis. */
+const ROUND_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900]
+
+/** What the manifest says; the rest is what is asked for, and how it stands now. */
+const History = Schema.Struct(Struct.pick(Overview.fields, "at", "recordedSince", "buckets"))
+
+export const make = (sql: SqlClient.SqlClient) => ({
+  overview: Effect.fn("Operations.overview")(function* ({ since, stepSeconds }: OverviewRange = {}) {
+    const now = yield* Clock.currentTimeMillis
+    const from = (since?.getTime() ?? now - DEFAULT_MINUTES * 60_000) / 1_000
+    const step = stepSeconds ?? stepOf(now / 1_000 - from)
+    return yield* Effect.gen(function* () {
       const sealer = yield* readSealer(sql)
-      const outbox = yield* Effect.flatMap(readOutbox(sql, sealer), decodeObservation)
-      const [row] = yield* readHistory(sql, sealer, outbox, step, Math.floor(from / step))
-      return yield* Effect.orDie(Schema.decodeUnknown(Overview)({ ...row, step_seconds: step, now: toNow(outbox) }))
-    }).pipe(consistently(sql), Effect.withSpan("Operations.overview"))
+      const outbox = yield* rowOf(Observation)(Effect.map(readOutbox(sql, sealer), (row) => [row]))
+      const history = yield* rowOf(History)(readHistory(sql, sealer, outbox, { step, first: Math.floor(from / step) }))
+      return new Overview({ ...history, stepSeconds: step, now: toNow(outbox) })
+    }).pipe(consistently(sql))
+  })
+})
 
 const stepOf = (seconds: number): number =>
-  STEPS.find((step) => seconds / step <= DEFAULT_BUCKETS) ?? Math.ceil(seconds / DEFAULT_BUCKETS)
+  ROUND_STEPS.find((step) => seconds / step <= DEFAULT_BUCKETS) ?? Math.ceil(seconds / DEFAULT_BUCKETS)
 
-const decodeObservation = (row: unknown) => Effect.orDie(Schema.decodeUnknown(Observation)(row))
-
-const toNow = (outbox: Observation) => ({
-  backlog: outbox.backlogEvents,
-  oldest_ms: outbox.oldestUndeliveredMillis,
-  batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, ...outbox.undeliveredBatches },
-  open_failures: outbox.openFailures,
-  open_failure_events: outbox.openFailureEvents,
-  open_incidents: Object.keys(outbox.openIncidents).length,
-  relay_paused: outbox.relayPaused
-})
+const toNow = (outbox: Observation): OverviewNow =>
+  new OverviewNow({
+    backlog: outbox.backlogEvents,
+    oldestMillis: outbox.oldestUndeliveredMillis,
+    batches: { sealed: 0, leased: 0, retrying: 0, blocked: 0, ...outbox.undeliveredBatches },
+    openFailures: outbox.openFailures,
+    openFailureEvents: outbox.openFailureEvents,
+    openIncidents: Object.keys(outbox.openIncidents).length,
+    relayPaused: outbox.relayPaused
+  })
 
 /**
  * Buckets are numbered from 1970, so that a chart which is drawn again has them where they were; times are counted in
@@ -71,8 +87,7 @@ const readHistory = (
   sql: SqlClient.SqlClient,
   { unsealed }: Sealer,
   { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: Observation,
-  step: number,
-  first: number
+  { first, step }: { readonly step: number; readonly first: number }
 ) => {
   const inBuckets = (time: string) => sql.literal(`extract(epoch FROM ${time})::float8 / ${step}`)
   const toTime = (buckets: string) => sql.literal(`to_timestamp(${buckets} * ${step})`)
