@@ -2,15 +2,16 @@
  * The operator API: what {@link BatchFailures}, {@link Operations} and {@link EventLog} can do, over HTTP; and beside it
  * `/healthz`, `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
  *
- * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
+ * Every rule is in the services, so the command line can do no more and no less. Every error is
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
- * is safe to repeat: what was published or closed meanwhile is a conflict, never done twice.
+ * is safe to repeat: what was published or closed meanwhile is a conflict, and nothing is done twice.
  *
  * It is a guest in the program that delivers. Its requests use as many connections to Postgres as they are given and no
- * more, so that no lease waits for them where these are to spare. Its clients cannot hold a connection for ever; what they
- * can make it keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB at the most.
- * When its port is taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it
- * listens on loopback only, and answers nothing that a browser was led to ask.
+ * more, so leases never wait for it where there are connections to spare. Clients cannot hold a connection for ever, one
+ * request of each is handled at a time, and too many that wait for a database are told to come back. What they can make it
+ * keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB. When its port is taken it
+ * says so and tries again, and whatever becomes of it, the relay goes on. Without a token it listens on loopback only, and
+ * answers nothing that a browser was led to ask.
  *
  * `/` is the console, for people. `/docs` explains the API, `/openapi.json` describes it for programs, and {@link Api}
  * makes a client of it in TypeScript.
