@@ -178,15 +178,18 @@ export const fail = (error: Answerable): Effect.Effect<never, Problem> => {
 
 /** Answers whatever a request fails with as a problem. */
 export const answer = <R>(app: HttpApp.Default<Problem, R>): HttpApp.Default<never, R> =>
-  Effect.catchAllCause(app, (cause) => {
-    if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
-    // HttpApi's own errors are in no type, and a body that cannot be read is a defect to it.
-    const error: unknown = Cause.squash(cause)
-    if (error instanceof Problem) return Effect.succeed(toResponse(error))
-    if (error instanceof HttpApiDecodeError) return Effect.succeed(toResponse(invalid(error.issues)))
-    if (error instanceof RouteNotFound) return Effect.succeed(toResponse(noSuchEndpoint(error.request)))
-    return Effect.as(Effect.logError("A bug in the operator API", cause), toResponse(bug))
-  })
+  app.pipe(
+    Effect.catchAll((problem) => Effect.succeed(toResponse(problem))),
+    Effect.catchAllCause((cause) => {
+      if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)
+      // HttpApi's own errors are in no type, and a body that cannot be read is a defect to it.
+      const error: unknown = Cause.squash(cause)
+      if (error instanceof Problem) return Effect.succeed(toResponse(error))
+      if (error instanceof HttpApiDecodeError) return Effect.succeed(toResponse(invalid(error.issues)))
+      if (error instanceof RouteNotFound) return Effect.succeed(toResponse(noSuchEndpoint(error.request)))
+      return Effect.as(Effect.logError("A bug in the operator API", cause), toResponse(bug))
+    })
+  )
 
 const HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
   401: { "www-authenticate": "Bearer" },
