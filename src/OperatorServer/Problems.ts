@@ -179,10 +179,11 @@ export const fail = (error: Answerable): Effect.Effect<never, Problem> => {
 /** Answers whatever a request fails with as a problem. */
 export const answer = <R>(app: HttpApp.Default<Problem, R>): HttpApp.Default<never, R> =>
   app.pipe(
-    Effect.catchAll((problem) => Effect.succeed(toResponse(problem))),
+    // By its tag: HttpApi's own errors fail here too, though no type has them.
+    Effect.catchTag("Problem", (problem) => Effect.succeed(toResponse(problem))),
     Effect.catchAllCause((cause) => {
       if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)
-      // HttpApi's own errors are in no type, and a body that cannot be read is a defect to it.
+      // A body that cannot be read is a defect to HttpApi.
       const error: unknown = Cause.squash(cause)
       if (error instanceof Problem) return Effect.succeed(toResponse(error))
       if (error instanceof HttpApiDecodeError) return Effect.succeed(toResponse(invalid(error.issues)))
