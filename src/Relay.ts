@@ -183,8 +183,8 @@ const POLL_WHILE_BATCHES_ARE_PENDING: Duration.DurationInput = "1 second"
 /** The sealer tells of every new batch, of other relays too. This is in case it does not. */
 const POLL_WHILE_NONE_IS_PENDING: Duration.DurationInput = "1 minute"
 
-const pollInterval = Effect.flatMap(OutboxStore.OutboxStore, ({ outstanding }) => outstanding).pipe(
-  Effect.map(({ batches }) => (batches ? POLL_WHILE_BATCHES_ARE_PENDING : POLL_WHILE_NONE_IS_PENDING)),
+const pollInterval = Effect.flatMap(OutboxStore.OutboxStore, ({ hasPending }) => hasPending).pipe(
+  Effect.map((pending) => (pending ? POLL_WHILE_BATCHES_ARE_PENDING : POLL_WHILE_NONE_IS_PENDING)),
   // The next lease will tell what is wrong with Postgres.
   Effect.orElseSucceed(() => POLL_WHILE_BATCHES_ARE_PENDING),
   Effect.withTracerEnabled(false)

@@ -20,12 +20,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
-import { retainedEventIds } from "./OutboxStore.ts"
+import { Reading } from "./OutboxStore.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
-import { checkCluster, type ForeignCluster, type NotMigrated } from "./schema/compatibility.ts"
-import { status } from "./schema/status.ts"
+import * as Batches from "./schema/batches.ts"
+import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
 import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
 import * as Outbox from "./Verification/Outbox.ts"
@@ -51,6 +52,8 @@ export interface Options {
 }
 
 /**
+ * The comparison of the two databases.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"
@@ -90,11 +93,11 @@ export const make: Effect.Effect<
   const sink = yield* ClickHouseSink
   const outbox = Outbox.make(sql)
   const sides = {
-    retainedEventIds: retainedEventIds(yield* Postgres),
+    retainedEventIds: Reading.make(yield* Postgres).retainedEventIds,
     countRows: sink.countRows,
     countPublished: outbox.countPublished
   }
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
 
   const verify = Effect.fn("Verification.verify")(function* ({
     requeueAs,
@@ -114,12 +117,12 @@ export const make: Effect.Effect<
     const tally = makeTally()
 
     /** Requeues the batch, if that is asked for and it is still as it was seen. */
-    const report = Effect.fnUntraced(function* ({ batch, doubled, missing, retained }: Compared<Outbox.Delivered>) {
+    const report = Effect.fnUntraced(function* ({ batch, doubled, missing, retained }: Compared<Batches.Delivered>) {
       const about = { batchId: batch.id, deliveredAt: new Date(batch.deliveredAt) }
       add(tally.compared, retained)
       tally.notRetained += batch.eventCount - retained
       if (Arr.isNonEmptyReadonlyArray(missing)) {
-        const requeued = requeueAs !== undefined && (yield* outbox.requeue(batch, { missing, actor: requeueAs }))
+        const requeued = requeueAs !== undefined && (yield* Batches.requeue(sql, batch, { actor: requeueAs, missing }))
         add(tally.missing, missing.length)
         if (requeued) add(tally.requeued, missing.length)
         yield* onFinding(new Missing({ ...about, eventIds: missing, requeued }))
@@ -130,7 +133,7 @@ export const make: Effect.Effect<
       }
     })
 
-    const wakeRelays = Effect.catchAll(outbox.wakeRelays, (error) =>
+    const wakeRelays = Effect.catchAll(Batches.wakeRelays(sql), (error) =>
       Effect.logWarning("Idle relays were not told of what was requeued; they find it later", error)
     )
 

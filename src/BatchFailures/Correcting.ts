@@ -8,12 +8,12 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
-import * as Schema from "effect/Schema"
 import type { FailureId } from "../Batch.ts"
 import { decodeLine, type LineRow } from "../Event/lineRow.ts"
 import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
 import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
+import { invalidData } from "../Postgres.ts"
 import { type Actor, insertAudit } from "../schema/audit.ts"
 import { rowOf } from "../schema/columns.ts"
 import { CORRECTABLE, CorrectionInvalid, CorrectionIssue, FailedEvent } from "../schema/failures.ts"
@@ -203,18 +203,11 @@ const checkDefinition = (row: LineRow): Effect.Effect<void, Invalid> =>
     )
   })
 
-/** Not `pg.DatabaseError`: there may be two copies of pg. Classes: data exception, check violation, program limit. */
-const isInvalidValue = Schema.is(
-  Schema.Struct({
-    code: Schema.String.pipe(Schema.pattern(/^(22...|23514|54...)$/)),
-    constraint: Schema.optional(Schema.String),
-    message: Schema.String
-  })
-)
-
 /** What only Postgres can know: how much a context weighs as it writes JSON, how long a number may be. */
-const invalidInPostgres = ({ cause }: SqlError): Invalid | undefined => {
-  if (!isInvalidValue(cause)) return undefined
-  const { field, reason } = constraintIssues[cause.constraint ?? ""] ?? { field: "", reason: cause.message }
-  return invalid(field, reason)
-}
+const invalidInPostgres = (error: SqlError): Invalid | undefined =>
+  Option.getOrUndefined(
+    Option.map(invalidData(error), ({ constraint = "", message }) => {
+      const { field, reason } = constraintIssues[constraint] ?? { field: "", reason: message }
+      return invalid(field, reason)
+    })
+  )

@@ -10,6 +10,8 @@ import type { EventId } from "../Event.ts"
 import * as Metrics from "../Metrics.ts"
 import { type Actor, insertAudit } from "../schema/audit.ts"
 import { rowOf, rowsOf } from "../schema/columns.ts"
+import { IS_NEW_TIMELINE } from "../schema/compatibility.ts"
+import { CONTENT_COLUMNS } from "../schema/events.ts"
 import { type Filter, Replayed } from "../schema/failures.ts"
 import * as Locking from "./Locking.ts"
 import { matches } from "./Reading.ts"
@@ -34,16 +36,11 @@ export const make = (sql: SqlClient.SqlClient) => {
         UPDATE outbox.batch_failure_event SET replayed_at = clock_timestamp()
         WHERE failure_id = ANY (${failureIds}::bigint[]) AND replayed_at IS NULL AND ${which}
         RETURNING
-          failure_id, id, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version,
-          traceparent
+          failure_id, id, ${sql.literal(CONTENT_COLUMNS)}
       ),
       published AS (
-        INSERT INTO outbox.event (
-          event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent, slot
-        )
-        SELECT
-          event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
-          (SELECT outbox.current_slot())
+        INSERT INTO outbox.event (${sql.literal(CONTENT_COLUMNS)}, slot)
+        SELECT ${sql.literal(CONTENT_COLUMNS)}, (SELECT outbox.current_slot())
         FROM replayed
         ORDER BY failure_id, id
       ),
@@ -52,7 +49,7 @@ export const make = (sql: SqlClient.SqlClient) => {
         -- timeline the sealer may not have told yet.
         SELECT outbox.doubt_until_now() AS before
         FROM outbox.sealer
-        WHERE timeline <> outbox.current_timeline() OR EXISTS (
+        WHERE ${sql.literal(IS_NEW_TIMELINE)} OR EXISTS (
           SELECT
           FROM replayed JOIN outbox.batch_failure AS failure ON failure.id = replayed.failure_id
           WHERE failure.last_seen_at < doubted_at

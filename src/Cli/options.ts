@@ -61,7 +61,7 @@ const MAX_ID = Number.MAX_SAFE_INTEGER
 
 const id = wholeNumber(1, MAX_ID)
 const batch = fromSchema(
-  Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.compose(Schema.typeSchema(BatchId))),
+  Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.compose(BatchId)),
   "the number of a batch"
 )
 const failure = fromSchema(

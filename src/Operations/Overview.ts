@@ -1,9 +1,9 @@
 /**
- * How an outbox fares, and how it has fared.
+ * How an outbox is doing, and how it did over the last hours.
  *
  * Nothing is recorded for it. The manifest says when each batch was sealed and acknowledged, by whichever relay, so what
- * has happened is true for all relays together and outlives each. The cost is that of two ranges of indexes which hold
- * all that is asked for, and grows with the batches of the time that is looked at: half a second for 100,000 of them.
+ * has happened is true for all relays together and outlives each. It costs a scan of two index ranges, and grows with the
+ * batches of the time that is looked at: half a second for 100,000 of them.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
@@ -11,10 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import { rfc3339, rowOf } from "../schema/columns.ts"
-import { readOutbox } from "../schema/observe.ts"
+import { consistently, readSealer, type Sealer } from "../schema/counts.ts"
+import { type OutboxGauges, readGauges } from "../schema/gauges.ts"
 import { Overview, OverviewNow } from "../schema/overview.ts"
-import { consistently, readSealer, type Sealer } from "../schema/sealer.ts"
-import { Observation } from "../schema/status.ts"
 
 /**
  * The time that is looked at, until now.
@@ -52,7 +51,7 @@ export const make = (sql: SqlClient.SqlClient) => ({
     const step = stepSeconds ?? stepOf(now / 1_000 - from)
     return yield* Effect.gen(function* () {
       const sealer = yield* readSealer(sql)
-      const outbox = yield* rowOf(Observation)(Effect.map(readOutbox(sql, sealer), (row) => [row]))
+      const outbox = yield* readGauges(sql, sealer)
       const history = yield* rowOf(History)(readHistory(sql, sealer, outbox, { step, first: Math.floor(from / step) }))
       return new Overview({ ...history, stepSeconds: step, now: toNow(outbox) })
     }).pipe(consistently(sql))
@@ -62,7 +61,7 @@ export const make = (sql: SqlClient.SqlClient) => ({
 const stepOf = (seconds: number): number =>
   ROUND_STEPS.find((step) => seconds / step <= DEFAULT_BUCKETS) ?? Math.ceil(seconds / DEFAULT_BUCKETS)
 
-const toNow = (outbox: Observation): OverviewNow =>
+const toNow = (outbox: OutboxGauges): OverviewNow =>
   new OverviewNow({
     backlog: outbox.backlogEvents,
     oldestMillis: outbox.oldestUndeliveredMillis,
@@ -86,7 +85,7 @@ const toNow = (outbox: Observation): OverviewNow =>
 const readHistory = (
   sql: SqlClient.SqlClient,
   { unsealed }: Sealer,
-  { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: Observation,
+  { backlogEvents, oldestUndeliveredMillis, oldestUnsealedMillis }: OutboxGauges,
   { first, step }: { readonly step: number; readonly first: number }
 ) => {
   const inBuckets = (time: string) => sql.literal(`extract(epoch FROM ${time})::float8 / ${step}`)

@@ -4,7 +4,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type Actor, insertAudit } from "../schema/audit.ts"
-import { firstRowOf, rfc3339 } from "../schema/columns.ts"
+import { firstRowOf } from "../schema/columns.ts"
+import * as Counts from "../schema/counts.ts"
 import { RelayPause } from "../schema/status.ts"
 import { AlreadyPaused, NotPaused } from "../schema/systems.ts"
 
@@ -13,13 +14,8 @@ interface Pause {
   readonly actor: Actor
 }
 
-const COLUMNS = `paused_by, reason, ${rfc3339("paused_at")} AS paused_at`
-
 export const make = (sql: SqlClient.SqlClient) => {
-  const relayPause = sql`SELECT ${sql.literal(COLUMNS)} FROM outbox.relay_pause`.pipe(
-    firstRowOf(RelayPause),
-    Effect.withSpan("Operations.relayPause")
-  )
+  const relayPause = Effect.withSpan(Counts.relayPause(sql), "Operations.relayPause")
 
   /** None if there is a pause. The key admits one row: of two who pause at once the second waits, and inserts nothing. */
   const begin = ({ actor, reason }: Pause): Effect.Effect<Option.Option<RelayPause>, SqlError> =>
@@ -38,7 +34,7 @@ export const make = (sql: SqlClient.SqlClient) => {
           from: sql`paused`
         })}
       )
-      SELECT ${sql.literal(COLUMNS)} FROM paused
+      SELECT ${sql.literal(Counts.PAUSE_COLUMNS)} FROM paused
     `.pipe(firstRowOf(RelayPause))
 
   /** Tries again if the pause that was in the way has ended when it is read. */
@@ -77,7 +73,7 @@ export const make = (sql: SqlClient.SqlClient) => {
             from: sql`ended`
           })}
         )
-        SELECT ${sql.literal(COLUMNS)} FROM ended
+        SELECT ${sql.literal(Counts.PAUSE_COLUMNS)} FROM ended
       `.pipe(firstRowOf(RelayPause))
       if (Option.isNone(ended)) return yield* new NotPaused()
       yield* Effect.logInfo("Relays go on").pipe(Effect.annotateLogs({ actor }))

@@ -11,7 +11,7 @@ import * as Schema from "effect/Schema"
 import { reachable } from "../internal/reachable.ts"
 import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
 import { rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
-import { NotMigrated } from "../schema/compatibility.ts"
+import { HAS_OUTBOX, NotMigrated } from "../schema/compatibility.ts"
 import { DatabaseState, RelayState } from "../schema/systems.ts"
 
 const Server = Schema.Struct({ version: Schema.String, migrated: Schema.Boolean })
@@ -21,7 +21,7 @@ const RELAY = "regexp_replace(lease_holder, '/[^/]*$', '')"
 
 export const make = (sql: SqlClient.SqlClient) => ({
   postgres: sql`
-    SELECT current_setting('server_version') AS version, to_regclass('outbox.audit') IS NOT NULL AS migrated
+    SELECT current_setting('server_version') AS version, ${sql.literal(HAS_OUTBOX)} AS migrated
   `.pipe(
     rowOf(Server),
     Effect.timed,

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Config from "../Config.ts"
 import { monotonicMillis } from "../internal/clock.ts"
-import type { Observation } from "../OutboxStore.ts"
+import type { OutboxGauges } from "../OutboxStore.ts"
 
 /**
  * One thing that a relay needs, or does.
@@ -59,7 +59,7 @@ export interface Pulse {
 export interface Seen {
   readonly postgres: Option.Option<string>
   readonly clickHouse: Option.Option<string>
-  readonly outbox: Option.Option<Observation>
+  readonly outbox: Option.Option<OutboxGauges>
 }
 
 /** Milliseconds. The sealer reports at least four times a second, unless a query takes long. */
@@ -137,7 +137,7 @@ const at = <A>(use: (now: number) => A): Effect.Effect<A> => Effect.map(monotoni
  * one that is leased: some worker has it. And while relays are paused, everything is meant to wait.
  */
 const isWaiting = (
-  { oldestUnsealedMillis, relayPaused, undeliveredBatches }: Observation,
+  { oldestUnsealedMillis, relayPaused, undeliveredBatches }: OutboxGauges,
   stuckAfter: number
 ): boolean =>
   !relayPaused &&

@@ -18,7 +18,7 @@ export const maintain = ({
   failureRetention,
   incidentAfter
 }: Options): Effect.Effect<never, never, OutboxStore> =>
-  Effect.flatMap(OutboxStore, (store) => store.housekeep({ eventRetention, failureRetention, incidentAfter })).pipe(
+  Effect.flatMap(OutboxStore, (store) => store.maintain({ eventRetention, failureRetention, incidentAfter })).pipe(
     Effect.flatMap(report),
     // Not of a defect, which ends the relay: a bug would be met again in every round, and nobody would look for it.
     Effect.catchAll((error) => Effect.logWarning("Maintenance failed, and is tried again", error)),

@@ -10,8 +10,8 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import * as Metrics from "../Metrics.ts"
-import { type NotMigrated, type Observation, OutboxStore } from "../OutboxStore.ts"
-import { isUnavailable } from "../Postgres/SqlState.ts"
+import { type NotMigrated, type OutboxGauges, OutboxStore } from "../OutboxStore.ts"
+import { isUnavailable } from "../Postgres.ts"
 import type { SinkError } from "../SinkError.ts"
 import type { Pulse, Seen } from "./health.ts"
 
@@ -34,17 +34,17 @@ export const probeForever = (pulse: Pulse): Effect.Effect<never, never, OutboxSt
     )
   })
 
-type Observe = Effect.Effect<Observation, NotMigrated | SqlError>
+type Observe = Effect.Effect<OutboxGauges, NotMigrated | SqlError>
 
 /** Touches no table where nothing was undelivered the last time, and no transaction has ended since. */
 const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(function* () {
   const store = yield* OutboxStore
-  const known = yield* Ref.make(Option.none<{ readonly transactions: string; readonly outbox: Observation }>())
+  const known = yield* Ref.make(Option.none<{ readonly transactions: string; readonly outbox: OutboxGauges }>())
   return Effect.gen(function* () {
     const { transactions } = yield* store.position
     const same = Option.filter(yield* Ref.get(known), (known) => known.transactions === transactions)
     if (Option.isSome(same) && same.value.outbox.oldestUndeliveredMillis === 0) return same.value.outbox
-    const outbox = yield* store.observe
+    const outbox = yield* store.gauges
     yield* Ref.set(known, Option.some({ transactions, outbox }))
     return outbox
   })
@@ -131,7 +131,7 @@ const ageing = Effect.gen(function* () {
   if (value > 0) yield* Metric.set(Metrics.oldestUndeliveredSeconds, value + Duration.toSeconds(PROBE_EVERY))
 })
 
-const measureOutbox = (outbox: Observation) =>
+const measureOutbox = (outbox: OutboxGauges) =>
   Effect.gen(function* () {
     yield* Metric.set(Metrics.backlogEvents, outbox.backlogEvents)
     yield* Metric.set(Metrics.oldestUndeliveredSeconds, outbox.oldestUndeliveredMillis / 1_000)

@@ -175,10 +175,11 @@ export const sealUntilEmpty = ({
     const store = yield* OutboxStore
     let wasPaused = false
     const isDelivered = Effect.gen(function* () {
-      const { batches, relayPause } = yield* store.outstanding
-      if (relayPause !== null && !wasPaused) yield* warnPaused(relayPause)
-      wasPaused = relayPause !== null
-      return !batches
+      if (!(yield* store.hasPending)) return true
+      const pause = yield* store.relayPause
+      if (Option.isSome(pause) && !wasPaused) yield* warnPaused(pause.value)
+      wasPaused = Option.isSome(pause)
+      return false
     })
     const isEmpty = Effect.gen(function* () {
       // Before it is sealed too: what is left of a batch that is delivered in part is published again.

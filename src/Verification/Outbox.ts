@@ -1,17 +1,11 @@
-/** The outbox's side of a comparison: which batches were delivered, and requeueing those that ClickHouse lacks events of. */
+/** The outbox's side of a comparison: which batches were delivered, which failures are open. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { Batch } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import { type Actor, insertAudit } from "../schema/audit.ts"
-import { firstRowOf, rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
-import { batchColumns } from "../schema/manifest.ts"
-import { only, PLAN_SETTINGS, rows } from "../schema/rows.ts"
-import { atomically } from "../Transaction.ts"
+import { BATCH_COLUMNS, Delivered } from "../schema/batches.ts"
+import { rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
 import { Failed } from "./model.ts"
 
 /** From a time on, and before another, in the notation of {@link rfc3339}; null is no bound. */
@@ -20,24 +14,14 @@ export interface Range {
   readonly until: string
 }
 
-/** A batch that was delivered, and when, to the microsecond. */
-export class Delivered extends Batch.extend<Delivered>("Delivered")({ deliveredAt: Schema.String }) {}
-
 const Moment = Schema.Struct({ now: Schema.String, completeSince: Schema.NullOr(Schema.String) })
 
 const Published = Schema.Struct({ id: EventId, times: Schema.Int })
-
-const Requeued = Schema.Struct({ done: Schema.Boolean })
 
 /** What fits into memory beside each other: small batches are compared together, a large one by itself. */
 const EVENTS_AT_ONCE = 50_000
 const BATCHES_AT_ONCE = 500
 const FAILURES_AT_ONCE = 500
-
-const REQUEUE_SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
-  ${PLAN_SETTINGS}`
 
 export const make = (sql: SqlClient.SqlClient) => {
   const within = (column: string, { since, until }: Range) =>
@@ -58,7 +42,7 @@ export const make = (sql: SqlClient.SqlClient) => {
     /** The next batches by their ids. Those that are delivered meanwhile are beyond the range. */
     nextDelivered: (range: Range, after: number): Effect.Effect<ReadonlyArray<Delivered>, SqlError> =>
       sql`
-        SELECT ${batchColumns(sql)}, ${sql.literal(rfc3339("batch.delivered_at"))} AS "deliveredAt"
+        SELECT ${sql.literal(BATCH_COLUMNS)}, ${sql.literal(rfc3339("batch.delivered_at"))} AS "deliveredAt"
         FROM (
           SELECT *, sum(event_count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - event_count AS events_before
           FROM (
@@ -107,47 +91,6 @@ export const make = (sql: SqlClient.SqlClient) => {
       `.pipe(
         rowsOf(Published),
         Effect.map((rows) => new Map(rows.map(({ id, times }) => [id, times])))
-      ),
-
-    /**
-     * Makes a delivered batch pending again, so that a relay asks ClickHouse which of its events are missing and sends
-     * those. False if it is not as it was seen any more: somebody else requeued it, or its rows are gone.
-     *
-     * Rows that are read here keep their slot from being emptied until this is committed, and a slot of a pending batch is
-     * not emptied. The relay asks ClickHouse itself, so it is harmless that this process may have asked another table.
-     */
-    requeue: (
-      batch: Delivered,
-      { actor, missing }: { readonly missing: Arr.NonEmptyReadonlyArray<EventId>; readonly actor: Actor }
-    ): Effect.Effect<boolean, SqlError> =>
-      sql`
-        WITH retained AS (
-          SELECT count(*) AS count FROM (${sql.literal(rows(batch, "event_id", only(missing)))}) AS events
-        ),
-        requeued AS (
-          SELECT CASE
-            WHEN retained.count >= ${missing.length}
-              THEN outbox.requeue(${batch.id}, ${batch.deliveredAt}::timestamptz, ${missing.length})
-          END AS done
-          FROM retained
-        ),
-        audited AS (
-          ${insertAudit(sql, {
-            actor,
-            action: "requeue",
-            before: sql`jsonb_build_object(
-              'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${batch.deliveredAt}::timestamptz
-            )`,
-            after: sql`jsonb_build_object(
-              'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
-            )`,
-            from: sql`requeued WHERE done`
-          })}
-        )
-        SELECT done FROM requeued WHERE done
-      `.pipe(firstRowOf(Requeued), Effect.map(Option.isSome), atomically(sql, REQUEUE_SETTINGS)),
-
-    /** Idle relays look for work when the number of batches moves. Sequences move at once, so only after the commit. */
-    wakeRelays: sql`SELECT nextval('outbox.batch_id_seq')`
+      )
   }
 }

@@ -12,7 +12,7 @@ import * as Ref from "effect/Ref"
 import * as TestClock from "effect/TestClock"
 import { Bytes } from "../../src/Config.ts"
 import { raceFirst } from "../../src/internal/race.ts"
-import { cut } from "../../src/OutboxStore/cut.ts"
+import { partsOf } from "../../src/OutboxStore/Isolation.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { deliverNext } from "../../src/Relay/deliver.ts"
 import { sealForever } from "../../src/Relay/sealing.ts"
@@ -241,7 +241,7 @@ describe("A batch that is refused", () => {
       )
     )
     const check = FastCheck.property(cases, ([eventCount, row]) => {
-      const parts = cut(eventCount, Option.fromNullable(row))
+      const parts = partsOf(eventCount, Option.fromNullable(row))
       const bounds = parts.map(({ first, last }) => [first, last])
       expect(bounds.map(([first]) => first)).toEqual([1, ...bounds.slice(0, -1).map(([, last = 0]) => last + 1)])
       expect(parts.at(-1)?.last).toBe(eventCount)
@@ -279,7 +279,7 @@ describe("A batch that is refused", () => {
   const isolated = (first: number, last: number, bad: ReadonlyArray<number>): Sent => {
     const within = bad.filter((place) => place >= first && place <= last)
     const count = last - first + 1
-    const parts = within.length === 0 || count === 1 ? [] : cut(count, Option.some(Math.min(...within) - first + 1))
+    const parts = within.length === 0 || count === 1 ? [] : partsOf(count, Option.some(Math.min(...within) - first + 1))
     return Arr.reduce(parts, { requests: 1, events: count }, (sum, part) => {
       const { events, requests } = isolated(first + part.first - 1, first + part.last - 1, within)
       return { requests: sum.requests + requests, events: sum.events + events }

@@ -88,8 +88,7 @@ const promoted = (url: string) =>
       Effect.provide(PgClient.layer({ url: Redacted.make(url) })),
       Effect.orElseSucceed(() => [{ recovering: true }])
     ),
-    ([server]) => server?.recovering === false,
-    "60 seconds"
+    ([server]) => server?.recovering === false
   )
 
 /** Runs with a Postgres on the folder's data, and stops it. */

@@ -21,6 +21,7 @@ import * as Failures from "../support/failures.ts"
 import * as Operator from "../support/operator.ts"
 import * as Relay from "../support/relay.ts"
 import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 class Browser extends Context.Tag("test/Browser")<Browser, PlaywrightBrowser>() {}
 
@@ -75,55 +76,52 @@ const violations = async (page: Page) => {
 }
 
 describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
-  layer(Live, { excludeTestServices: true, timeout: "180 seconds" })((it) => {
-    it.scoped(
-      "leads from the front page to a refused event, corrects it, replays it, and shows it in ClickHouse",
-      () =>
-        Effect.gen(function* () {
-          const eventId = yield* publishRefused("order_placed")
-          yield* Relay.start()
-          const { complaints, page } = yield* visit("/")
-          yield* promise(async () => {
-            await page.getByText("1 failure needs you: ClickHouse refused 1 event.", { exact: true }).waitFor()
-            await page.getByRole("link", { name: "Look at it" }).click()
-            await page.getByRole("link", { name: /^#\d+$/ }).click()
-            await page.getByText("ClickHouse’s JSON holds integers of 64 bits").waitFor()
+  layer(Live, { excludeTestServices: true })((it) => {
+    it.scoped("leads from the front page to a refused event, corrects it, replays it, and shows it in ClickHouse", () =>
+      Effect.gen(function* () {
+        const eventId = yield* publishRefused("order_placed")
+        yield* Relay.start()
+        const { complaints, page } = yield* visit("/")
+        yield* promise(async () => {
+          await page.getByText("1 failure needs you: ClickHouse refused 1 event.", { exact: true }).waitFor()
+          await page.getByRole("link", { name: "Look at it" }).click()
+          await page.getByRole("link", { name: /^#\d+$/ }).click()
+          await page.getByText("ClickHouse’s JSON holds integers of 64 bits").waitFor()
 
-            await replaceInEditor(page, TOO_LARGE, "1234.5")
-            await page.getByText("Changed: event_context.").waitFor()
-            // What was, beside what is.
-            await page.locator(".cm-deletedChunk", { hasText: TOO_LARGE }).waitFor()
+          await replaceInEditor(page, TOO_LARGE, "1234.5")
+          await page.getByText("Changed: event_context.").waitFor()
+          // What was, beside what is.
+          await page.locator(".cm-deletedChunk", { hasText: TOO_LARGE }).waitFor()
 
-            await page.getByRole("button", { name: "Save and replay…" }).click()
-            await page.getByLabel("Your name, for the audit trail").fill("ada")
-            await page.getByRole("button", { name: "Save and replay", exact: true }).click()
-            await page.getByText("No open failure is left.").waitFor()
-            // The button is gone: whoever has no mouse goes on from where it was.
-            expect(await page.evaluate("document.activeElement?.textContent")).toBe("The event")
-            await page.getByRole("link", { name: "See it there" }).click()
-            await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
-            await page.getByRole("link", { name: "Overview" }).click()
-            await page
-              .getByText(/^All is well: /)
-              .first()
-              .waitFor()
+          await page.getByRole("button", { name: "Save and replay…" }).click()
+          await page.getByLabel("Your name, for the audit trail").fill("ada")
+          await page.getByRole("button", { name: "Save and replay", exact: true }).click()
+          await page.getByText("No open failure is left.").waitFor()
+          // The button is gone: whoever has no mouse goes on from where it was.
+          expect(await page.evaluate("document.activeElement?.textContent")).toBe("The event")
+          await page.getByRole("link", { name: "See it there" }).click()
+          await page.getByRole("region", { name: "In ClickHouse" }).getByText('"total": 1234.5').waitFor()
+          await page.getByRole("link", { name: "Overview" }).click()
+          await page
+            .getByText(/^All is well: /)
+            .first()
+            .waitFor()
+        })
+        expect(complaints).toEqual([])
+        const clickHouse = yield* ClickHouse
+        expect(
+          yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log WHERE event_id = {id:UUID}", {
+            id: eventId
           })
-          expect(complaints).toEqual([])
-          const clickHouse = yield* ClickHouse
-          expect(
-            yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log WHERE event_id = {id:UUID}", {
-              id: eventId
-            })
-          ).toEqual([['{"order":48213,"total":1234.5}']])
-          const sql = yield* SqlClient.SqlClient
-          expect(
-            yield* sql`SELECT actor, action FROM outbox.audit WHERE event_id = ${eventId}::uuid ORDER BY id`
-          ).toEqual([
-            { actor: "ada", action: "correct" },
-            { actor: "ada", action: "replay" }
-          ])
-        }),
-      { timeout: 120_000 }
+        ).toEqual([['{"order":48213,"total":1234.5}']])
+        const sql = yield* SqlClient.SqlClient
+        expect(
+          yield* sql`SELECT actor, action FROM outbox.audit WHERE event_id = ${eventId}::uuid ORDER BY id`
+        ).toEqual([
+          { actor: "ada", action: "correct" },
+          { actor: "ada", action: "replay" }
+        ])
+      })
     )
 
     it.scoped("keeps every digit of what it does not change", () =>
@@ -168,7 +166,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("keeps what was written and not saved while somebody looks elsewhere", () =>
+    it.scoped.runIf(isWhole)("keeps what was written and not saved while somebody looks elsewhere", () =>
       Effect.gen(function* () {
         const { failureId } = yield* Failures.make([
           Event.make({ eventType: "draft_tested", eventContext: { name: "before" } })
@@ -204,7 +202,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("shows what the server does not accept, field by field, and changes nothing", () =>
+    it.scoped.runIf(isWhole)("shows what the server does not accept, field by field, and changes nothing", () =>
       Effect.gen(function* () {
         const { failureId } = yield* Failures.make([Event.make({ eventType: "time_tested", eventContext: {} })])
         const { complaints, page } = yield* visit(`/failures/${failureId}`)
@@ -222,7 +220,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("discards several failures at once with a reason, and takes it back", () =>
+    it.scoped.runIf(isWhole)("discards several failures at once with a reason, and takes it back", () =>
       Effect.gen(function* () {
         const event = Event.make({ eventType: "discard_tested", eventContext: {} })
         const ids = [(yield* Failures.make([event])).failureId, (yield* Failures.make([event])).failureId]
@@ -286,7 +284,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("counts what was replayed in as it arrives, of one failure and of several", () =>
+    it.scoped.runIf(isWhole)("counts what was replayed in as it arrives, of one failure and of several", () =>
       Effect.gen(function* () {
         const event = Event.make({ eventType: "count_tested", eventContext: {} })
         const { failureId } = yield* Failures.make([event, event])
@@ -322,7 +320,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("keeps what became of each replay: refused again, and arrived from there", () =>
+    it.scoped.runIf(isWhole)("keeps what became of each replay: refused again, and arrived from there", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const eventId = yield* publishRefused("again_tested")
@@ -399,7 +397,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("explores what has arrived by its type", () =>
+    it.scoped.runIf(isWhole)("explores what has arrived by its type", () =>
       Effect.gen(function* () {
         yield* EventPublisher.publish(Event.make({ eventType: "seek_tested", eventContext: { n: 1 } }))
         yield* EventPublisher.publish(Event.make({ eventType: "hide_tested", eventContext: { n: 2 } }))
@@ -435,7 +433,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped("says so, too, when the relay does not refuse and does not answer either", () =>
+    it.scoped.runIf(isWhole)("says so, too, when the relay does not refuse and does not answer either", () =>
       Effect.gen(function* () {
         const { page } = yield* visit("/")
         yield* promise(async () => {
@@ -526,7 +524,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
           const url = yield* Operator.start(Operator.config, { concurrency: 4 })
           const locked = yield* Operator.start(Operator.withToken)
           yield* Effect.forEach(
-            ["light", "dark"] as const,
+            isWhole ? (["light", "dark"] as const) : (["dark"] as const),
             (colorScheme) =>
               Effect.gen(function* () {
                 const { complaints, page } = yield* open(yield* Browser, `${url}/`, { colorScheme })
@@ -546,8 +544,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
               }),
             { discard: true }
           )
-        }),
-      { timeout: 180_000 }
+        })
     )
   })
 })

@@ -119,13 +119,13 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
         [failureId]
       )
       const tidying = yield* Effect.fork(
-        store.housekeep({
+        store.maintain({
           eventRetention: Duration.days(1),
           failureRetention: Duration.millis(1),
           incidentAfter: Duration.minutes(1)
         })
       )
-      yield* until(waiting, (rows) => rows.length > 0, "30 seconds")
+      yield* until(waiting, (rows) => rows.length > 0)
       yield* session.executeRaw("COMMIT", [])
       yield* Fiber.join(tidying)
       expect(yield* failures.get(failureId)).toMatchObject({ state: "open" })

@@ -11,7 +11,7 @@ import * as TestClock from "effect/TestClock"
 import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
-import { NotMigrated, Observation, Sealed } from "../../src/OutboxStore.ts"
+import { NotMigrated, OutboxGauges, Sealed } from "../../src/OutboxStore.ts"
 import * as Health from "../../src/Relay/health.ts"
 import { probeForever } from "../../src/Relay/probe.ts"
 import * as Relay from "../../src/Relay.ts"
@@ -23,10 +23,10 @@ import * as Proxy from "../support/proxy.ts"
 import * as Stubs from "../support/stubs.ts"
 import { until } from "../support/wait.ts"
 
-const outboxWith = (outbox: Partial<typeof Stubs.observation>): Health.Seen => ({
+const outboxWith = (outbox: Partial<typeof Stubs.gauges>): Health.Seen => ({
   postgres: Option.none(),
   clickHouse: Option.none(),
-  outbox: Option.some(new Observation({ ...Stubs.observation, ...outbox }))
+  outbox: Option.some(new OutboxGauges({ ...Stubs.gauges, ...outbox }))
 })
 
 const makePulse = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) =>
@@ -148,7 +148,7 @@ describe("A relay is", () => {
           position: Effect.succeed({ events: 1, batches: 1, transactions: "1" }),
           seal: () => Effect.succeed(Sealed.Nothing({ transactionsInProgress: false })),
           lease: () => Effect.succeedNone,
-          housekeep: () => Effect.succeed({ emptied: [], movedTo: null }),
+          maintain: () => Effect.succeed({ emptied: [], movedTo: null }),
           ...store
         })
       )
@@ -185,7 +185,7 @@ describe("A relay is", () => {
 
   it.scoped("ready although its maintenance fails, which is tried again", () =>
     Effect.gen(function* () {
-      expect((yield* running({ housekeep: () => readOnly }, "2 minutes")).ready).toBe(true)
+      expect((yield* running({ maintain: () => readOnly }, "2 minutes")).ready).toBe(true)
     })
   )
 
@@ -193,9 +193,9 @@ describe("A relay is", () => {
   const bugs: Record<string, Databases> = {
     sealing: { store: { seal: () => bug } },
     "a worker": { store: { lease: () => bug } },
-    "the probe of Postgres": { store: { observe: bug } },
+    "the probe of Postgres": { store: { gauges: bug } },
     "the probe of ClickHouse": { sink: { check: bug } },
-    maintenance: { store: { housekeep: () => bug } }
+    maintenance: { store: { maintain: () => bug } }
   }
   for (const [part, databases] of Object.entries(bugs)) {
     it.scoped(`over, and its end says why, when ${part} has a bug: it does not look alive for ever`, () =>
@@ -219,16 +219,16 @@ describe("The databases", () => {
   })
 
   const cases = [
-    ["Postgres was not migrated", { observe: new NotMigrated() }, {}, /^The database has no outbox.*migrate/, /^$/],
-    ["Postgres does not answer", { observe: Effect.never }, {}, /^does not answer$/, /^$/],
+    ["Postgres was not migrated", { gauges: new NotMigrated() }, {}, /^The database has no outbox.*migrate/, /^$/],
+    ["Postgres does not answer", { gauges: Effect.never }, {}, /^does not answer$/, /^$/],
     [
       "Postgres has no connection to spare",
-      { observe: Effect.uninterruptible(Effect.never) },
+      { gauges: Effect.uninterruptible(Effect.never) },
       {},
       /^does not answer$/,
       /^$/
     ],
-    ["Postgres answers with an error", { observe: denied }, {}, /^answers with an error/, /^$/],
+    ["Postgres answers with an error", { gauges: denied }, {}, /^answers with an error/, /^$/],
     ["ClickHouse does not answer", {}, { check: Effect.never }, /^$/, /^does not answer$/],
     ["ClickHouse is not reached", {}, { check: refusedBy("transient") }, /^$/, /^does not answer$/],
     ["ClickHouse is set up wrong", {}, { check: refusedBy("configuration") }, /^$/, /log says why$/]
@@ -260,7 +260,7 @@ describe("The databases", () => {
       const pulse = yield* makePulse
       const store = Stubs.store({
         position: Effect.sync(() => ({ events: 0, batches: 0, transactions: transactions() })),
-        observe: Effect.as(count("outbox"), Stubs.observation)
+        gauges: Effect.as(count("outbox"), Stubs.gauges)
       })
       yield* probeForever(pulse).pipe(
         Effect.provide(Layer.merge(store, Stubs.sink({ check: count("table") }))),
@@ -323,18 +323,14 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
       const url = yield* relay.url
       const readiness = Effect.map(ask(url, "GET /readyz"), ({ json, status }) => ({ status, json }))
       const when = (status: number, json: object) =>
-        until(
-          readiness,
-          (seen) => {
-            try {
-              expect(seen).toMatchObject({ status, json })
-              return true
-            } catch {
-              return false
-            }
-          },
-          "25 seconds"
-        )
+        until(readiness, (seen) => {
+          try {
+            expect(seen).toMatchObject({ status, json })
+            return true
+          } catch {
+            return false
+          }
+        })
       yield* when(200, {
         status: "ready",
         checks: { postgres: { ok: true }, clickhouse: { ok: true }, relay: { ok: true } }

@@ -319,8 +319,8 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
   it.effect("tells an empty slot from one with a single event by its bytes, as the alert does", () =>
     Effect.gen(function* () {
       const [, empty = ""] = /outbox_slot_bytes\) > (\d+)\)/.exec(Prometheus.rules) ?? []
-      const { observe } = yield* OutboxStore
-      const inUse = Effect.map(observe, ({ slotBytes }) =>
+      const { gauges } = yield* OutboxStore
+      const inUse = Effect.map(gauges, ({ slotBytes }) =>
         Object.entries(slotBytes).flatMap(([slot, bytes]) => (bytes > Number(empty) ? [slot] : []))
       )
       expect(yield* inUse).toEqual([])
@@ -359,12 +359,10 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
           Object.fromEntries
         )
         // The gauges are read every few seconds.
-        yield* until(seen, (values) => JSON.stringify(values) === JSON.stringify(expected), "30 seconds")
+        yield* until(seen, (values) => JSON.stringify(values) === JSON.stringify(expected))
 
-        const rules = yield* until(
-          prometheus.rules,
-          (rules) => rules.some(({ name, state }) => name === "OutboxOpenFailures" && state === "firing"),
-          "30 seconds"
+        const rules = yield* until(prometheus.rules, (rules) =>
+          rules.some(({ name, state }) => name === "OutboxOpenFailures" && state === "firing")
         )
         expect(rules.filter(({ health }) => health !== "ok")).toEqual([])
         expect(rules.filter(({ state }) => state !== "inactive").map(({ name }) => name)).toEqual([
