@@ -9,9 +9,12 @@
  *
  * @since 0.1.0
  */
+import type * as Resource from "@effect/opentelemetry/Resource"
+import type { MetricReader } from "@opentelemetry/sdk-metrics"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Config from "./Config.ts"
 
 /**
@@ -54,3 +57,14 @@ export const layer = (config: Config.Telemetry, serviceName = "clickhouse-outbox
  */
 export const layerConfig = (serviceName?: string): Layer.Layer<never, ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.telemetry, (config) => layer(config, serviceName)))
+
+/**
+ * Hands a reader what this program measures, until the scope closes. Loads OpenTelemetry's libraries.
+ *
+ * @internal
+ */
+export const registerReader = (reader: MetricReader): Effect.Effect<unknown, never, Resource.Resource | Scope.Scope> =>
+  Effect.flatMap(
+    Effect.promise(() => import("./Telemetry/producer.ts")),
+    ({ register }) => register(() => reader)
+  )

@@ -7,7 +7,7 @@ interface Props {
   readonly text: string
 }
 
-/** JSON to read: laid out, every digit as it is. */
+/** JSON for reading: indented, with every digit as it is. */
 export const JsonText = ({ label, text }: Props) => {
   const pretty = useMemo(() => prettyJson(text), [text])
   return (
