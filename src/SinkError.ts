@@ -160,7 +160,11 @@ const fromProxy = (status: number): Meaning => {
 export const fromAnswer = (status: number, text: string): SinkError => {
   const found = /Code: (\d+)[.,] /.exec(text)?.[1]
   const reason = text.replace(ROW_DUMP, "").trim().slice(0, MAX_REASON_CHARACTERS)
-  if (found === undefined) return new SinkError({ reason: `HTTP status ${status}: ${reason}`, ...fromProxy(status) })
+  if (found === undefined) {
+    const meaning = fromProxy(status)
+    const advice = meaning === configuration ? ". CLICKHOUSE_URL does not lead to ClickHouse's HTTP interface" : ""
+    return new SinkError({ reason: `HTTP status ${status}: ${reason}${advice}`, ...meaning })
+  }
   const code = Number(found)
   const meaning = PUSHING_TO_VIEW.test(text) ? unknown : (meanings.get(code) ?? unknown)
   return new SinkError({ code, reason, ...meaning, ...(meaning === data && refusedRow(code, text)) })
@@ -209,6 +213,18 @@ export const fromConnection = (cause: unknown): SinkError => {
     ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? passing : doubtful)
   })
 }
+
+/**
+ * What an answer means of which only a part has come.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromBrokenAnswer = (cause: unknown): SinkError =>
+  new SinkError({
+    reason: `ClickHouse's answer broke off: ${cause instanceof Error ? cause.message : cause}`,
+    ...doubtful
+  })
 
 /** A connection that stands can become unreachable too. One of several addresses says so for all of them. */
 const isConnecting = (cause: unknown): boolean => {

@@ -16,8 +16,7 @@ import * as Metrics from "../Metrics.ts"
 import { LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
-import { settleDoubt, whatIsRefused } from "./doubt.ts"
-import { insertBatch } from "./insert.ts"
+import { sendBatch, settleDoubt, whatIsRefused } from "./doubt.ts"
 import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
 import { timed } from "./timing.ts"
 
@@ -128,7 +127,7 @@ const sendAndAcknowledge = (lease: Lease) =>
 
 const send = (lease: Lease) =>
   Effect.gen(function* () {
-    yield* lease.inDoubt ? settleDoubt(lease) : insertBatch(lease)
+    yield* lease.inDoubt ? settleDoubt(lease) : sendBatch(lease)
     return Option.none<Refusal>()
   }).pipe(Effect.catchTag("SinkError", (error) => (error.errorClass === "data" ? whatIsRefused(lease, error) : error)))
 
