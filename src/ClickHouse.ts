@@ -112,7 +112,6 @@ const STATED: Settings = {
   force_index_by_date: 0,
   force_primary_key: 0,
   force_optimize_projection: 0,
-  force_data_skipping_indices: "",
   // A time without a zone is UTC: also in a column that has none, whatever the server's own is.
   session_timezone: "UTC",
   // Columns are created as the statement has them.
