@@ -27,8 +27,8 @@ describe("Settings", () => {
     "of a user's profile or a role change nothing, or are refused with a reason: a sample of them",
     () =>
       Effect.gen(function* () {
-        const tried = yield* sweep({ lanes: 4, sample: 8 })
-        expect(tried.length).toBeGreaterThan(25)
+        const tried = yield* sweep({ lanes: 4, sample: 40, together: 8 })
+        expect(tried.length).toBeGreaterThan(60)
         expect(tried.filter(({ outcome }) => outcome.is === "wrong")).toEqual([])
       }),
     400_000

@@ -1,9 +1,9 @@
 /** Every setting that ClickHouse's users and Postgres' roles may have, one at a time. */
+import { createHash } from "node:crypto"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
@@ -57,7 +57,8 @@ export const FOUND: ReadonlyArray<Values.Setting> = [
   ["session_timezone", "America/New_York"]
 ].map(([name = "", value = ""]) => ({ server: "ClickHouse", name, value }))
 
-const describe = ({ name, server, value }: Values.Setting): string => `${server} ${name} = ${value}`
+const describe = ({ name, server, value }: Values.Setting): string =>
+  value === "" ? name : `${server} ${name} = ${value}`
 
 /**
  * A table as the docs allow one of one's own: its times have no zone, and columns have defaults. Whatever a setting makes
@@ -114,25 +115,36 @@ const makeLane = (postgresUrl: string, clickHouseUrl: string) => (n: number) =>
 
 type Makes = Effect.Effect.Success<ReturnType<ReturnType<typeof makeLane>>>
 
-/** None if the value is none. */
-const tryPostgres = ({ lane, role }: Makes, { name, value }: Values.Setting) =>
+/** What is tried at once, and who has it: of ClickHouse a user, of Postgres the lane's role. */
+interface Group {
+  readonly settings: ReadonlyArray<Values.Setting>
+  readonly user?: string
+}
+
+const tryGroup = ({ lane, role }: Makes, { settings, user }: Group) =>
   Effect.gen(function* () {
+    if (user !== undefined) return yield* trial(lane, { clickHouseUser: user })
     const sql = yield* SqlClient.SqlClient
-    const set = yield* Effect.either(sql.unsafe(`ALTER ROLE ${role} SET "${name}" = ${quote(value)}`))
-    if (Either.isLeft(set)) return undefined
+    yield* Effect.forEach(settings, ({ name, value }) =>
+      Effect.orDie(sql.unsafe(`ALTER ROLE ${role} SET "${name}" = ${quote(value)}`))
+    )
     const outcome = yield* trial(lane, { postgresUrl: asRole(lane.postgresUrl, role) })
     yield* Effect.orDie(sql.unsafe(`ALTER ROLE ${role} RESET ALL`))
     return outcome
   })
+
+/** Whether a role may have it. */
+const isTakenByPostgres = ({ name, value }: Values.Setting) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    sql.unsafe(`CREATE ROLE probe; ALTER ROLE probe SET "${name}" = ${quote(value)}; DROP ROLE probe`)
+  ).pipe(Effect.isSuccess)
 
 const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`
 
 const some =
   (sample: number | undefined) =>
   <A>(all: ReadonlyArray<A>): Effect.Effect<ReadonlyArray<A>> =>
-    Effect.map(Random.shuffle(all), (shuffled) =>
-      sample === undefined ? all : Arr.take(Arr.fromIterable(shuffled), sample)
-    )
+    Effect.map(Random.shuffle(all), (shuffled) => Arr.take(Arr.fromIterable(shuffled), sample ?? all.length))
 
 /** Those of ClickHouse's that a profile may have: one that it may not have would keep all of them from being read. */
 const chooseOf = (url: string, sample: number | undefined) =>
@@ -147,60 +159,105 @@ export interface Plan {
   readonly only?: RegExp
   /** So many of them, whichever, and {@link FOUND}; all unless given. */
   readonly sample?: number
-  /** How many at a time. */
+  /** How many trials at a time. */
   readonly lanes: number
+  /**
+   * How many settings in one trial, each another one. A group that changes something, or is refused, is halved until
+   * only one is left. One by one is exact: in a group one setting could hide another.
+   */
+  readonly together: number
   readonly onTried?: (tried: Tried, of: number) => Effect.Effect<void>
 }
 
 /** On servers of its own. Ends when all were tried. */
-export const sweep = ({ lanes, only = /^/, onTried = () => Effect.void, sample }: Plan) =>
+export const sweep = ({ lanes, only = /^/, onTried = () => Effect.void, sample, together }: Plan) =>
   Effect.gen(function* () {
     const postgres = yield* EmbeddedPostgres.make()
-    const all = [
-      ...(yield* Effect.scoped(Effect.flatMap(Profiles.make({}), ({ url }) => chooseOf(url, sample)))),
-      ...(yield* Values.postgres.pipe(Effect.flatMap(some(sample)), overPostgres(postgres.url)))
-    ]
-    const chosen = all.filter((setting) => only.test(describe(setting)))
-    const together = Object.entries(TOGETHER).filter(([name]) => only.test(name))
-    const ofUsers = chosen.filter(({ server }) => server === "ClickHouse")
-    const clickHouse = yield* Profiles.make(
-      Object.fromEntries([
-        ...ofUsers.map(({ name, value }, n) => [`user_${n}`, { [name]: value }] as const),
-        ...together.map(([, profile], n) => [`together_${n}`, profile] as const)
-      ])
+    const ofRoles = yield* Values.postgres.pipe(
+      Effect.flatMap(some(sample)),
+      Effect.flatMap(Effect.filter(isTakenByPostgres)),
+      overPostgres(postgres.url)
     )
+    const ofUsers = yield* Effect.scoped(Effect.flatMap(Profiles.make({}), ({ url }) => chooseOf(url, sample)))
+    const isChosen = (name: string) => only.test(name)
+    const groupsOf = (all: ReadonlyArray<Values.Setting>) =>
+      group(
+        all.filter((setting) => isChosen(describe(setting))),
+        together
+      )
+    const named = Object.keys(TOGETHER).filter(isChosen)
+    const groupsOfUsers = groupsOf(ofUsers)
+    const clickHouse = yield* Profiles.make({ ...TOGETHER_USERS, ...usersOf(groupsOfUsers) })
     const jobs = [
-      ...together.map(([name], n) => ({
-        name,
-        run: ({ lane }: Makes) => trial(lane, { clickHouseUser: `together_${n}` })
-      })),
-      ...ofUsers.map((setting, n) => ({
-        name: describe(setting),
-        run: ({ lane }: Makes) => trial(lane, { clickHouseUser: `user_${n}` })
-      })),
-      ...chosen
-        .filter(({ server }) => server === "Postgres")
-        .map((setting) => ({ name: describe(setting), run: (lane: Makes) => tryPostgres(lane, setting) }))
+      ...named.map((name): Group => ({ settings: [{ server: "ClickHouse", name, value: "" }], user: userOf(name) })),
+      ...groupsOfUsers.map((settings): Group => ({ settings, user: userOf(keyOf(settings)) })),
+      ...groupsOf(ofRoles).map((settings): Group => ({ settings }))
     ]
-    const queue = yield* Queue.unbounded<(typeof jobs)[number]>()
+    const of = jobs.reduce((sum, { settings }) => sum + settings.length, 0)
+    const queue = yield* Queue.unbounded<Group>()
     yield* Queue.offerAll(queue, jobs)
     const tried: Array<Tried> = []
     let made = 0
     const run = Effect.gen(function* () {
-      let lane = yield* makeLane(postgres.url, clickHouse.url)(made++)
+      const next = Effect.suspend(() => makeLane(postgres.url, clickHouse.url)(made++))
+      let lane = yield* next
       for (let job = yield* Queue.poll(queue); job._tag === "Some"; job = yield* Queue.poll(queue)) {
-        const { name, run } = job.value
-        const outcome = yield* run(lane).pipe(overPostgres(lane.lane.postgresUrl))
-        if (outcome === undefined) continue
-        tried.push({ setting: name, outcome })
-        yield* onTried({ setting: name, outcome }, jobs.length)
+        const { settings, user } = job.value
+        const outcome = yield* tryGroup(lane, job.value).pipe(overPostgres(lane.lane.postgresUrl))
         // What went wrong may go on to be.
-        if (outcome.is === "wrong") lane = yield* makeLane(postgres.url, clickHouse.url)(made++)
+        if (outcome.is === "wrong") lane = yield* next
+        if (outcome.is !== "the same" && settings.length > 1) {
+          yield* Queue.offerAll(
+            queue,
+            halves(settings).map((half) => ({ settings: half, ...(user && { user: userOf(keyOf(half)) }) }))
+          )
+          continue
+        }
+        for (const setting of settings) {
+          const one = { setting: describe(setting), outcome }
+          tried.push(one)
+          yield* onTried(one, of)
+        }
       }
     })
     yield* Effect.all(
-      Array.from({ length: lanes }, () => run),
+      Arr.makeBy(lanes, () => run),
       { concurrency: "unbounded", discard: true }
     )
     return tried
   }).pipe(Effect.scoped)
+
+/** No two of a group are the same setting. */
+const group = (
+  settings: ReadonlyArray<Values.Setting>,
+  together: number
+): ReadonlyArray<ReadonlyArray<Values.Setting>> => {
+  const seen = new Map<string, number>()
+  const rounds = Arr.groupBy(settings, ({ name }) => {
+    seen.set(name, (seen.get(name) ?? 0) + 1)
+    return String(seen.get(name))
+  })
+  return Object.values(rounds).flatMap((round) => Arr.chunksOf(round, together))
+}
+
+const halves = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
+  Arr.splitAt(all, Math.ceil(all.length / 2))
+
+const keyOf = (settings: ReadonlyArray<Values.Setting>): string => settings.map(describe).join()
+const userOf = (key: string): string => `user_${createHash("sha1").update(key).digest("hex")}`
+
+/** One for each group, and for each part that it may be halved into. */
+const usersOf = (groups: ReadonlyArray<ReadonlyArray<Values.Setting>>): Profiles.Profiles =>
+  Object.fromEntries(
+    groups.flatMap(function parts(settings): ReadonlyArray<readonly [string, Profiles.Profiles[string]]> {
+      const user = [
+        userOf(keyOf(settings)),
+        Object.fromEntries(settings.map(({ name, value }) => [name, value]))
+      ] as const
+      return settings.length > 1 ? [user, ...halves(settings).flatMap(parts)] : [user]
+    })
+  )
+
+const TOGETHER_USERS: Profiles.Profiles = Object.fromEntries(
+  Object.entries(TOGETHER).map(([name, profile]) => [userOf(name), profile])
+)

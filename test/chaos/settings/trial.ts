@@ -130,7 +130,7 @@ const publish = (events: ReadonlyArray<Published>) =>
 
 /** A batch that fails so often, or has to wait for somebody, is not delivered. */
 const STUCK_AFTER = 6
-const PATIENCE = Duration.seconds(15)
+const PATIENCE = Duration.seconds(60)
 
 const stuck = Effect.flatMap(
   SqlClient.SqlClient,
