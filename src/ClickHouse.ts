@@ -154,26 +154,21 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
       Effect.timeoutFail({ duration: requestTimeout, onTimeout: () => timedOut(requestTimeout) })
     )
 
-  const run = (statement: string, parameters: Parameters = {}, { sessionId, settings }: Options = {}) => {
-    const { body, contentType } = toForm(statement, parameters)
-    return request(ask, {
-      // It is in the form.
-      query: "",
-      values: Readable.from([body]),
-      http_headers: { "Content-Type": contentType },
-      ...(settings && { clickhouse_settings: settings }),
-      ...(sessionId !== undefined && { session_id: sessionId })
-    })
-  }
+  const toExec = ({ sessionId, settings }: Options = {}) => ({
+    ...(settings && { clickhouse_settings: settings }),
+    ...(sessionId !== undefined && { session_id: sessionId })
+  })
 
   return {
-    command: (statement, parameters, options) =>
-      Effect.flatMap(run(statement, parameters, options), ({ status, text }) =>
-        status === 200 ? Effect.void : fromAnswer(status, text)
+    command: (statement, parameters = {}, options) =>
+      Effect.flatMap(
+        request(ask, { query: statement, query_params: { ...parameters }, ...toExec(options) }),
+        ({ status, text }) => (status === 200 ? Effect.void : fromAnswer(status, text))
       ),
-    query: (statement, parameters, options) =>
-      Effect.flatMap(run(`${statement}\nFORMAT JSONCompact`, parameters, options), ({ status, text }) =>
-        status === 200 ? readRows(text) : fromAnswer(status, text)
+    query: (statement, parameters = {}, options) =>
+      Effect.flatMap(
+        request(ask, { ...toForm(`${statement}\nFORMAT JSONCompact`, parameters), ...toExec(options) }),
+        ({ status, text }) => (status === 200 ? readRows(text) : fromAnswer(status, text))
       ),
     insert: insertWith(insert, request)
   }
@@ -182,9 +177,7 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
 type Exec = Pick<
   ExecParams,
   "query" | "query_params" | "query_id" | "clickhouse_settings" | "session_id" | "http_headers"
-> & {
-  readonly values: Readable
-}
+> & { readonly values?: Readable }
 
 interface Answer {
   readonly status: number
@@ -206,8 +199,10 @@ const toForm = (statement: string, parameters: Parameters) => {
     ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`
   )
   return {
-    body: `${body.join("")}--${boundary}--\r\n`,
-    contentType: `multipart/form-data; boundary=${boundary}`
+    // It is in the form.
+    query: "",
+    values: Readable.from([`${body.join("")}--${boundary}--\r\n`]),
+    http_headers: { "Content-Type": `multipart/form-data; boundary=${boundary}` }
   }
 }
 

@@ -1,12 +1,13 @@
 /** Every setting that ClickHouse's users and Postgres' roles may have, one at a time. */
-import { createHash } from "node:crypto"
 import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import * as EmbeddedPostgres from "../../../src/embedded/EmbeddedPostgres.ts"
 import * as Migrations from "../../../src/Migrations.ts"
 import * as Profiles from "../../support/profiles.ts"
@@ -34,6 +35,8 @@ export const TOGETHER: Profiles.Profiles = {
     max_insert_block_size_bytes: 1
   }
 }
+
+const COMBINED = Object.keys(TOGETHER).map((name): Values.Setting => ({ server: "ClickHouse", name, value: "" }))
 
 /** Those that lost, doubled or changed events before requests stated what they mean. */
 export const FOUND: ReadonlyArray<Values.Setting> = [
@@ -88,7 +91,12 @@ const asRole = (url: string, role: string): string => {
 const overPostgres = (url: string) => Effect.provide(PgClient.layer({ url: Redacted.make(url) }))
 
 /** Each has databases of its own on the same servers. */
-const makeLane = (postgresUrl: string, clickHouseUrl: string) => (n: number) =>
+const laneMaker = (postgresUrl: string) => {
+  let made = 0
+  return (clickHouseUrl: string) => makeLaneOf(postgresUrl, clickHouseUrl, made++)
+}
+
+const makeLaneOf = (postgresUrl: string, clickHouseUrl: string, n: number) =>
   Effect.gen(function* () {
     const database = `lane_${n}`
     const role = `swept_${n}`
@@ -113,12 +121,12 @@ const makeLane = (postgresUrl: string, clickHouseUrl: string) => (n: number) =>
     return { lane, role }
   })
 
-type Makes = Effect.Effect.Success<ReturnType<ReturnType<typeof makeLane>>>
+type Makes = Effect.Effect.Success<ReturnType<typeof makeLaneOf>>
 
-/** What is tried at once, and who has it: of ClickHouse a user, of Postgres the lane's role. */
+/** What is tried at once, by a user of ClickHouse's with such a profile, or by the lane's role. */
 interface Group {
-  readonly settings: ReadonlyArray<Values.Setting>
-  readonly user?: string
+  readonly settings: Arr.NonEmptyReadonlyArray<Values.Setting>
+  readonly user: string | undefined
 }
 
 const tryGroup = ({ lane, role }: Makes, { settings, user }: Group) =>
@@ -151,7 +159,8 @@ const chooseOf = (url: string, sample: number | undefined) =>
   Values.clickHouse(url).pipe(
     Effect.flatMap(some(sample)),
     Effect.map((chosen) => (sample === undefined ? chosen : [...FOUND, ...chosen])),
-    Effect.flatMap(Effect.filter((setting) => Values.isTaken(url, setting), { concurrency: 4 }))
+    Effect.flatMap(Effect.filter((setting) => Values.isTaken(url, setting), { concurrency: 4 })),
+    Effect.map((chosen) => [...COMBINED, ...chosen])
   )
 
 export interface Plan {
@@ -179,85 +188,78 @@ export const sweep = ({ lanes, only = /^/, onTried = () => Effect.void, sample, 
       overPostgres(postgres.url)
     )
     const ofUsers = yield* Effect.scoped(Effect.flatMap(Profiles.make({}), ({ url }) => chooseOf(url, sample)))
-    const isChosen = (name: string) => only.test(name)
-    const groupsOf = (all: ReadonlyArray<Values.Setting>) =>
-      group(
-        all.filter((setting) => isChosen(describe(setting))),
-        together
+    const chosen = [...ofUsers, ...ofRoles].filter((setting) => only.test(describe(setting)))
+    const tried: Array<Tried> = []
+    const tell = (one: Tried) =>
+      Effect.zipRight(
+        Effect.sync(() => tried.push(one)),
+        onTried(one, chosen.length)
       )
-    const named = Object.keys(TOGETHER).filter(isChosen)
-    const groupsOfUsers = groupsOf(ofUsers)
-    const clickHouse = yield* Profiles.make({ ...TOGETHER_USERS, ...usersOf(groupsOfUsers) })
-    const jobs = [
-      ...named.map((name): Group => ({ settings: [{ server: "ClickHouse", name, value: "" }], user: userOf(name) })),
-      ...groupsOfUsers.map((settings): Group => ({ settings, user: userOf(keyOf(settings)) })),
-      ...groupsOf(ofRoles).map((settings): Group => ({ settings }))
-    ]
-    const of = jobs.reduce((sum, { settings }) => sum + settings.length, 0)
+    const makeLane = laneMaker(postgres.url)
+
+    // ClickHouse reads its users when it starts, so each round of halves has a server of its own.
+    let groups = group(chosen, together)
+    while (groups.length > 0) {
+      const left = yield* play(groups, { lanes, makeLane, tell })
+      groups = left.flatMap(halves)
+    }
+    return tried
+  }).pipe(Effect.scoped)
+
+interface Table {
+  readonly lanes: number
+  readonly makeLane: (clickHouseUrl: string) => Effect.Effect<Makes, SqlError | Migrations.MigrationFailed, Scope.Scope>
+  readonly tell: (tried: Tried) => Effect.Effect<void>
+}
+
+/** Tries each, and returns those that are to be halved. */
+const play = (groups: ReadonlyArray<Settings>, { lanes, makeLane, tell }: Table) =>
+  Effect.gen(function* () {
+    const jobs = groups.map((settings, n) => ({
+      settings,
+      user: settings[0].server === "ClickHouse" ? `user_${n}` : undefined
+    }))
+    const clickHouse = yield* Profiles.make(
+      Object.fromEntries(
+        jobs.flatMap(({ settings, user }) => (user === undefined ? [] : [[user, profileOf(settings)]]))
+      )
+    )
     const queue = yield* Queue.unbounded<Group>()
     yield* Queue.offerAll(queue, jobs)
-    const tried: Array<Tried> = []
-    let made = 0
+    const left: Array<Settings> = []
     const run = Effect.gen(function* () {
-      const next = Effect.suspend(() => makeLane(postgres.url, clickHouse.url)(made++))
-      let lane = yield* next
+      let lane = yield* makeLane(clickHouse.url)
       for (let job = yield* Queue.poll(queue); job._tag === "Some"; job = yield* Queue.poll(queue)) {
-        const { settings, user } = job.value
+        const { settings } = job.value
         const outcome = yield* tryGroup(lane, job.value).pipe(overPostgres(lane.lane.postgresUrl))
         // What went wrong may go on to be.
-        if (outcome.is === "wrong") lane = yield* next
-        if (outcome.is !== "the same" && settings.length > 1) {
-          yield* Queue.offerAll(
-            queue,
-            halves(settings).map((half) => ({ settings: half, ...(user && { user: userOf(keyOf(half)) }) }))
-          )
-          continue
-        }
-        for (const setting of settings) {
-          const one = { setting: describe(setting), outcome }
-          tried.push(one)
-          yield* onTried(one, of)
-        }
+        if (outcome.is === "wrong") lane = yield* makeLane(clickHouse.url)
+        if (outcome.is !== "the same" && settings.length > 1) left.push(settings)
+        else yield* Effect.forEach(settings, (setting) => tell({ setting: describe(setting), outcome }))
       }
     })
     yield* Effect.all(
       Arr.makeBy(lanes, () => run),
       { concurrency: "unbounded", discard: true }
     )
-    return tried
+    return left
   }).pipe(Effect.scoped)
 
-/** No two of a group are the same setting. */
-const group = (
-  settings: ReadonlyArray<Values.Setting>,
-  together: number
-): ReadonlyArray<ReadonlyArray<Values.Setting>> => {
+type Settings = Group["settings"]
+
+/** No two of a group are the same setting, and all are of one server. */
+const group = (settings: ReadonlyArray<Values.Setting>, together: number): ReadonlyArray<Settings> => {
   const seen = new Map<string, number>()
-  const rounds = Arr.groupBy(settings, ({ name }) => {
-    seen.set(name, (seen.get(name) ?? 0) + 1)
-    return String(seen.get(name))
+  const rounds = Arr.groupBy(settings, ({ name, server }) => {
+    const key = `${server} ${name}`
+    seen.set(key, (seen.get(key) ?? 0) + 1)
+    return `${server} ${seen.get(key)}`
   })
   return Object.values(rounds).flatMap((round) => Arr.chunksOf(round, together))
 }
 
-const halves = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
-  Arr.splitAt(all, Math.ceil(all.length / 2))
+const halves = (settings: Settings): ReadonlyArray<Settings> => Arr.chunksOf(settings, Math.ceil(settings.length / 2))
 
-const keyOf = (settings: ReadonlyArray<Values.Setting>): string => settings.map(describe).join()
-const userOf = (key: string): string => `user_${createHash("sha1").update(key).digest("hex")}`
-
-/** One for each group, and for each part that it may be halved into. */
-const usersOf = (groups: ReadonlyArray<ReadonlyArray<Values.Setting>>): Profiles.Profiles =>
-  Object.fromEntries(
-    groups.flatMap(function parts(settings): ReadonlyArray<readonly [string, Profiles.Profiles[string]]> {
-      const user = [
-        userOf(keyOf(settings)),
-        Object.fromEntries(settings.map(({ name, value }) => [name, value]))
-      ] as const
-      return settings.length > 1 ? [user, ...halves(settings).flatMap(parts)] : [user]
-    })
-  )
-
-const TOGETHER_USERS: Profiles.Profiles = Object.fromEntries(
-  Object.entries(TOGETHER).map(([name, profile]) => [userOf(name), profile])
-)
+/** What only means something together is one setting here, and several there. */
+const profileOf = (settings: Settings): Profiles.Profiles[string] =>
+  Object.fromEntries(settings.flatMap(({ name, value }) => Object.entries(TOGETHER[name] ?? { [name]: value })))
