@@ -131,19 +131,24 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
   /** Interruption aborts the request. */
   const request: Request = (client, exec) =>
     Effect.tryPromise({
-      try: (abort_signal) =>
-        client.exec({
-          ...exec,
+      try: (abort_signal) => {
+        // Each time that it is run: a body is read once.
+        const made = exec()
+        return client.exec({
+          ...made,
           abort_signal,
-          clickhouse_settings: { ...STATED, ...exec.clickhouse_settings },
+          clickhouse_settings: { ...STATED, ...made.clickhouse_settings },
           // The client shortens the text of an error, damages the row number in it, and forgets the status.
           ignore_error_response: true
-        }),
+        })
+      },
       catch: fromConnection
     }).pipe(
       Effect.flatMap(({ http_status_code = 200, response_headers, stream, summary }) =>
         Effect.map(
-          Effect.tryPromise({ try: () => stream.toArray(), catch: fromBrokenAnswer }),
+          Effect.tryPromise({ try: () => stream.toArray(), catch: fromBrokenAnswer }).pipe(
+            Effect.onInterrupt(() => Effect.sync(() => stream.destroy()))
+          ),
           (chunks): Answer => ({
             status: http_status_code,
             text: Buffer.concat(chunks).toString() || elsewhere(response_headers.location),
@@ -162,12 +167,12 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
   return {
     command: (statement, parameters = {}, options) =>
       Effect.flatMap(
-        request(ask, { query: statement, query_params: { ...parameters }, ...toExec(options) }),
+        request(ask, () => ({ query: statement, query_params: { ...parameters }, ...toExec(options) })),
         ({ status, text }) => (status === 200 ? Effect.void : fromAnswer(status, text))
       ),
     query: (statement, parameters = {}, options) =>
       Effect.flatMap(
-        request(ask, { ...toForm(`${statement}\nFORMAT JSONCompact`, parameters), ...toExec(options) }),
+        request(ask, () => ({ ...toForm(`${statement}\nFORMAT JSONCompact`, parameters), ...toExec(options) })),
         ({ status, text }) => (status === 200 ? readRows(text) : fromAnswer(status, text))
       ),
     insert: insertWith(insert, request)
@@ -185,7 +190,7 @@ interface Answer {
   readonly writtenRows: Option.Option<number>
 }
 
-type Request = (client: ClickHouseClient, exec: Exec) => Effect.Effect<Answer, SinkError>
+type Request = (client: ClickHouseClient, exec: () => Exec) => Effect.Effect<Answer, SinkError>
 
 /** What redirects says no more than where to, and is not followed: an insert would arrive there without its rows. */
 const elsewhere = (location: string | ReadonlyArray<string> | undefined): string =>
@@ -243,13 +248,13 @@ const insertWith =
         Stream.tapErrorCause((cause) => Deferred.failCause(broken, cause)),
         NodeStream.toReadable
       )
-      const { status, text, writtenRows } = yield* request(client, {
+      const { status, text, writtenRows } = yield* request(client, () => ({
         query: statement,
         values,
         query_params: { ...parameters },
         query_id: queryId,
         clickhouse_settings: { ...settings }
-      }).pipe(
+      })).pipe(
         Effect.catchAll((error) =>
           Effect.flatMap(Deferred.isDone(broken), (done) => (done ? Deferred.await(broken) : Effect.fail(error)))
         ),

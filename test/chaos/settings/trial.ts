@@ -10,6 +10,8 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import * as HashSet from "effect/HashSet"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
@@ -259,16 +261,17 @@ export const trial = (lane: Lane, identity: Identity): Effect.Effect<Outcome, ne
     const events = good()
     const refused = event(1, REFUSED)
     const said: Array<string> = []
-    const quiet = Logger.replace(
-      Logger.defaultLogger,
-      Logger.make(({ logLevel, message }) => {
-        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) said.push(String(message))
-      })
-    )
+    const heard = Logger.make<unknown, void>(({ logLevel, message }) => {
+      if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) said.push(String(message))
+    })
     const under =
       (identity: Identity) =>
       <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-        effect.pipe(Effect.provide(services(lane, identity)), Effect.provide(quiet), Effect.exit)
+        effect.pipe(
+          Effect.provide(services(lane, identity)),
+          Effect.locally(FiberRef.currentLoggers, HashSet.make(heard)),
+          Effect.exit
+        )
 
     const used = yield* under(identity)(use(lane, observer, events, refused))
     yield* lane.proxy.cutNext(() => undefined)
