@@ -1,5 +1,7 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { isWhole } from "./test/support/whole.ts"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
@@ -14,9 +16,13 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    // Packs, builds and installs the package: a minute before its first test.
+    exclude: isWhole ? [] : ["test/packaging/package.test.ts"],
     globalSetup: ["test/support/databases.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    maxWorkers: 2
+    // What hangs. Tests wait for states, and each wait has a bound of its own: see test/support/wait.ts.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    // Most tests wait most of the time: for databases, for programs, for clocks.
+    maxWorkers: Math.max(4, 2 * availableParallelism())
   }
 })

@@ -1,13 +1,13 @@
 /**
  * What a backlog costs: how fast events are sealed, delivered and acknowledged when few and when many are undelivered,
- * and when a transaction that does nothing holds an old snapshot. The goal: within 10 % of each other.
+ * and when an idle transaction keeps an old snapshot. The goal: within 10 % of each other.
  *
- * One after the other, so that none takes the processor from another. Sealing is timed batch by batch, by the store
- * itself, until nothing is left to seal. Delivering is a relay that comes back to all that: from its first events in
- * ClickHouse, so that its start does not count, to as many in each case; the smallest backlog is over before that says
- * anything. Then the rest is leased, as if another relay had it and were slow, and the latency of new events is measured
- * while it waits: behind batches that are delivered first it would be the time that those take, and behind batches that
- * nobody has leased events wait for others on purpose.
+ * One step after the other, so that none takes the processor from another:
+ * 1. Seal, timed batch by batch by the store itself, until nothing is left.
+ * 2. Deliver, by a relay that comes back to all of it. The clock runs from its first events in ClickHouse, so that its
+ *    start does not count, until the same number in each case. The smallest backlog is over too soon to be timed.
+ * 3. Lease the rest, as a slow relay would, and measure the latency of new events beside it. Unleased, the rest would be
+ *    delivered first, and its time would be measured instead.
  */
 import { SqlClient } from "@effect/sql"
 import { ClickHouse, OutboxStore } from "clickhouse-outbox"
@@ -43,7 +43,7 @@ const full = (events: number): Sizes => ({
 })
 const QUICK: Sizes = { backlogs: [50_000, 100_000], delivered: 50_000, latencySeconds: 1 }
 
-/** So that the smallest backlog is several batches too. */
+/** Small enough that the smallest backlog is several batches too. */
 const SETTINGS = { OUTBOX_BATCH_EVENTS: "10000" }
 
 const EVENTS_PER_TRANSACTION = 100_000
@@ -72,11 +72,11 @@ const fill = (events: number) =>
       { concurrency: 2 }
     )
     yield* sql.unsafe("VACUUM (ANALYZE)")
-    // On disk by now: what is written later would hold up every commit that is measured.
+    // Flush to disk now: a later flush would slow every commit that is measured.
     yield* sql.unsafe("CHECKPOINT")
   })
 
-/** As a forgotten session would, until the scope closes. */
+/** Keeps a snapshot as a forgotten session does, until the scope closes. */
 const holdSnapshot = Effect.gen(function* () {
   const connection = yield* (yield* SqlClient.SqlClient).reserve
   yield* connection.executeRaw("BEGIN ISOLATION LEVEL REPEATABLE READ", [])
@@ -92,8 +92,8 @@ const seal = Effect.gen(function* () {
 })
 
 /**
- * In milliseconds, by the clock as the median of all batches: what the last cost counts as what the first did. Postgres'
- * CPU says the same where other programs take a part of the machine.
+ * In milliseconds: by the clock the median of all batches, first and last alike, and the CPU that Postgres took, which
+ * other programs on the machine cannot change.
  */
 const sealEverything = ([postgres]: Databases.Servers) =>
   Effect.gen(function* () {
@@ -114,7 +114,7 @@ const sealEverything = ([postgres]: Databases.Servers) =>
     }
   })
 
-/** When ClickHouse had so many, in seconds of the clock. */
+/** When ClickHouse had this many events, in seconds of the clock. */
 const reached = (events: number) =>
   Effect.gen(function* () {
     const { query } = yield* ClickHouse.ClickHouse
@@ -133,7 +133,7 @@ const deliver = (events: number, delivered: number) =>
     return (last.count - first.count) / (last.at - first.at)
   }).pipe(Effect.scoped)
 
-/** No relay takes the rest today, and ClickHouse has merged what came: that would cost the next measurement. */
+/** Leases the rest for a day, and waits for ClickHouse's merges, which would cost the next measurement. */
 const leaseRest = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* (yield* ClickHouse.ClickHouse).command("OPTIMIZE TABLE event_log FINAL")

@@ -9,7 +9,7 @@ import { orError } from "./harness/Flawed.ts"
 export const startWith = (settings: EmbeddedPostgres.Settings) =>
   Effect.all([EmbeddedPostgres.make({ settings }), EmbeddedClickHouse.make()], { concurrency: "unbounded" })
 
-/** As where nothing is set. */
+/** Both servers with their default settings. */
 export const start = startWith({})
 
 interface Server {
@@ -19,7 +19,7 @@ interface Server {
 
 export type Servers = readonly [postgres: Server, clickHouse: Server]
 
-/** Those that the environment names, whose processes nobody here knows; embedded ones where it names none. */
+/** The servers that the environment names, whose processes are not known here, or embedded ones. */
 export const given = (settings: EmbeddedPostgres.Settings): Effect.Effect<Servers, Error, Scope.Scope> =>
   Effect.gen(function* () {
     const url = yield* Config.option(Config.all([Config.string("DATABASE_URL"), Config.string("CLICKHOUSE_URL")]))
@@ -32,13 +32,13 @@ export const given = (settings: EmbeddedPostgres.Settings): Effect.Effect<Server
     ] as const
   }).pipe(orError)
 
-/** What leads a program to a run's databases: its environment. */
+/** The environment that leads a program to a run's databases. */
 export class Variables extends Context.Tag("clickhouse-outbox/bench/Variables")<
   Variables,
   Readonly<Record<"DATABASE_URL" | "CLICKHOUSE_URL" | "CLICKHOUSE_DATABASE", string>>
 >() {}
 
-/** The variables of the surrounding shell have no part in it. */
+/** Nothing is inherited from the shell's environment. */
 export const configuration = (variables: Readonly<Record<string, string>>) =>
   Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
@@ -52,7 +52,7 @@ const services = Layer.mergeAll(OutboxStore.layerConfig, ClickHouseSink.layerCon
 /** Connections and nothing else: the databases stay as they are. */
 export const connect = (variables: typeof Variables.Service) => Layer.provide(connections, configuration(variables))
 
-/** To the servers' own databases. */
+/** Connections to the servers' own databases. */
 export const connectTo = ([postgres, clickHouse]: Servers) =>
   connect({ DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickHouse.url, CLICKHOUSE_DATABASE: "default" })
 
@@ -76,7 +76,7 @@ export const create = ([postgres, clickHouse]: Servers, name: string, template?:
 
 interface Options {
   readonly template?: string
-  /** Without any, all is configured as where nothing is set. */
+  /** Variables on top of the defaults. */
   readonly settings?: Readonly<Record<string, string>>
 }
 
@@ -89,7 +89,7 @@ export const layer = (servers: Servers, name: string, { settings = {}, template 
     })
   )
 
-/** Nobody vacuums the outbox of the database that this is connected to. */
+/** Turns autovacuum off for the outbox of this database. */
 export const stopAutovacuum = Effect.flatMap(SqlClient.SqlClient, (sql) =>
   sql.unsafe(`
     DO $$

@@ -1,6 +1,6 @@
 /**
- * What a relay costs that has nothing to do, once it has settled: its share of a processor core, and what it makes
- * Postgres read and write meanwhile, as Postgres counts it. The goal: less than 1 % of a core, and no table touched.
+ * What a relay costs while it has nothing to do: its share of a processor core, and what it makes Postgres read and
+ * write, as Postgres counts it. The goal: less than 1 % of a core, and no table touched.
  */
 import { SqlClient } from "@effect/sql"
 import { Array, Console, Effect } from "effect"
@@ -38,8 +38,8 @@ const touched = Effect.flatMap(
 )
 
 /**
- * A session of Postgres tells what it has counted 10 seconds after it fell idle at the latest. And the relay's code is
- * compiled by then.
+ * Long enough for a session of Postgres to report its counters, which it does 10 seconds after it fell idle at the
+ * latest, and for the relay's code to be compiled.
  */
 const settled = (quick: boolean) => (quick ? "12 seconds" : "2 minutes")
 

@@ -1,16 +1,14 @@
 /**
  * `npm run bench:isolation`: what isolating refused events costs, against a batch that ClickHouse takes at once.
  *
- * Measured is the time that `Relay.drain` takes, with the configuration that a relay has where nothing is set, for 50,000
- * events of one transaction that `outbox.publish_all` published: from the first look for something to seal until
- * everything is delivered or has become a failure. A bad event has a number of 2^64 or more, and lies at a random place:
- * another one in each round, the same ones for each size. So many bytes as `OUTBOX_BATCH_BYTES` says are a batch, so
- * 50,000 events of 1 kB are two. Requests are the attempts of all batches.
+ * The time is that of `Relay.drain`, with the default configuration, for 50,000 events that one transaction published
+ * through `outbox.publish_all`: from the first look for something to seal until everything is delivered or has become a
+ * failure. A bad event has a number of 2^64 or more, at a random place: other places in each round, the same for each
+ * size. `OUTBOX_BATCH_BYTES` ends a batch, so 50,000 events of 1 kB are two. Requests are the attempts of all batches.
  *
- * Each run has databases of its own, on servers that are started for it and leave nothing behind. A round makes one run
- * of each kind, in random order, so that whatever else the machine does meets them all alike; the first run of all warms
- * up, and is not counted. After each run every good event must be in ClickHouse once, and every bad one a failure of its
- * own.
+ * Each run has databases of its own, on servers that are started for it and leave nothing behind. A round has one run of
+ * each kind, in random order, so that other load on the machine meets them alike. The very first run warms up and is not
+ * counted. After each run every good event must be in ClickHouse once, and every bad one a failure of its own.
  *
  * Progress goes to standard error, medians to standard output, every run to `bench/results/isolation.json`.
  */
@@ -29,12 +27,12 @@ import { median } from "./harness/statistics.ts"
 
 const EVENTS = 50_000
 const BAD = [0, 1, 10, 100]
-/** Of a context as Postgres writes it, in bytes. */
+/** Sizes of a context as Postgres writes it, in bytes. */
 const SIZES = [150, 500, 1_000]
 const QUICK_SIZES = [500]
 const RESULTS = new URL("./results/", import.meta.url)
 
-/** That a context of {@link publish} has without its note. */
+/** Bytes that a context of {@link publish} has without its note. */
 const SMALLEST = 121
 
 interface Kind {
@@ -76,7 +74,7 @@ const drain = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay,
   Effect.flatMap(Relay.make({ ...relay, ...outbox }), ({ drain }) => drain)
 )
 
-/** That every good event is in ClickHouse once, every bad one is a failure of its own, and nothing is anywhere else. */
+/** Fails unless every good event is in ClickHouse once, every bad one is a failure of its own, and nothing is elsewhere. */
 const verify = (run: string, bad: ReadonlyArray<number>) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
@@ -124,7 +122,7 @@ const measure = (servers: Databases.Servers, kind: Kind, round: number) =>
     return run
   }).pipe(Effect.provide(Databases.layer(servers, `isolation_${round}_${kind.size}_${kind.bad}`)))
 
-/** A line for each kind, as Markdown has it. */
+/** A line of Markdown for each kind. */
 const table = (kinds: ReadonlyArray<Kind>, runs: ReadonlyArray<Run>): string => {
   const of = ({ bad, size }: Kind, value: "seconds" | "requests" | "batches") =>
     median(runs.filter((run) => run.size === size && run.bad === bad).map((run) => run[value]))

@@ -105,7 +105,7 @@ const bench = Command.make(
 // Ctrl-C comes twice, from the terminal and from npm: the second must not cut off what the first has begun to stop.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {})
 
-// A flag alone says yes, whatever comes after it.
+// A flag alone means true, whatever comes after it.
 const argv = Array.map(process.argv, (argument) => (argument === "--quick" ? "--quick=true" : argument))
 
 Command.run(bench, { name: "bench", version: "0.1.0" })(argv).pipe(
@@ -117,7 +117,7 @@ Command.run(bench, { name: "bench", version: "0.1.0" })(argv).pipe(
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
-    // What was cut short must not look like what was measured.
+    // An interrupted run must not look like a measured one.
     teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
   })
 )

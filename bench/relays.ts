@@ -1,10 +1,9 @@
 /**
- * What more relays, and more workers in one, make of the same backlog: one transaction with all events commits while
- * they run, and the time is until ClickHouse has all, each once. It is measured as throughput is.
+ * The same backlog, with more relays and more workers in one: one transaction with all events commits while they run,
+ * and the time is until ClickHouse has all, each once. It is measured as throughput is.
  *
- * Every relay seals if no other does, and each worker takes the next batch, so they share without being told to. What
- * they can gain is what the machine has left: the table says how many of its cores were busy with the two databases and
- * the relays.
+ * Any relay seals if no other does, and each worker takes the next batch, so they share without being told to. They can
+ * gain only what the machine has left: the table says how many of its cores were busy.
  */
 import { cpus } from "node:os"
 import { Array, Console, Effect, Random } from "effect"
@@ -26,7 +25,7 @@ const KINDS = [
   [4, 2]
 ] as const
 
-/** Enough for eight workers to share. A million events make as many where nothing is set. */
+/** Enough batches for eight workers to share. */
 const BATCHES = 20
 
 const contestant = ([processes, workers]: (typeof KINDS)[number], events: number): Contestant => ({
@@ -45,7 +44,7 @@ export const section: Section = {
   run: (servers, { events, quick, runs }) =>
     Effect.gen(function* () {
       const source = yield* Source.make(servers, events)
-      // A quick run has the ends.
+      // A quick run has the smallest and the largest.
       const chosen = quick ? [...KINDS.slice(0, 1), ...KINDS.slice(-1)] : KINDS
       const kinds = chosen.map((kind) => contestant(kind, events))
       // Not counted: the first run finds cold caches.

@@ -1,11 +1,11 @@
 /**
- * Throughput: events are committed in Postgres, in the contestant's own table; measured is how long it takes until all
- * are in ClickHouse, in the same table for all.
+ * Throughput: events are committed in Postgres, in the contestant's own table, and the time is until all are in
+ * ClickHouse, in the same table for all.
  *
  * The clock starts when a contestant's programs are up and connected, and stops when ClickHouse says that it has as many
- * rows as there are events, asked every 20 ms towards the end. Then every event must be there once, with every column as it was, or the
- * run is an error and not a time. Each run has databases of its own. A round makes one run of each, in random order; a
- * first one is not counted.
+ * rows as there are events, asked every 20 ms towards the end. Then every event must be there once, with every column as
+ * it was, or the run is an error and not a time. Each run has databases of its own. A round has one run of each, in
+ * random order; a first one is not counted.
  */
 import { SqlClient } from "@effect/sql"
 import { ClickHouse } from "clickhouse-outbox"
@@ -35,24 +35,24 @@ export interface Run extends Meter.Costs {
   readonly variant: string
   readonly round: number
   readonly events: number
-  /** Of Postgres' log, while the events were written; NaN where nothing was, or not apart from the rest. */
+  /** Bytes of WAL while the events were written; NaN where none were, or not apart from the rest. */
   readonly walBytesOfPublishing: number
-  /** What lies on disk when all has been carried: the contestant's schema, and `event_log`. */
+  /** Bytes on disk when all has been carried: the contestant's schema, and `event_log`. */
   readonly diskBytes: { readonly postgres: number; readonly clickHouse: number }
 }
 
-/** What a query of one number answers. */
+/** The answer of a query for one number. */
 const count = Effect.flatMap(ClickHouse.ClickHouse, (clickHouse) =>
   clickHouse.query("SELECT toUInt32(count()) FROM event_log")
 ).pipe(Effect.map(([row]) => Number(row?.[0])))
 
-/** To ask takes ClickHouse most of a millisecond: it is asked often only towards the end. */
+/** A question takes ClickHouse most of a millisecond, so it is asked often only towards the end. */
 const NEARLY = 0.5
 
 /** A contestant that has not carried everything by then never will. */
 const LIMIT = "30 minutes"
 
-/** Until ClickHouse has so many rows. Fails as soon as a program has, or has ended early. */
+/** Waits until ClickHouse has so many rows. Fails as soon as a program fails or ends early. */
 const untilCarried = (run: string, { go, programs }: Started, events: number, look: Effect.Effect<void>) =>
   Effect.gen(function* () {
     const going = yield* Effect.fork(go)
@@ -96,10 +96,10 @@ const disk = (schema: string | undefined) =>
     return { postgres: postgres?.bytes ?? Number.NaN, clickHouse: Number(parts?.[0]) }
   })
 
-/** Vacuumed, so that autovacuum does not come upon one contestant and spare another. */
+/** Vacuumed, so that autovacuum does not hit one contestant and spare another. */
 const settle = Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("VACUUM (ANALYZE)"))
 
-/** Which runs a round has of each contestant, with so many events. */
+/** One run of a contestant in a round, with so many events. */
 export const measure = (
   servers: Databases.Servers,
   source: Source,
@@ -127,7 +127,7 @@ export const measure = (
       round,
       events,
       ...costs,
-      // An empty prepare writes a record or two all the same.
+      // A prepare that does nothing writes a record or two all the same.
       walBytesOfPublishing: walBytesOfPublishing > events ? walBytesOfPublishing : Number.NaN,
       diskBytes: yield* disk(contestant.schema)
     }

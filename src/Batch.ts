@@ -15,7 +15,7 @@ import { EventId } from "./Event.ts"
  * @since 0.1.0
  * @category models
  */
-export const BatchId = Schema.NumberFromString.pipe(Schema.int(), Schema.brand("BatchId"))
+export const BatchId = Schema.Int.pipe(Schema.brand("BatchId"))
 export type BatchId = typeof BatchId.Type
 
 /**
@@ -53,7 +53,7 @@ export class Batch extends Schema.Class<Batch>("Batch")({
   lastId: RowId,
   eventCount: Schema.Int,
   /** Of the events' contexts. */
-  byteCount: Schema.compose(Schema.NumberFromString, Bytes),
+  byteCount: Bytes,
   /** The slots that its rows are in, or may be. */
   slots: Schema.NonEmptyArray(Schema.Int),
   eventTypes: Schema.Array(Schema.String),

@@ -15,9 +15,15 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { arrivals } from "./BatchFailures/arrivals.ts"
-import { discard, discardAll, resolve } from "./BatchFailures/close.ts"
-import { correct } from "./BatchFailures/correct.ts"
+import type { FailureId } from "./Batch.ts"
+import * as Closing from "./BatchFailures/Closing.ts"
+import * as Correcting from "./BatchFailures/Correcting.ts"
+import * as Reading from "./BatchFailures/Reading.ts"
+import * as Replaying from "./BatchFailures/Replaying.ts"
+import type { EventId } from "./Event.ts"
+import { type Actor, type AuditEntry, readAudit } from "./schema/audit.ts"
+import type { Page } from "./schema/columns.ts"
+import { type NotMigrated, requireOutbox } from "./schema/compatibility.ts"
 import type {
   Arrivals,
   BatchFailure,
@@ -26,43 +32,58 @@ import type {
   FailedEvent,
   FailedEventNotFound,
   FailureClosed,
-  FailureId,
   FailureNotFound,
   FailureNotReopened,
   Filter,
   Replayed
-} from "./BatchFailures/model.ts"
-import * as Read from "./BatchFailures/read.ts"
-import * as Reopen from "./BatchFailures/reopen.ts"
-import * as Replay from "./BatchFailures/replay.ts"
-import * as Audit from "./schema/audit.ts"
-import type { Page } from "./schema/columns.ts"
-import { type NotMigrated, requireOutbox } from "./schema/compatibility.ts"
+} from "./schema/failures.ts"
 
-export { CORRECTABLE } from "./BatchFailures/correct.ts"
+export { FailureId } from "./Batch.ts"
+export { Actor, AuditEntry, auditToJson } from "./schema/audit.ts"
+export type { Page } from "./schema/columns.ts"
 export {
   Arrivals,
   BatchFailure,
+  CORRECTABLE,
   CorrectionInvalid,
   CorrectionIssue,
   EventReplayed,
   FailedEvent,
   FailedEventNotFound,
   FailureClosed,
-  FailureId,
   FailureNotFound,
   FailureNotReopened,
   FailureState,
   Filter,
   Replayed,
   toJson
-} from "./BatchFailures/model.ts"
-export { AuditEntry, type AuditFilter, auditToJson } from "./schema/audit.ts"
-export type { Page } from "./schema/columns.ts"
+} from "./schema/failures.ts"
 
 /**
- * Who changes something is `actor`, a name for people to read in the audit trail.
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { BatchFailures, Event } from "clickhouse-outbox"
  *
+ * // Corrects a price that ClickHouse refused, and publishes the event again.
+ * const mend = Effect.fn(function* (failureId: BatchFailures.FailureId, eventId: Event.EventId) {
+ *   const failures = yield* BatchFailures.BatchFailures
+ *   const actor = BatchFailures.Actor.make("ada@example.com")
+ *   const correction = JSON.stringify({ event_context: { price: 12.5 } })
+ *   yield* failures.correct(failureId, { eventId, correction, actor })
+ *   return yield* failures.replayEvent(failureId, { eventId, actor })
+ * })
+ *
+ * // Decides that none of the failures of a test are delivered.
+ * const discardTests = Effect.gen(function* () {
+ *   const failures = yield* BatchFailures.BatchFailures
+ *   const open = yield* failures.list({ state: "open", eventType: "test" })
+ *   return yield* failures.discardAll(
+ *     open.map(({ id }) => id),
+ *     { reason: "a test", actor: BatchFailures.Actor.make("ada@example.com") }
+ *   )
+ * })
+ * ```
  * @since 0.1.0
  * @category tags
  */
@@ -77,21 +98,18 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     /** One event of the failure; of several under one id the oldest that was not replayed yet. */
     readonly event: (
       failureId: FailureId,
-      eventId: string
+      eventId: EventId
     ) => Effect.Effect<FailedEvent, FailedEventNotFound | SqlError>
     /**
-     * Changes an event's type, time, context or version, and returns what it is now.
+     * Changes an event's type, time, context or version, and returns what it is now. `correction` is a JSON object with
+     * one or more of {@link CORRECTABLE}, as text, so that numbers keep their digits.
      *
      * What it becomes is checked as `publish` checks it, and by the event's Schema where one is registered as one of
      * `Event.Definitions`.
-     *
-     * @param correction a JSON object with one or more of {@link CORRECTABLE}; text, so that numbers keep their digits
      */
     readonly correct: (
       failureId: FailureId,
-      eventId: string,
-      correction: string,
-      actor: string
+      change: { readonly eventId: EventId; readonly correction: string; readonly actor: Actor }
     ) => Effect.Effect<
       FailedEvent,
       CorrectionInvalid | FailureNotFound | FailureClosed | FailedEventNotFound | EventReplayed | SqlError
@@ -99,51 +117,44 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     /** Publishes every event of the failure that was not replayed yet, under the same ids. Closes it. */
     readonly replay: (
       failureId: FailureId,
-      actor: string
+      by: { readonly actor: Actor }
     ) => Effect.Effect<Replayed, FailureNotFound | FailureClosed | SqlError>
     /** Publishes one event of the failure, and closes the failure if it was the last. */
     readonly replayEvent: (
       failureId: FailureId,
-      eventId: string,
-      actor: string
+      which: { readonly eventId: EventId; readonly actor: Actor }
     ) => Effect.Effect<Replayed, FailureNotFound | FailureClosed | FailedEventNotFound | EventReplayed | SqlError>
     /** Replays every open failure that matches, in one transaction. */
-    readonly replayAll: (filter: Filter, actor: string) => Effect.Effect<Replayed, SqlError>
+    readonly replayAll: (filter: Filter, by: { readonly actor: Actor }) => Effect.Effect<Replayed, SqlError>
     /** What became of the failures' events that were replayed, each counted once. */
     readonly arrivals: (failureIds: ReadonlyArray<FailureId>) => Effect.Effect<Arrivals, SqlError>
     /** Decides that what was not replayed is never delivered. */
     readonly discard: (
       failureId: FailureId,
-      reason: string,
-      actor: string
+      why: { readonly reason: string; readonly actor: Actor }
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError>
     /** Discards those that are open, in one transaction, and returns which. */
     readonly discardAll: (
       failureIds: ReadonlyArray<FailureId>,
-      reason: string,
-      actor: string
+      why: { readonly reason: string; readonly actor: Actor }
     ) => Effect.Effect<ReadonlyArray<FailureId>, SqlError>
     /** Writes down that somebody took care of it in another way. */
     readonly resolve: (
       failureId: FailureId,
-      note: string,
-      actor: string
+      how: { readonly note: string; readonly actor: Actor }
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError>
     /** Takes back that it was discarded or resolved. What was replayed is published, and stays so. */
     readonly reopen: (
       failureId: FailureId,
-      actor: string
+      by: { readonly actor: Actor }
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureNotReopened | SqlError>
     /** Reopens those that were discarded or resolved, in one transaction, and returns which. */
     readonly reopenAll: (
       failureIds: ReadonlyArray<FailureId>,
-      actor: string
+      by: { readonly actor: Actor }
     ) => Effect.Effect<ReadonlyArray<FailureId>, SqlError>
-    /** What operators changed, newest first; `page.after` is the last id of the page before. */
-    readonly audit: (
-      filter?: Audit.AuditFilter,
-      page?: Page<number>
-    ) => Effect.Effect<ReadonlyArray<Audit.AuditEntry>, SqlError>
+    /** What operators changed about the failure, newest first; `page.after` is the last id of the page before. */
+    readonly audit: (failureId: FailureId, page?: Page<number>) => Effect.Effect<ReadonlyArray<AuditEntry>, SqlError>
   }
 >() {}
 
@@ -155,22 +166,15 @@ export const make: Effect.Effect<typeof BatchFailures.Service, NotMigrated | Sql
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     yield* requireOutbox(sql)
+    const reading = Reading.make(sql)
     return {
-      list: Read.list(sql),
-      get: Read.get(sql),
-      events: Read.events(sql),
-      event: Read.event(sql),
-      correct: correct(sql),
-      replay: Replay.replay(sql),
-      replayEvent: Replay.replayEvent(sql),
-      replayAll: Replay.replayAll(sql),
-      arrivals: arrivals(sql),
-      discard: discard(sql),
-      discardAll: discardAll(sql),
-      resolve: resolve(sql),
-      reopen: Reopen.reopen(sql),
-      reopenAll: Reopen.reopenAll(sql),
-      audit: Audit.audit(sql)
+      ...reading,
+      ...Correcting.make(sql),
+      ...Replaying.make(sql),
+      ...Closing.make(sql, reading.get),
+      audit: Effect.fn("BatchFailures.audit")((failureId: FailureId, page?: Page<number>) =>
+        readAudit(sql, { failureId }, page)
+      )
     }
   })
 

@@ -27,6 +27,8 @@ import type { SinkError } from "./SinkError.ts"
 export type { Bounds } from "./ClickHouseSink/ask.ts"
 export type { Insertion, Taken } from "./ClickHouseSink/insert.ts"
 export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
+/** @internal */
+export { readTableState } from "./ClickHouseSink/table.ts"
 
 /**
  * @since 0.1.0

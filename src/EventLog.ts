@@ -1,30 +1,29 @@
 /**
  * ClickHouse's `event_log`, for people who look at what has arrived.
  *
- * Whatever is asked for is bounded: ClickHouse gives up after some seconds, a page has so many rows and bytes at the
- * most, and a list goes back an hour unless told otherwise. Reads what a server has, which may be a replica that lags.
- * Changes nothing, and knows nothing of Postgres.
+ * Every question is bounded: ClickHouse gives up after some seconds, a page has a limit of rows and of bytes, and a list
+ * goes back an hour unless told otherwise. The answer is what one server has, which may be a replica that lags. Nothing is
+ * changed here, and nothing is known of Postgres.
  *
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { ClickHouse } from "./ClickHouse.ts"
+import { readTableState } from "./ClickHouseSink.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
-import * as Find from "./EventLog/find.ts"
-import { type EventFilter, list } from "./EventLog/list.ts"
-import type { EventNames, LoggedEvent, LoggedEventNotFound, LoggedEvents, TooCostly } from "./EventLog/model.ts"
-import { names } from "./EventLog/names.ts"
-import { serverState } from "./EventLog/serverState.ts"
-import type { DatabaseState } from "./internal/databaseState.ts"
+import * as Reading from "./EventLog/Reading.ts"
+import { reachable } from "./internal/reachable.ts"
 import type { SinkError } from "./SinkError.ts"
+import type { EventNames, LoggedEvent, LoggedEventNotFound, LoggedEvents, TooCostly } from "./schema/eventLog.ts"
+import { DatabaseState } from "./schema/systems.ts"
 
-export type { Hint } from "./EventLog/find.ts"
-export type { EventFilter } from "./EventLog/list.ts"
+export type { EventFilter, Hint } from "./EventLog/Reading.ts"
 export {
   Counted,
   EventCursor,
@@ -33,9 +32,22 @@ export {
   LoggedEventNotFound,
   LoggedEvents,
   TooCostly
-} from "./EventLog/model.ts"
+} from "./schema/eventLog.ts"
 
 /**
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventLog } from "clickhouse-outbox"
+ *
+ * // The last orders, and what the newest of them said.
+ * const lastOrders = Effect.gen(function* () {
+ *   const eventLog = yield* EventLog.EventLog
+ *   const { events, next } = yield* eventLog.list({ eventType: "order_placed", limit: 20 })
+ *   const older = next === null ? [] : (yield* eventLog.list({ eventType: "order_placed", before: next })).events
+ *   return { newest: events[0]?.eventContext, events: [...events, ...older] }
+ * })
+ * ```
  * @since 0.1.0
  * @category tags
  */
@@ -43,7 +55,7 @@ export class EventLog extends Context.Tag("clickhouse-outbox/EventLog")<
   EventLog,
   {
     /** Newest first, page by page. */
-    readonly list: (filter: EventFilter) => Effect.Effect<LoggedEvents, SinkError | TooCostly>
+    readonly list: (filter: Reading.EventFilter) => Effect.Effect<LoggedEvents, SinkError | TooCostly>
     /** The types and environments there are. Counts what can be counted in a second. */
     readonly names: (since?: Date) => Effect.Effect<EventNames, SinkError>
     /**
@@ -52,7 +64,7 @@ export class EventLog extends Context.Tag("clickhouse-outbox/EventLog")<
      */
     readonly find: (
       eventId: EventId,
-      hint?: Find.Hint
+      hint?: Reading.Hint
     ) => Effect.Effect<Arr.NonEmptyReadonlyArray<LoggedEvent>, LoggedEventNotFound | SinkError | TooCostly>
     /** Whether the server answers and has a table that can take events. */
     readonly server: Effect.Effect<DatabaseState>
@@ -67,11 +79,25 @@ type Options = Pick<Config.ClickHouse, "table" | "cluster">
  */
 export const make = (config: Options): Effect.Effect<typeof EventLog.Service, never, ClickHouse> =>
   Effect.map(ClickHouse, (clickHouse) => ({
-    list: list(clickHouse, config.table),
-    names: names(clickHouse, config.table),
-    find: Find.find(clickHouse, config.table),
+    ...Reading.make(clickHouse, config.table),
     server: serverState(clickHouse, config)
   }))
+
+const serverState = (clickHouse: typeof ClickHouse.Service, config: Options): Effect.Effect<DatabaseState> =>
+  Effect.gen(function* () {
+    const [duration, [row]] = yield* Effect.timed(clickHouse.query("SELECT version()"))
+    const reason = yield* Effect.match(readTableState(clickHouse, config), {
+      onFailure: ({ reason }) => reason,
+      onSuccess: () => null
+    })
+    return new DatabaseState({
+      reachable: true,
+      migrated: reason === null,
+      reason,
+      version: String(row?.[0]),
+      pingMillis: Duration.toMillis(duration)
+    })
+  }).pipe(reachable, Effect.withSpan("EventLog.server", { kind: "client" }))
 
 /**
  * @since 0.1.0

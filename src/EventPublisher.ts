@@ -17,12 +17,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import { type AnySpan, ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
 import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
 import * as Metrics from "./Metrics.ts"
+import { invalidData } from "./Postgres.ts"
 
 /**
  * @since 0.1.0
@@ -164,19 +164,11 @@ const insertAll: Insert = (sql, rows, traceparent) => {
  */
 const jsonArray = (json: ReadonlyArray<string>): string => `{${JSON.stringify(json).slice(1, -1)}}`
 
-/** Not `pg.DatabaseError`: there may be two copies of pg. */
-const isCheckViolation = Schema.is(
-  Schema.Struct({ code: Schema.Literal("23514"), constraint: Schema.String, detail: Schema.optional(Schema.String) })
-)
-
 /** What only Postgres can know: a context may weigh more as it writes JSON. Of several events it says which. */
-const refusedByPostgres = (
-  { cause }: SqlError,
-  rows: Arr.NonEmptyReadonlyArray<EventRow>
-): EventInvalid | undefined => {
-  if (!isCheckViolation(cause)) return undefined
-  const issue = constraintIssues[cause.constraint]
-  const index = rows.length === 1 ? 0 : rows.findIndex((row) => cause.detail?.includes(row.eventId))
+const refusedByPostgres = (error: SqlError, rows: Arr.NonEmptyReadonlyArray<EventRow>): EventInvalid | undefined => {
+  const invalid = Option.getOrUndefined(invalidData(error))
+  const issue = constraintIssues[invalid?.constraint ?? ""]
+  const index = rows.length === 1 ? 0 : rows.findIndex((row) => invalid?.detail?.includes(row.eventId))
   const row = rows[index]
   return issue && row && new EventInvalid({ issues: [new EventIssue({ index, eventType: row.eventType, ...issue })] })
 }

@@ -22,7 +22,7 @@ const gauge = (name: string, description: string) => Metric.gauge(name, { descri
 const histogram = (name: string, boundaries: ReadonlyArray<number>, description: string) =>
   Metric.histogram(name, MetricBoundaries.fromIterable(boundaries), description)
 
-/** From a millisecond to two minutes, which is the longest that a request may take unless configured. */
+/** From a millisecond to two minutes, which is the default of `CLICKHOUSE_REQUEST_TIMEOUT`. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 /** From a linger of milliseconds to an outage of a day. */
 const LONG_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400]
@@ -57,7 +57,7 @@ export const eventsReplayed = counter(
 )
 export const batchesSplit = counter(
   "outbox_batches_split_total",
-  "Batches cut into smaller ones because ClickHouse refuses some of their events"
+  "Batches split into smaller ones because ClickHouse refuses some of their events"
 )
 const retriesTotal = counter("outbox_retries_total", "Batches released to be tried again later, by class of error")
 export const retries = (errorClass: RetryClass) => Metric.tagged(retriesTotal, "error_class", errorClass)
@@ -134,11 +134,11 @@ export const buildInfo = (version: string) => Metric.tagged(buildInfoTotal, "ver
 export const UNDELIVERED_STATES = ["sealed", "leased", "retrying", "blocked"] as const
 export type UndeliveredState = (typeof UNDELIVERED_STATES)[number]
 
-/** Bad data is isolated, not tried again. */
+/** Not `data`: bad data is isolated, and not tried again. */
 const RETRY_CLASSES = ["transient", "in-doubt", "configuration", "unknown"] as const
 export type RetryClass = (typeof RETRY_CLASSES)[number]
 
-/** Those of which there are incidents: what is in doubt counts as transient. */
+/** An attempt in doubt belongs to the transient incident. */
 export const INCIDENT_CLASSES = ["transient", "configuration", "unknown"] as const
 export type IncidentClass = (typeof INCIDENT_CLASSES)[number]
 
@@ -169,13 +169,13 @@ const HISTOGRAMS = [
   publishToDeliveredSeconds
 ]
 
-/** Makes a program that publishes known to exporters before it has, so that the first event is a change from 0. */
+/** Shows exporters a program that publishes before it has published, so that its first event is a change from 0. */
 export const registerPublisher: Effect.Effect<unknown> = Effect.all([
   Metric.set(buildInfo(version), 1),
   Metric.value(eventsPublished)
 ])
 
-/** Makes a relay known, likewise. */
+/** The same for a relay. */
 export const registerRelay: Effect.Effect<unknown> = Effect.all([
   Metric.set(buildInfo(version), 1),
   Effect.forEach(COUNTERS, (counter) => Metric.value(counter), { discard: true }),

@@ -14,47 +14,54 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type { BatchId } from "./Batch.ts"
 import type { EventId } from "./Event.ts"
-import type { DatabaseState, RelayState } from "./internal/databaseState.ts"
-import * as Batches from "./Operations/batches.ts"
-import { incidents } from "./Operations/incidents.ts"
-import type {
-  AlreadyPaused,
-  BatchNotFound,
-  BatchStatus,
-  EventNotFound,
-  Incident,
-  NotPaused,
-  Whereabouts
-} from "./Operations/model.ts"
-import { type OverviewRange, overview } from "./Operations/overview.ts"
-import type { Overview } from "./Operations/overviewModel.ts"
-import * as Pause from "./Operations/pause.ts"
-import { postgresState } from "./Operations/postgresState.ts"
-import { relays } from "./Operations/relays.ts"
-import { where } from "./Operations/where.ts"
-import type { ForeignCluster, NotMigrated, OutboxStatus, RelayPause } from "./OutboxStore.ts"
+import * as Overview from "./Operations/Overview.ts"
+import * as Pausing from "./Operations/Pausing.ts"
+import * as Reading from "./Operations/Reading.ts"
+import * as Systems from "./Operations/Systems.ts"
+import { type Actor, type AuditEntry, type AuditFilter, readAudit } from "./schema/audit.ts"
 import type { Page } from "./schema/columns.ts"
-import { checkCluster } from "./schema/compatibility.ts"
-import { status } from "./schema/status.ts"
+import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
+import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/deliveries.ts"
+import type * as OverviewModel from "./schema/overview.ts"
+import type { OutboxStatus, RelayPause } from "./schema/status.ts"
+import type { AlreadyPaused, DatabaseState, NotPaused, RelayState } from "./schema/systems.ts"
 
-export { DatabaseState, RelayLease, RelayState } from "./internal/databaseState.ts"
-export type { BatchFilter } from "./Operations/batches.ts"
+export { DEFAULT_MINUTES, type OverviewRange } from "./Operations/Overview.ts"
+export type { BatchFilter, IncidentFilter } from "./Operations/Reading.ts"
+export { Actor, AuditEntry, type AuditFilter, auditToJson } from "./schema/audit.ts"
 export {
-  AlreadyPaused,
   BatchNotFound,
   BatchState,
   BatchStatus,
   EventNotFound,
   Incident,
-  NotPaused,
   Place,
   Whereabouts
-} from "./Operations/model.ts"
-export type { OverviewRange } from "./Operations/overview.ts"
-export { Overview, OverviewBucket, OverviewNow } from "./Operations/overviewModel.ts"
+} from "./schema/deliveries.ts"
+export { Overview, OverviewBucket, OverviewNow } from "./schema/overview.ts"
+export { AlreadyPaused, DatabaseState, NotPaused, RelayLease, RelayState } from "./schema/systems.ts"
 
 /**
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Operations } from "clickhouse-outbox"
+ *
+ * // Lets no relay take a batch while ClickHouse is maintained, and says what waits for its end.
+ * const maintain = <A, E, R>(work: Effect.Effect<A, E, R>) =>
+ *   Effect.gen(function* () {
+ *     const operations = yield* Operations.Operations
+ *     const actor = Operations.Actor.make("ada@example.com")
+ *     yield* operations.pause({ reason: "ClickHouse is upgraded", actor })
+ *     yield* work
+ *     const { backlog } = yield* operations.status
+ *     yield* Effect.log(`${backlog} events wait`)
+ *     yield* operations.resume({ actor })
+ *   })
+ * ```
  * @since 0.1.0
  * @category tags
  */
@@ -64,29 +71,34 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
     /** What is undelivered, and in which state. */
     readonly status: Effect.Effect<OutboxStatus, SqlError>
     /** How the outbox fares, now and over time, by the manifest: true for all relays, and outlives each. */
-    readonly overview: (range?: OverviewRange) => Effect.Effect<Overview, SqlError>
+    readonly overview: (range?: Overview.OverviewRange) => Effect.Effect<OverviewModel.Overview, SqlError>
     /** Those that are connected, or have delivered something lately. */
     readonly relays: Effect.Effect<ReadonlyArray<RelayState>, SqlError>
     /** Whether Postgres answers and has this release's outbox. */
     readonly postgres: Effect.Effect<DatabaseState>
     /** Newest first; `page.after` is the last id of the page before. */
     readonly batches: (
-      filter: Batches.BatchFilter,
-      page?: Page<number>
+      filter: Reading.BatchFilter,
+      page?: Page<BatchId>
     ) => Effect.Effect<ReadonlyArray<BatchStatus>, SqlError>
-    readonly batch: (batchId: number) => Effect.Effect<BatchStatus, BatchNotFound | SqlError>
+    readonly batch: (batchId: BatchId) => Effect.Effect<BatchStatus, BatchNotFound | SqlError>
     /** Where an event is. Reads the whole outbox: for people who look for one event. */
     readonly where: (eventId: EventId) => Effect.Effect<Whereabouts, EventNotFound | SqlError>
     /** Newest first; `page.after` is the last id of the page before. */
     readonly incidents: (
-      filter?: { readonly state?: Incident["state"] | undefined },
+      filter?: Reading.IncidentFilter,
       page?: Page<number>
     ) => Effect.Effect<ReadonlyArray<Incident>, SqlError>
     readonly relayPause: Effect.Effect<Option.Option<RelayPause>, SqlError>
     /** No relay takes a batch until {@link resume}. Those in flight are finished. */
-    readonly pause: (reason: string, actor: string) => Effect.Effect<RelayPause, AlreadyPaused | SqlError>
+    readonly pause: (why: {
+      readonly reason: string
+      readonly actor: Actor
+    }) => Effect.Effect<RelayPause, AlreadyPaused | SqlError>
     /** Returns the pause that has ended. */
-    readonly resume: (actor: string) => Effect.Effect<RelayPause, NotPaused | SqlError>
+    readonly resume: (by: { readonly actor: Actor }) => Effect.Effect<RelayPause, NotPaused | SqlError>
+    /** What operators changed, failures and pauses alike, newest first; `page.after` is the last id of the page before. */
+    readonly audit: (filter?: AuditFilter, page?: Page<number>) => Effect.Effect<ReadonlyArray<AuditEntry>, SqlError>
   }
 >() {}
 
@@ -100,19 +112,16 @@ export const make: Effect.Effect<
   SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
   return {
     status: status(sql),
-    overview: overview(sql),
-    relays: relays(sql),
-    postgres: postgresState(sql),
-    batches: Batches.batches(sql),
-    batch: Batches.batch(sql),
-    where: where(sql),
-    incidents: incidents(sql),
-    relayPause: Pause.relayPause(sql),
-    pause: Pause.pause(sql),
-    resume: Pause.resume(sql)
+    ...Overview.make(sql),
+    ...Systems.make(sql),
+    ...Reading.make(sql),
+    ...Pausing.make(sql),
+    audit: Effect.fn("Operations.audit")((filter: AuditFilter = {}, page?: Page<number>) =>
+      readAudit(sql, filter, page)
+    )
   }
 })
 

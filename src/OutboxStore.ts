@@ -1,17 +1,21 @@
 /**
- * The outbox in Postgres: seals committed events into batches, leases batches to workers, reads them as bytes and
- * records what became of them.
+ * The outbox in Postgres, as a relay uses it: seals committed events into batches, leases batches to workers, reads
+ * them as bytes and records what became of them.
  *
  * Nothing is skipped: a window holds every row that was committed between two snapshots, whatever ids and whichever
  * order its transactions had. Nothing is marked: an event costs no write after it was published, a batch costs three
  * small ones. Safe with any number of relays, none of which needs to know of another: one seals at a time, a batch has
- * one lease at a time, and every change under a lease checks that it is still held. All times are Postgres' own, so
- * that a relay's wrong clock harms nobody.
+ * one lease at a time, and every change under a lease checks that it is still this lease's. All times are Postgres'
+ * own, so that a relay's wrong clock harms nobody.
+ *
+ * **Only relays need this.** Applications publish with `EventPublisher`, and operate an outbox with `Operations`,
+ * `BatchFailures` and `Verification`. What is here changes with the outbox's tables, in any release.
  *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import type * as Arr from "effect/Array"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -22,10 +26,9 @@ import type * as Stream from "effect/Stream"
 import type { Batch, BatchId, FailureId, Lease, Repair } from "./Batch.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
-import { type Housekeeping, housekeep } from "./OutboxStore/housekeep.ts"
-import * as Incidents from "./OutboxStore/incident.ts"
-import * as Isolating from "./OutboxStore/isolate.ts"
-import * as Leases from "./OutboxStore/lease.ts"
+import * as Incidents from "./OutboxStore/Incidents.ts"
+import * as Isolation from "./OutboxStore/Isolation.ts"
+import * as Leasing from "./OutboxStore/Leasing.ts"
 import type {
   BatchChanged,
   LeaseLost,
@@ -35,15 +38,15 @@ import type {
   Sealed,
   SinceFirstAttempt
 } from "./OutboxStore/model.ts"
-import * as Reading from "./OutboxStore/read.ts"
-import { republish } from "./OutboxStore/republish.ts"
-import * as Sealing from "./OutboxStore/seal.ts"
+import * as Reading from "./OutboxStore/Reading.ts"
+import * as Retention from "./OutboxStore/Retention.ts"
+import * as Sealing from "./OutboxStore/Sealing.ts"
+import * as Slots from "./OutboxStore/Slots.ts"
 import { type Connections, Postgres } from "./Postgres.ts"
-import type { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
-import { checkCluster } from "./schema/compatibility.ts"
-import { observe } from "./schema/observe.ts"
-import type { Observation, Outstanding } from "./schema/status.ts"
-import * as Status from "./schema/status.ts"
+import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import * as Counts from "./schema/counts.ts"
+import { gauges, type OutboxGauges } from "./schema/gauges.ts"
+import type { OutboxStatus, RelayPause } from "./schema/status.ts"
 
 export {
   BatchChanged,
@@ -54,9 +57,16 @@ export {
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
+/**
+ * For those who read batches without being a relay.
+ *
+ * @internal
+ */
+export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
-export { Observation, OutboxStatus, Outstanding, RelayPause } from "./schema/status.ts"
+export { OutboxGauges } from "./schema/gauges.ts"
+export { OutboxStatus, RelayPause } from "./schema/status.ts"
 
 /**
  * @since 0.1.0
@@ -68,7 +78,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** Reads two sequences and touches no table. */
     readonly position: Effect.Effect<Position, SqlError>
     /**
-     * Cuts the next batch if one is due: full, or its oldest event has waited `linger`. With `flush` whatever there is
+     * Seals the next batch if one is due: full, or its oldest event has waited `linger`. With `flush` whatever there is
      * is due.
      */
     readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
@@ -85,18 +95,18 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** The ids of the batch's events. */
     readonly eventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged>
     /**
-     * The ids of those of its events that the outbox still has. Rows of a batch that was delivered may have been deleted,
-     * alone or with their slot, or published again.
+     * The ids of those of its events that the outbox still has. Rows of a batch that was delivered may have been
+     * deleted, alone or with their slot, or published again.
      */
     readonly retainedEventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
     /** Stores, before anything is sent, which events are to be sent again and under which new token. */
     readonly planRepair: (
       lease: Lease,
-      missing: readonly [EventId, ...ReadonlyArray<EventId>]
+      missing: Arr.NonEmptyReadonlyArray<EventId>
     ) => Effect.Effect<Repair, LeaseLost | SqlError>
     /**
-     * Everything in the batch is in ClickHouse. Closes the incident that it was the last of. Returns how long the oldest
-     * of its events was under way.
+     * Everything in the batch is in ClickHouse. Closes the incident that it was the last of. Returns how long the
+     * oldest of its events was under way.
      */
     readonly acknowledge: (lease: Lease) => Effect.Effect<Duration.Duration, LeaseLost | SqlError>
     /**
@@ -104,22 +114,22 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      * than `incidentAfter`, it joins the open incident of the error's class or opens one. Not to be given for bad
      * data, which is isolated.
      */
-    readonly release: (lease: Lease, release: Incidents.Release) => Effect.Effect<void, LeaseLost | SqlError>
-    /** What ClickHouse has refused of the batch that this one was cut out of, if it was, and of this one. */
+    readonly release: (lease: Lease, release: Leasing.Release) => Effect.Effect<void, LeaseLost | SqlError>
+    /** What ClickHouse has refused of the batch that was sealed, of which this one is a part or the whole. */
     readonly refusals: (lease: Lease) => Effect.Effect<Refusals, SqlError>
     /**
      * Puts smaller batches in the place of one that ClickHouse refuses and has nothing of: what lies before the
-     * suspect, the suspect alone, and what lies behind it, or two halves. They hold its events, each once, under tokens
+     * suspect, the suspect alone, and what lies behind it, or two halves. They have its events, each once, under tokens
      * of their own. Must not be done in doubt: what may still be written under the old token would be there twice.
      */
     readonly split: (
       lease: Lease,
-      split: Isolating.Split
+      split: Isolation.Split
     ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
     /** Makes a failure of a batch that ClickHouse refuses and has nothing of, with copies of its events. */
     readonly fail: (
       lease: Lease,
-      failure: Isolating.Fail
+      failure: Isolation.Fail
     ) => Effect.Effect<FailureId, BatchChanged | LeaseLost | SqlError>
     /**
      * Of a batch that ClickHouse refuses and has in part: publishes the missing events again, so that they are sealed
@@ -128,23 +138,29 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      */
     readonly republish: (
       lease: Lease,
-      missing: readonly [EventId, ...ReadonlyArray<EventId>]
+      missing: Arr.NonEmptyReadonlyArray<EventId>
     ) => Effect.Effect<void, BatchChanged | LeaseLost | SqlError>
     /** Releases the batch at once, as an attempt without an answer: the next one finds it in doubt. */
     readonly abandon: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /**
-     * Finds batches that fail without anybody's saying so, closes incidents that are over, and removes what was closed,
-     * or delivered, for longer than the retention.
+     * Periodic maintenance. Incidents: opens one for batches that fail though no worker says so, and closes those that
+     * are over. Retention: deletes what was closed longer ago than `failureRetention`. Slots: empties those whose
+     * events were delivered and are older than `eventRetention`. Safe at any time: of relays that do it at once one
+     * does each thing.
      */
-    readonly housekeep: (options: Housekeeping) => Effect.Effect<Reclaimed, SqlError>
-    /** What there is to wait for, of what is sealed. Costs next to nothing. */
-    readonly outstanding: Effect.Effect<Outstanding, SqlError>
+    readonly maintain: (
+      options: Pick<Config.Relay, "eventRetention" | "failureRetention" | "incidentAfter">
+    ) => Effect.Effect<Reclaimed, SqlError>
+    /** Whether a batch is sealed and undelivered. Costs next to nothing. */
+    readonly hasPending: Effect.Effect<boolean, SqlError>
+    /** Why no batch can be leased, if somebody paused the relays. */
+    readonly relayPause: Effect.Effect<Option.Option<RelayPause>, SqlError>
     /** What relays measure. Costs little, and no more when more events wait. */
-    readonly observe: Effect.Effect<Observation, NotMigrated | SqlError>
+    readonly gauges: Effect.Effect<OutboxGauges, NotMigrated | SqlError>
     /** What of this process' connections to Postgres is in use. */
     readonly connections: Effect.Effect<Connections>
     /** What is undelivered, and in which state. Counts what is not sealed yet. */
-    readonly status: Effect.Effect<Status.OutboxStatus, SqlError>
+    readonly status: Effect.Effect<OutboxStatus, SqlError>
   }
 >() {}
 
@@ -158,31 +174,40 @@ export const make = (
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const postgres = yield* Postgres
-    yield* checkCluster(sql)
+    yield* requireOwnOutbox(sql)
+    const incidents = Incidents.make(sql)
     return {
-      position: Sealing.position(sql),
-      seal: Sealing.seal(sql, config),
-      lease: Leases.lease(sql, config),
-      renew: Leases.renew(sql, config),
-      sinceFirstAttempt: Leases.sinceFirstAttempt(sql),
-      read: Reading.read(postgres),
-      readRepair: Reading.readRepair(postgres),
-      eventIds: Reading.eventIds(postgres),
-      retainedEventIds: Reading.retainedEventIds(postgres),
-      planRepair: Leases.planRepair(sql),
-      acknowledge: Leases.acknowledge(sql),
-      release: Incidents.release(sql),
-      refusals: Isolating.refusals(sql),
-      split: Isolating.split(sql),
-      fail: Isolating.fail(sql),
-      republish: republish(sql),
-      abandon: Leases.abandon(sql),
-      housekeep: housekeep(sql),
-      outstanding: Status.outstanding(sql),
-      observe: observe(sql),
+      ...Sealing.make(sql, config),
+      ...Leasing.make(sql, config, incidents),
+      ...Reading.make(postgres),
+      ...Isolation.make(sql, incidents),
+      maintain: maintain({ incidents, retention: Retention.make(sql), slots: Slots.make(sql) }),
+      hasPending: Counts.hasPending(sql),
+      relayPause: Counts.relayPause(sql),
+      gauges: gauges(sql),
       connections: postgres.connections,
-      status: Status.status(sql)
+      status: Counts.status(sql)
     }
+  })
+
+const maintain = ({
+  incidents,
+  retention,
+  slots
+}: {
+  readonly incidents: ReturnType<typeof Incidents.make>
+  readonly retention: ReturnType<typeof Retention.make>
+  readonly slots: ReturnType<typeof Slots.make>
+}) =>
+  Effect.fn("OutboxStore.maintain")(function* ({
+    eventRetention,
+    failureRetention,
+    incidentAfter
+  }: Parameters<(typeof OutboxStore.Service)["maintain"]>[0]) {
+    yield* incidents.open(incidentAfter)
+    yield* incidents.close
+    yield* retention.deleteClosed(failureRetention)
+    return yield* slots.reclaim(eventRetention)
   })
 
 /**

@@ -23,8 +23,20 @@ import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
 import { CopyOut } from "./Postgres/CopyOut.ts"
 
+/** @internal */
+export {
+  type InvalidData,
+  invalidData,
+  isConnectionLost,
+  isLockTimeout,
+  isNoOutbox,
+  isNotPermitted,
+  isUnavailable,
+  sqlStateOf
+} from "./Postgres/SqlState.ts"
+
 /**
- * How many there are, by what they do, and how much work waits for one.
+ * How many connections there are, by what they do, and how many statements wait for one.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +72,7 @@ export class Postgres extends Context.Tag("clickhouse-outbox/Postgres")<
       statement: string,
       rows: Stream.Stream<Uint8Array, E, R>
     ) => Effect.Effect<number, SqlError | E, R>
-    /** Those of the pool. */
+    /** The connections of the pool. */
     readonly connections: Effect.Effect<Connections>
   }
 >() {}
@@ -70,7 +82,10 @@ const sqlError = (message: string) => (cause: unknown) => new SqlError({ cause, 
 const run = (client: Pg.PoolClient, text: string): Effect.Effect<void, SqlError> =>
   Effect.tryPromise({ try: () => client.query(text), catch: sqlError("Failed to execute statement") })
 
-/** A connection of one's own, in a transaction. Unless that was committed it is closed, not given to the next. */
+/**
+ * A connection that nobody else uses, in a transaction. Unless that is committed, the connection is closed and not
+ * reused.
+ */
 const transaction = (pool: Pg.Pool, begin: string) =>
   Effect.gen(function* () {
     let committed = false
@@ -78,7 +93,8 @@ const transaction = (pool: Pg.Pool, begin: string) =>
       Effect.tryPromise({ try: () => pool.connect(), catch: sqlError("Failed to acquire connection") }),
       (client) => Effect.sync(() => client.release(!committed))
     )
-    // pg emits the loss of a connection here as well as to the statement under way; unheard it would end the process.
+    // pg emits the loss of a connection here, too, besides failing the statement; without a listener the process would
+    // end.
     const onError = () => {}
     yield* Effect.acquireRelease(
       Effect.sync(() => client.on("error", onError)),
@@ -100,7 +116,7 @@ const copyOut =
         `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE; ${settings}`
       )
       const copy = client.query(new CopyOut(`COPY (${query}) TO STDOUT`))
-      // pg tells it also that its connection was closed below; unheard, that would end the process.
+      // pg emits here that the connection was closed below; without a listener the process would end.
       copy.on("error", () => {})
       const rows = NodeStream.fromReadable<SqlError, Uint8Array>(() => copy, sqlError("Failed to copy from Postgres"))
       // The last row comes before the server says whether that was all; the answer to COMMIT comes after it.
@@ -114,11 +130,13 @@ const copyIn =
     Effect.gen(function* () {
       const { client, commit } = yield* transaction(pool, "BEGIN")
       const copy = client.query(PgCopy.from(statement))
-      // Heard to the end: an error that nobody hears, as that of a connection closed below, would end the process.
-      const refused = Effect.async<never, SqlError>((resume) => {
+      // Listened to until the end: an error without a listener, such as that of a connection closed below, would end
+      // the process.
+      const failed = Effect.async<never, SqlError>((resume) => {
         copy.on("error", (cause) => resume(sqlError("Failed to copy to Postgres")(cause)))
       })
-      // Called back when the socket has taken the bytes, so that no more than these are held. NodeSink does not wait.
+      // Called back when the socket has taken the bytes, so that no more than these are in memory. NodeSink does not
+      // wait.
       const write = (bytes: Uint8Array) =>
         Effect.async<void>((resume) => {
           copy.write(bytes, () => resume(Effect.void))
@@ -126,7 +144,7 @@ const copyIn =
       const end = Effect.async<void>((resume) => {
         copy.end(() => resume(Effect.void))
       })
-      yield* Stream.runForEach(rows, write).pipe(Effect.zipRight(end), Effect.raceFirst(refused))
+      yield* Stream.runForEach(rows, write).pipe(Effect.zipRight(end), Effect.raceFirst(failed))
       yield* commit
       return copy.rowCount
     }).pipe(Effect.scoped)
@@ -159,7 +177,8 @@ const acquirePool = (
           keepAlive: true,
           keepAliveInitialDelayMillis: 10_000
         }
-        // Reads the URL's certificates: what is wrong with them the pool would throw at whoever connects, as a defect.
+        // Reads the certificates that the URL names: the pool would throw what is wrong with them as a defect, at each
+        // connect.
         new Pg.Client(options)
         return new Pg.Pool(options).on("error", () => {})
       },
@@ -169,8 +188,8 @@ const acquirePool = (
   )
 
 /**
- * On a pool that the program has already. It must admit one connection for each of a relay's workers and two more, and
- * hear its own `error` events.
+ * On a pool that the program has already. A relay needs one connection for each worker and two more. Somebody must
+ * listen to the pool's `error` events.
  *
  * @since 0.1.0
  * @category layers

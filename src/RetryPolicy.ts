@@ -1,9 +1,11 @@
 /**
  * How long to wait before a batch is tried again, by class of error.
  *
- * Waits are exponential from `retryBase` to `retryCap`, with jitter so that relays which failed together do not come
- * back together, and go on without end: no event is given up because a server was down. What somebody must put right
- * starts where the transient ends.
+ * Waits grow exponentially from `retryBase` to `retryCap`, with jitter so that relays which failed together do not come
+ * back together. They go on without end: no event is given up because a server was down. Where somebody must put
+ * something right, waits begin at `retryCap` and grow to six times as much.
+ *
+ * Only relays need this module. An application that publishes has no use for it: do not depend on it there.
  *
  * @since 0.1.0
  */
@@ -21,20 +23,20 @@ import type { ErrorClass } from "./SinkError.ts"
  */
 export interface Bounds extends Pick<Config.Relay, "retryBase" | "retryCap"> {}
 
-/** How much longer than a transient failure's the longest wait of the others is. */
-const SLOWLY = 6
+/** The longest wait of what does not pass by itself, as a multiple of the longest wait of what does. */
+const SLOW_CAP_FACTOR = 6
 
 const exponential = (base: Duration.Duration, cap: Duration.Duration) =>
   Schedule.exponential(base).pipe(
     Schedule.union(Schedule.spaced(cap)),
     Schedule.jitteredWith({ min: 0.8, max: 1 }),
-    // Whole milliseconds, which is what timers know.
+    // Timers take whole milliseconds.
     Schedule.modifyDelay((_, delay) => Duration.millis(Math.ceil(Duration.toMillis(delay)))),
     Schedule.delays
   )
 
 /**
- * The schedules, each of which puts out the waits it makes.
+ * A schedule for each class, whose output is the wait that it makes.
  *
  * @since 0.1.0
  * @category policies
@@ -43,17 +45,17 @@ export const schedules = ({
   retryBase,
   retryCap
 }: Bounds): Record<ErrorClass, Schedule.Schedule<Duration.Duration>> => {
-  const soon = exponential(retryBase, retryCap)
-  const slowly = exponential(retryCap, Duration.times(retryCap, SLOWLY))
-  return { transient: soon, "in-doubt": soon, data: slowly, configuration: slowly, unknown: slowly }
+  const fast = exponential(retryBase, retryCap)
+  const slow = exponential(retryCap, Duration.times(retryCap, SLOW_CAP_FACTOR))
+  return { transient: fast, "in-doubt": fast, data: slow, configuration: slow, unknown: slow }
 }
 
-/** Further steps would only repeat the cap. */
-const MOST_STEPS = 32
+/** The cap is reached long before: further steps would only repeat it. */
+const MAX_STEPS = 32
 
 /**
- * The wait after a batch's `attempt`-th attempt. The schedule is stepped as often as the batch was tried, whichever
- * relays tried it.
+ * The wait after a batch's `attempt`-th attempt. The schedule is stepped as often as the batch was tried, by whichever
+ * relays.
  *
  * @since 0.1.0
  * @category policies
@@ -63,7 +65,7 @@ export const delay = (bounds: Bounds, errorClass: ErrorClass, attempt: number): 
     Schedule.run(
       schedules(bounds)[errorClass],
       now,
-      Chunk.makeBy(Math.min(attempt, MOST_STEPS), () => undefined)
+      Chunk.makeBy(Math.min(attempt, MAX_STEPS), () => undefined)
     )
   ).pipe(
     Effect.map((waits) => Chunk.last(waits).pipe((last) => (last._tag === "Some" ? last.value : bounds.retryBase)))

@@ -1,5 +1,9 @@
 /**
- * What ClickHouse's refusals mean, decided by its error code and never by the HTTP status: bad data also comes as 500.
+ * What it means that ClickHouse did not take a batch. Decided by its error code and never by the HTTP status, because bad
+ * data also comes as 500.
+ *
+ * Only relays, and commands that ask ClickHouse, need this module. An application that publishes never sees a
+ * {@link SinkError}: do not depend on it there.
  *
  * @since 0.1.0
  */
@@ -9,11 +13,11 @@ import * as Certificate from "./internal/certificate.ts"
 /**
  * What is to be done about a failed attempt.
  *
- * - `data`: ClickHouse refuses the events themselves; sending them again cannot help.
- * - `transient`: it will pass, and nothing was written; try again, faster at first.
- * - `in-doubt`: it will pass, but the batch may have been written, or may still be; try again, identically.
- * - `configuration`: somebody must put it right; try again slowly and raise an alarm.
- * - `unknown`: treated like `configuration`.
+ * - `data`: ClickHouse refuses the events themselves. Sending them again cannot help: they are isolated.
+ * - `transient`: it will pass, and nothing was written. Try again, soon at first.
+ * - `in-doubt`: it will pass, but the batch may have been written, or may still be. Try again, identically.
+ * - `configuration`: somebody must put something right. Try again slowly, and raise an alarm.
+ * - `unknown`: nobody knows what it means. Treated like `configuration`.
  *
  * @since 0.1.0
  * @category models
@@ -48,8 +52,8 @@ export class SinkError extends Schema.TaggedError<SinkError>()("SinkError", {
 }
 
 /**
- * Whether what ClickHouse says may quote what it was sent: of errors whose nature is known and is not the data, it speaks
- * of servers, tables and limits.
+ * Whether ClickHouse's words may quote events that it was sent. Errors of the other classes are about servers, tables and
+ * limits.
  */
 export const mayQuoteEvents = (errorClass: string): boolean => errorClass === "data" || errorClass === "unknown"
 
@@ -61,9 +65,9 @@ interface Meaning {
 const data: Meaning = { errorClass: "data", settled: true }
 const configuration: Meaning = { errorClass: "configuration", settled: true }
 /** Refused before the block was written. */
-const passing: Meaning = { errorClass: "transient", settled: true }
+const transient: Meaning = { errorClass: "transient", settled: true }
 /** Broke off somewhere in between. */
-const doubtful: Meaning = { errorClass: "in-doubt", settled: false }
+const inDoubt: Meaning = { errorClass: "in-doubt", settled: false }
 const unknown: Meaning = { errorClass: "unknown", settled: false }
 
 /**
@@ -91,32 +95,32 @@ export const codes: ReadonlyArray<readonly [code: number, name: string, meaning:
   [675, "CANNOT_PARSE_IPV4", data, "an IPv4 address is none"],
   [691, "UNKNOWN_ELEMENT_OF_ENUM", data, "an Enum has no such value"],
 
-  [202, "TOO_MANY_SIMULTANEOUS_QUERIES", passing, "the server runs as many queries as it admits"],
-  [203, "NO_FREE_CONNECTION", passing, "the server has no connection to spare"],
-  [242, "TABLE_IS_READ_ONLY", passing, "the table is read-only while its replica restarts or has lost Keeper"],
-  [252, "TOO_MANY_PARTS", passing, "merges are behind; the server takes no more parts for now"],
-  [285, "TOO_FEW_LIVE_REPLICAS", passing, "too few replicas are alive for the quorum"],
+  [202, "TOO_MANY_SIMULTANEOUS_QUERIES", transient, "the server runs as many queries as it admits"],
+  [203, "NO_FREE_CONNECTION", transient, "the server has no connection to spare"],
+  [242, "TABLE_IS_READ_ONLY", transient, "the table is read-only while its replica restarts or has lost Keeper"],
+  [252, "TOO_MANY_PARTS", transient, "merges are behind; the server takes no more parts for now"],
+  [285, "TOO_FEW_LIVE_REPLICAS", transient, "too few replicas are alive for the quorum"],
 
-  [3, "UNEXPECTED_END_OF_FILE", doubtful, "the request broke off"],
-  [159, "TIMEOUT_EXCEEDED", doubtful, "the insert took longer than it may"],
-  [198, "DNS_ERROR", doubtful, "a name did not resolve on the way to another server"],
-  [209, "SOCKET_TIMEOUT", doubtful, "a connection to another server was silent for too long"],
-  [210, "NETWORK_ERROR", doubtful, "a connection to another server broke"],
-  [236, "ABORTED", doubtful, "the server is shutting down, or gave the insert up"],
+  [3, "UNEXPECTED_END_OF_FILE", inDoubt, "the request broke off"],
+  [159, "TIMEOUT_EXCEEDED", inDoubt, "the insert took longer than it may"],
+  [198, "DNS_ERROR", inDoubt, "a name did not resolve on the way to another server"],
+  [209, "SOCKET_TIMEOUT", inDoubt, "a connection to another server was silent for too long"],
+  [210, "NETWORK_ERROR", inDoubt, "a connection to another server broke"],
+  [236, "ABORTED", inDoubt, "the server is shutting down, or gave the insert up"],
   [
     241,
     "MEMORY_LIMIT_EXCEEDED",
-    doubtful,
+    inDoubt,
     "memory ran out, perhaps between the parts of two months, of which the first is then in the table"
   ],
-  [243, "NOT_ENOUGH_SPACE", doubtful, "the disk is full, perhaps between the parts of two months"],
-  [279, "ALL_CONNECTION_TRIES_FAILED", doubtful, "no replica could be reached"],
-  [286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", doubtful, "an earlier insert has not reached its quorum"],
-  [319, "UNKNOWN_STATUS_OF_INSERT", doubtful, "ClickHouse itself does not know whether the insert was written"],
-  [394, "QUERY_WAS_CANCELLED", doubtful, "somebody cancelled the insert"],
-  [425, "SYSTEM_ERROR", doubtful, "the operating system refused something"],
-  [999, "KEEPER_EXCEPTION", doubtful, "Keeper failed, perhaps after the part was written"],
-  [1000, "POCO_EXCEPTION", doubtful, "the network below ClickHouse failed"],
+  [243, "NOT_ENOUGH_SPACE", inDoubt, "the disk is full, perhaps between the parts of two months"],
+  [279, "ALL_CONNECTION_TRIES_FAILED", inDoubt, "no replica could be reached"],
+  [286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", inDoubt, "an earlier insert has not reached its quorum"],
+  [319, "UNKNOWN_STATUS_OF_INSERT", inDoubt, "ClickHouse itself does not know whether the insert was written"],
+  [394, "QUERY_WAS_CANCELLED", inDoubt, "somebody cancelled the insert"],
+  [425, "SYSTEM_ERROR", inDoubt, "the operating system refused something"],
+  [999, "KEEPER_EXCEPTION", inDoubt, "Keeper failed, perhaps after the part was written"],
+  [1000, "POCO_EXCEPTION", inDoubt, "the network below ClickHouse failed"],
 
   [16, "NO_SUCH_COLUMN_IN_TABLE", configuration, "the table lacks a column of the insert"],
   [48, "NOT_IMPLEMENTED", configuration, "the table's engine cannot do what is asked"],
@@ -139,15 +143,16 @@ export const codes: ReadonlyArray<readonly [code: number, name: string, meaning:
 const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
 
 /**
- * The part is in the table, a view behind it is not: only the same token again can complete it. In ClickHouse's own last
- * words, behind every quotation mark and brace, because before that the text may quote an event that says so.
+ * The part is in the table, and a materialized view failed to take it: only the same token again can complete it. Looked
+ * for in ClickHouse's last words, behind every quotation mark and brace, because the text before may quote an event that
+ * says the same.
  */
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
-/** Whoever answers without a code is not ClickHouse: a proxy whose upstream is away, or an address that is wrong. */
+/** What answers without a code is not ClickHouse: a proxy whose upstream is away, or a server at a wrong address. */
 const fromProxy = (status: number): Meaning => {
-  if (status === 429) return passing
-  return status >= 500 || status === 408 || status === 499 ? doubtful : configuration
+  if (status === 429) return transient
+  return status >= 500 || status === 408 || status === 499 ? inDoubt : configuration
 }
 
 /**
@@ -172,11 +177,12 @@ export const fromAnswer = (status: number, text: string): SinkError => {
 
 /**
  * The row that ClickHouse names. It names one while it parses and when it checks constraints, both before anything is
- * written, and counts it from the start of the request, however that is cut into chunks: exact wherever it was among
- * 50,000 rows of 0.2 and 2 kB. Of several it is the first, unless chunks are parsed at the same time.
+ * written. Rows are counted from the start of the request, however that is divided into chunks: the number was exact
+ * wherever the row was among 50,000 of 0.2 and 2 kB. Of several bad rows it is the first, unless chunks are parsed at the
+ * same time.
  *
- * What names no row may also come from an index, a projection or the sorting key, for which a part is written, when the
- * part of another month is in the table already: seen with 26.7.
+ * An error that names no row may also come from an index, a projection or the sorting key. These are computed while a part
+ * is written, when the part of another month may be in the table already: seen with 26.7.
  */
 const refusedRow = (code: number, text: string): Pick<SinkError, "row" | "settled"> => {
   const row = (code === 469 ? VIOLATED : NOT_PARSED).exec(text)?.[1]
@@ -190,15 +196,15 @@ const NOT_PARSED = /: \(at row (\d+)\)\n/
 
 const MAX_REASON_CHARACTERS = 4_000
 
-/** ClickHouse goes on with every column of the row and of its neighbours, which have no place in a log. */
+/** ClickHouse adds every column of the row and of its neighbours, which have no place in a log. */
 const ROW_DUMP = /\s*:\s*\nRow \d+:\n[\s\S]*$/
 
-/** Failed before a byte was sent, if it was while connecting. */
+/** If one of these comes while connecting, no byte was sent. */
 const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
 
 /**
- * What a failed connection means: in doubt, unless there never was one. A certificate that does not check out is for
- * somebody to put right.
+ * What a failed connection means: the attempt is in doubt, unless there never was a connection. A certificate that does
+ * not check out is for somebody to put right.
  *
  * @since 0.1.0
  * @category constructors
@@ -210,7 +216,7 @@ export const fromConnection = (cause: unknown): SinkError => {
   if (advice !== undefined) return new SinkError({ reason: `${reason}. ${advice}`, ...configuration })
   return new SinkError({
     reason,
-    ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? passing : doubtful)
+    ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? transient : inDoubt)
   })
 }
 
@@ -223,10 +229,10 @@ export const fromConnection = (cause: unknown): SinkError => {
 export const fromBrokenAnswer = (cause: unknown): SinkError =>
   new SinkError({
     reason: `ClickHouse's answer broke off: ${cause instanceof Error ? cause.message : cause}`,
-    ...doubtful
+    ...inDoubt
   })
 
-/** A connection that stands can become unreachable too. One of several addresses says so for all of them. */
+/** An established connection can become unreachable too. Where a host has several addresses, all must have failed. */
 const isConnecting = (cause: unknown): boolean => {
   if (cause instanceof AggregateError) return cause.errors.every(isConnecting)
   return cause instanceof Error && "syscall" in cause && /^(connect|getaddrinfo)$/.test(String(cause.syscall))

@@ -16,14 +16,14 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { isConnectionLost } from "./Postgres.ts"
 
 /**
  * Why a transaction did not end as its code did.
  *
  * - `RolledBack`: a failed statement inside was caught, so Postgres had already aborted the transaction. Nothing was
  *   written.
- * - `CommitRefused`: Postgres refused the COMMIT, as for a deferred constraint or a serialisation failure. Nothing was
- *   written.
+ * - `CommitFailed`: as for a deferred constraint or a serialisation failure. Nothing was written.
  * - `ConnectionLost`: before COMMIT was answered. If `committing`, it may have been committed: look before trying again.
  * - `ConcurrentSavepoints`: two transactions were nested in one at the same time; on one connection their savepoints
  *   would undo each other. Run them one after the other.
@@ -32,7 +32,7 @@ import * as Scope from "effect/Scope"
  * @category errors
  */
 export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("TransactionFailed", {
-  reason: Schema.Literal("RolledBack", "CommitRefused", "ConnectionLost", "ConcurrentSavepoints"),
+  reason: Schema.Literal("RolledBack", "CommitFailed", "ConnectionLost", "ConcurrentSavepoints"),
   committing: Schema.Boolean,
   cause: Schema.optional(Schema.Defect)
 }) {
@@ -40,8 +40,8 @@ export class TransactionFailed extends Schema.TaggedError<TransactionFailed>()("
     switch (this.reason) {
       case "RolledBack":
         return "Postgres rolled the transaction back: a statement in it had failed and its error was caught. Let the error through, or wrap that statement in a nested transaction"
-      case "CommitRefused":
-        return `Postgres refused to commit, nothing was written: ${explain(this.cause)}`
+      case "CommitFailed":
+        return `Postgres did not commit, nothing was written: ${explain(this.cause)}`
       case "ConnectionLost":
         return this.committing
           ? `The connection was lost while committing: look whether the transaction was written before trying again: ${explain(this.cause)}`
@@ -91,8 +91,8 @@ export const transaction = <A, E, R>(
   )
 
 /**
- * {@link transaction} on a client and with settings of its own. One that cannot be committed is an error of SQL like any
- * other.
+ * {@link transaction} on a client and with settings of its own. One that cannot be committed is an error of SQL like
+ * any other.
  *
  * @internal
  */
@@ -119,7 +119,7 @@ const outermost = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     ({ scope }, exit) => Scope.close(scope, exit)
   )
 
-/** A connection in a scope of its own: `effect` may have a scope that lives longer than its transaction. */
+/** The connection has a scope of its own: the scope of `effect` may live longer than its transaction. */
 const reserve = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const scope = yield* Scope.make()
@@ -179,7 +179,9 @@ const between = <A, E, R, E2>(
         restore,
         Effect.zipLeft(end),
         // If this cannot be said any more, the connection is gone, and Postgres has rolled back by itself.
-        Effect.onError(() => Effect.ignore(undo))
+        Effect.onError(() =>
+          Effect.catchAll(undo, (error) => Effect.logDebug("A transaction ended with its connection", error))
+        )
       )
     )
   )
@@ -189,7 +191,7 @@ const commit = (connection: Connection): Effect.Effect<unknown, TransactionFaile
     Effect.mapError(
       (cause) =>
         new TransactionFailed({
-          reason: connectionLost(cause) ? "ConnectionLost" : "CommitRefused",
+          reason: isConnectionLost(cause) ? "ConnectionLost" : "CommitFailed",
           committing: true,
           cause
         })
@@ -201,24 +203,14 @@ const commit = (connection: Connection): Effect.Effect<unknown, TransactionFaile
     )
   )
 
-/** Postgres refuses this when a statement since the savepoint has failed. */
+/** An error where a statement since the savepoint has failed. */
 const release = (connection: Connection, savepoint: string): Effect.Effect<unknown, TransactionFailed> =>
   Effect.mapError(
     connection.executeRaw(`RELEASE ${savepoint}`, []),
     (cause) =>
       new TransactionFailed({
-        reason: connectionLost(cause) ? "ConnectionLost" : "RolledBack",
+        reason: isConnectionLost(cause) ? "ConnectionLost" : "RolledBack",
         committing: false,
         cause
       })
   )
-
-/** Whether the server, or the way to it, is gone: it said so with its last words, or the error is not from it at all. */
-const connectionLost = ({ cause }: SqlError): boolean =>
-  !(Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && SQLSTATE.test(cause.code)) ||
-  LAST_WORDS.test(cause.code)
-
-/** Not EPIPE and its like. */
-const SQLSTATE = /^[0-9FHPX][0-9A-Z]{4}$/
-/** Connection exceptions, shutdowns, and the time-outs that end a session. */
-const LAST_WORDS = /^(08...|57P..|25P03|25P04)$/

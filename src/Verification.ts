@@ -5,8 +5,8 @@
  * Goes through delivered batches in the order in which they were sealed, some at a time, so memory does not grow with
  * their number. Relays and publishers may go on: what is not delivered when it begins is not missing, and what is
  * delivered, emptied or requeued meanwhile is left out or seen as it was. Nothing is sent here. A batch that lacks
- * events is requeued, which ask ClickHouse themselves and send what it lacks then: so nothing comes twice,
- * whoever does this at the same time, and whatever table this process has asked.
+ * events is requeued: a relay asks ClickHouse itself what it lacks then, and sends that. So nothing arrives twice, whoever
+ * does this at the same time, and whatever table this process has asked.
  *
  * @since 0.1.0
  */
@@ -20,16 +20,18 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
-import { retainedEventIds } from "./OutboxStore/read.ts"
-import type { ForeignCluster, NotMigrated } from "./OutboxStore.ts"
+import { Reading } from "./OutboxStore.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
-import { checkCluster } from "./schema/compatibility.ts"
-import { status } from "./schema/status.ts"
+import type { Actor } from "./schema/audit.ts"
+import * as Batches from "./schema/batches.ts"
+import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
 import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
-import * as Outbox from "./Verification/outbox.ts"
+import * as Outbox from "./Verification/Outbox.ts"
 
+export { Actor } from "./schema/audit.ts"
 export { Doubled, Failed, Finding, Missing, Report } from "./Verification/model.ts"
 
 /**
@@ -41,8 +43,8 @@ export interface Options {
   readonly since?: Date | undefined
   /** Only those before then; before now unless set. */
   readonly until?: Date | undefined
-  /** Gives batches that lack events back to the relays. The audit trail says that this is who did. */
-  readonly requeueAs?: string | undefined
+  /** Requeues batches that lack events, so that relays send those. The audit trail says that this is who did. */
+  readonly requeueAs?: Actor | undefined
   /** Run for each finding, in turn. */
   readonly onFinding?: ((finding: Finding) => Effect.Effect<void>) | undefined
   /** Run with the number of events that were compared so far. */
@@ -50,6 +52,22 @@ export interface Options {
 }
 
 /**
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Verification } from "clickhouse-outbox"
+ *
+ * // What was delivered on the last day: has relays send what ClickHouse lacks, and says whether all is well.
+ * const verifyYesterday = Effect.gen(function* () {
+ *   const { verify } = yield* Verification.Verification
+ *   const report = yield* verify({
+ *     since: new Date(Date.now() - 24 * 60 * 60 * 1000),
+ *     requeueAs: Verification.Actor.make("nightly job"),
+ *     onFinding: (finding) => Effect.logWarning(finding)
+ *   })
+ *   return report.isWhole
+ * })
+ * ```
  * @since 0.1.0
  * @category tags
  */
@@ -71,86 +89,82 @@ export const make: Effect.Effect<
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const sink = yield* ClickHouseSink
+  const outbox = Outbox.make(sql)
   const sides = {
-    retainedEventIds: retainedEventIds(yield* Postgres),
+    retainedEventIds: Reading.make(yield* Postgres).retainedEventIds,
     countRows: sink.countRows,
-    countPublished: (eventIds: Parameters<typeof sink.countRows>[1]) => Outbox.countPublished(sql, eventIds)
+    countPublished: outbox.countPublished
   }
-  yield* checkCluster(sql)
+  yield* requireOwnOutbox(sql)
 
-  const verify = ({
+  const verify = Effect.fn("Verification.verify")(function* ({
     requeueAs,
     onFinding = () => Effect.void,
     onProgress = () => Effect.void,
     since,
     until
-  }: Options = {}) =>
-    Effect.gen(function* () {
-      const tableTtl = Option.getOrNull(yield* sink.ttl)
-      const { completeSince, now } = yield* Outbox.moment(sql)
-      const asked = until === undefined ? now : DateTime.formatIso(DateTime.unsafeFromDate(until))
-      const range: Outbox.Range = {
-        since: since === undefined ? null : DateTime.formatIso(DateTime.unsafeFromDate(since)),
-        // Both are in UTC, and one of them has more digits.
-        until: new Date(asked) < new Date(now) ? asked : now
+  }: Options = {}) {
+    const tableTtl = Option.getOrNull(yield* sink.ttl)
+    const { completeSince, now } = yield* outbox.moment
+    const asked = until === undefined ? now : DateTime.formatIso(DateTime.unsafeFromDate(until))
+    const range: Outbox.Range = {
+      since: since === undefined ? null : DateTime.formatIso(DateTime.unsafeFromDate(since)),
+      // Both are in UTC, and one of them has more digits.
+      until: new Date(asked) < new Date(now) ? asked : now
+    }
+    const tally = makeTally()
+
+    /** Requeues the batch, if that is asked for and it is still as it was seen. */
+    const report = Effect.fnUntraced(function* ({ batch, doubled, missing, retained }: Compared<Batches.Delivered>) {
+      const about = { batchId: batch.id, deliveredAt: new Date(batch.deliveredAt) }
+      add(tally.compared, retained)
+      tally.notRetained += batch.eventCount - retained
+      if (Arr.isNonEmptyReadonlyArray(missing)) {
+        const requeued = requeueAs !== undefined && (yield* Batches.requeue(sql, batch, { actor: requeueAs, missing }))
+        add(tally.missing, missing.length)
+        if (requeued) add(tally.requeued, missing.length)
+        yield* onFinding(new Missing({ ...about, eventIds: missing, requeued }))
       }
-      const tally = makeTally()
+      if (Arr.isNonEmptyReadonlyArray(doubled)) {
+        add(tally.doubled, doubled.length)
+        yield* onFinding(new Doubled({ ...about, eventIds: doubled }))
+      }
+    })
 
-      /** Requeues the batch, if it is asked for and still as it was seen. */
-      const report = (delivered: Outbox.Delivered, { doubled, missing, retained }: Compared) =>
+    const wakeRelays = Effect.catchAll(Batches.wakeRelays(sql), (error) =>
+      Effect.logWarning("Idle relays were not told of what was requeued; they find it later", error)
+    )
+
+    yield* pages(
+      (after) => outbox.nextDelivered(range, after),
+      ({ id }) => id,
+      (page) =>
         Effect.gen(function* () {
-          const { batch } = delivered
-          const about = { batchId: batch.id, deliveredAt: new Date(delivered.deliveredAt) }
-          add(tally.compared, retained)
-          tally.notRetained += batch.eventCount - retained
-          if (Arr.isNonEmptyReadonlyArray(missing)) {
-            const requeued = requeueAs !== undefined && (yield* Outbox.requeue(sql, delivered, missing, requeueAs))
-            add(tally.missing, missing.length)
-            if (requeued) add(tally.requeued, missing.length)
-            yield* onFinding(new Missing({ ...about, eventIds: missing, requeued }))
-          }
-          if (Arr.isNonEmptyReadonlyArray(doubled)) {
-            add(tally.doubled, doubled.length)
-            yield* onFinding(new Doubled({ ...about, eventIds: doubled }))
-          }
+          yield* Effect.forEach(yield* compare(page, sides), report, { discard: true })
+          yield* onProgress(tally.compared.events)
         })
+    ).pipe(Effect.ensuring(Effect.when(wakeRelays, () => tally.requeued.batches > 0)))
 
-      yield* pages(
-        (after) => Outbox.nextDelivered(sql, range, after),
-        ({ batch }) => batch.id,
-        (page) =>
-          Effect.gen(function* () {
-            const compared = yield* compare(
-              Arr.map(page, ({ batch }) => batch),
-              sides
-            )
-            yield* Effect.forEach(Arr.zip(page, compared), ([delivered, one]) => report(delivered, one), {
-              discard: true
-            })
-            yield* onProgress(tally.compared.events)
-          })
-      ).pipe(Effect.ensuring(Effect.when(Effect.ignore(Outbox.wakeRelays(sql)), () => tally.requeued.batches > 0)))
-
-      yield* pages(
-        (after) => Outbox.nextFailed(sql, range, after),
-        ({ failureId }) => failureId,
-        (page) => {
-          for (const { events } of page) {
-            tally.failed.failures++
-            tally.failed.events += events
-          }
-          return Effect.forEach(page, onFinding, { discard: true })
+    yield* pages(
+      (after) => outbox.nextFailed(range, after),
+      ({ failureId }) => failureId,
+      (page) => {
+        for (const { events } of page) {
+          tally.failed.failures++
+          tally.failed.events += events
         }
-      )
-      const { backlog } = yield* status(sql)
-      return new Report({
-        ...tally,
-        asOf: new Date(now),
-        completeSince: completeSince === null ? null : new Date(completeSince),
-        undelivered: backlog,
-        tableTtl
-      })
-    }).pipe(Effect.withSpan("Verification.verify"))
+        return Effect.forEach(page, onFinding, { discard: true })
+      }
+    )
+    const { backlog } = yield* status(sql)
+    return new Report({
+      ...tally,
+      asOf: new Date(now),
+      completeSince: completeSince === null ? null : new Date(completeSince),
+      undelivered: backlog,
+      tableTtl
+    })
+  })
 
   return { verify }
 })

@@ -1,8 +1,8 @@
-/** A part of the benchmark: what `--only` selects, and what it comes to. */
+/** A part of the benchmark: what `--only` selects, and its results. */
 import type { Effect, Scope } from "effect"
 import type { Servers } from "../databases.ts"
 
-/** A name as a shell takes it without quotes: `status-column`. */
+/** A name that needs no quotes in a shell: `status-column`. */
 export const keyOf = (name: string): string =>
   name
     .toLowerCase()
@@ -13,14 +13,14 @@ export interface Settings {
   readonly quick: boolean
   readonly runs: number
   readonly events: number
-  /** Keys of names. None for everything. */
+  /** The keys that `--only` named. None means everything. */
   readonly only: ReadonlyArray<string>
 }
 
 export interface Outcome {
   /** Each run, as `throughput.json` keeps it. */
   readonly runs: unknown
-  /** Runs that were none. */
+  /** Runs that failed. */
   readonly errors?: ReadonlyArray<string>
   /** For people: Markdown. */
   readonly tables: ReadonlyArray<{ readonly title: string; readonly table: string }>
@@ -29,7 +29,7 @@ export interface Outcome {
 
 export interface Section {
   readonly name: string
-  /** What `--only` may name to run it, or parts of it. */
+  /** Names that `--only` takes for it, or for parts of it. */
   readonly parts: ReadonlyArray<string>
   readonly run: (servers: Servers, settings: Settings) => Effect.Effect<Outcome, Error, Scope.Scope>
 }

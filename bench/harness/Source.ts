@@ -1,6 +1,6 @@
 /**
- * The events that every contestant carries: the same bytes for each, in a Postgres database that each run begins as a
- * copy of, in files as ClickHouse reads them, and in a ClickHouse table that says what a run must come to.
+ * The events that every contestant carries, the same bytes for each: in a Postgres database that each run starts from a
+ * copy of, in files that ClickHouse reads, and in a ClickHouse table that a run's result must equal.
  *
  * A row is about 320 bytes as `COPY … TO STDOUT` writes it, of which 200 are the context.
  */
@@ -22,21 +22,21 @@ export interface Source {
   /** All rows in one file, and in files of {@link ROWS_PER_FILE}. */
   readonly file: string
   readonly files: ReadonlyArray<string>
-  /** What `event_log` must hold after a run of so many events, from the first. */
+  /** What `event_log` must have after a run of the first so many events. */
   readonly expected: (events: number) => Effect.Effect<Contents, Error>
 }
 
 export interface Contents {
   readonly rows: number
   readonly distinct: number
-  /** Of all columns of all rows, in whatever order. */
+  /** A digest of all columns of all rows, in any order. */
   readonly checksum: string
 }
 
-/** As many as the relay puts into a batch. */
+/** As many as a batch of the relay has. */
 export const ROWS_PER_FILE = 100_000
 
-/** A name that is also Postgres' `COPY`'s order, and the relay's. */
+/** The columns of `event_log`, in the order in which the relay copies them. */
 export const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
 
 /** The columns of {@link COLUMNS} as they are in `bench.source`. */
@@ -49,7 +49,7 @@ export const SELECTED = `
   event_id,
   split_part(traceparent, '-', 2) AS trace_id`
 
-/** Strings stay strings, as the relay has it, so that every contestant's rows come out the same. */
+/** Strings stay strings, as with the relay, so that every contestant's rows come out the same. */
 export const JSON_SETTINGS = {
   input_format_try_infer_datetimes: 0,
   input_format_try_infer_dates: 0,
@@ -72,7 +72,7 @@ const GENERATE = `
     traceparent text NOT NULL
   )`
 
-/** Their columns are those of `bench.source`, their positions from one to another. */
+/** The rows of these positions, with the columns of `bench.source`. */
 export const generate = (first: number, last: number): string => `
   SELECT
     position,
@@ -162,7 +162,7 @@ export const insertFile = (file: string): string => `
     .map(([name, value]) => `${name} = ${value}`)
     .join(", ")}`
 
-/** What `event_log` holds, as far as it matches. */
+/** What `event_log` has, of the rows that match. */
 export const contents = (where = "true") =>
   Effect.flatMap(ClickHouse.ClickHouse, (clickHouse) =>
     clickHouse.query(`

@@ -3,7 +3,7 @@
 export interface Bar {
   readonly label: string
   readonly value: number
-  /** What stands behind the bar. */
+  /** The text after the bar. */
   readonly text: string
   /** This project's own. */
   readonly own?: boolean
@@ -62,9 +62,9 @@ const picture = (title: string, subtitle: string, height: number, content: strin
 
 export interface Course {
   readonly points: ReadonlyArray<{ readonly x: number; readonly y: number }>
-  /** Along the axis. */
+  /** Labels along the axis. */
   readonly marks: ReadonlyArray<number>
-  /** Shaded, with their labels above. */
+  /** Shaded spans, with their labels above. */
   readonly spans: ReadonlyArray<{ readonly from: number; readonly to: number; readonly label: string }>
   readonly unit: { readonly x: string; readonly y: string }
 }

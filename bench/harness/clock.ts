@@ -1,4 +1,4 @@
-/** This machine's clock, and how Postgres' differs. */
+/** This machine's clock, and how far Postgres' is from it. */
 import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"
 

@@ -22,8 +22,8 @@ export const walPosition = Effect.flatMap(
 const sum = (values: ReadonlyArray<number>) => values.reduce((total, value) => total + value, 0)
 
 /**
- * Begins to count. `look` must run now and then, as a process that has ended tells nothing any more: what it took since
- * the last look is lost. `read` tells what it came to.
+ * Begins to count. Run `look` now and then: a process that has ended tells nothing any more, so what it took since the
+ * last look is lost. `read` returns the sums.
  */
 export const start = ([postgres, clickHouse]: Servers, programs: ReadonlyArray<Program>) =>
   Effect.gen(function* () {

@@ -8,9 +8,9 @@ import { Flawed } from "./Flawed.ts"
 
 export interface Program {
   readonly pid: number
-  /** Lets a program begin that waits for it. */
+  /** Tells the waiting program to begin. */
   readonly go: Effect.Effect<void>
-  /** Its standard output, when it has ended well. */
+  /** Its standard output, once it has ended with 0. */
   readonly finished: Effect.Effect<string, Flawed>
 }
 
@@ -29,7 +29,7 @@ export const start = ({ args, name, readyWhen, variables }: Options) =>
     const finished = yield* Deferred.make<string, Flawed>()
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        // Not this process' environment: a shell's OTEL_… or OUTBOX_… would make another contestant of it.
+        // Not this process' environment: OTEL_… or OUTBOX_… of the shell would change what is measured.
         spawn(process.execPath, args, {
           env: { PATH: process.env.PATH, ...variables },
           stdio: ["pipe", "pipe", "pipe"],
@@ -106,9 +106,9 @@ const readProc = (pid: number, file: string): string => {
 
 const TICKS_PER_SECOND = 100
 
-/** Seconds of CPU that a process has taken, and those of its children that have ended. NaN where nobody knows. */
+/** Seconds of CPU of a process and of its children that have ended. NaN where it cannot be known. */
 const cpuOf = (pid: number): { readonly own: number; readonly ended: number } => {
-  // Behind the program's name, which may hold anything: proc(5) numbers utime 14.
+  // Counted after the program's name, which may contain anything: utime is 14 in proc(5).
   const fields = readProc(pid, "stat").split(") ").at(-1)?.split(" ") ?? []
   const seconds = (first: number) => (Number(fields[first]) + Number(fields[first + 1])) / TICKS_PER_SECOND
   return { own: seconds(11), ended: seconds(13) }
@@ -121,13 +121,13 @@ export const cpuSeconds = (pid: number): number => cpuOf(pid).own
 export const cpuSecondsOfTree = (pid: number): number => {
   const { ended, own } = cpuOf(pid)
   const children = readProc(pid, `task/${pid}/children`).split(" ").filter(Boolean).map(Number)
-  // One that ends just now is in the parent's account next time.
+  // A child that ends just now is in its parent's time at the next look.
   return children
     .map(cpuSeconds)
     .filter(Number.isFinite)
     .reduce((sum, seconds) => sum + seconds, own + ended)
 }
 
-/** The most memory that a process has held so far, in bytes. */
+/** The largest resident size of a process so far, in bytes. */
 export const peakMemory = (pid: number): number =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readProc(pid, "status"))?.[1] ?? Number.NaN) * 1_024

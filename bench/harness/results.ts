@@ -1,4 +1,4 @@
-/** What a benchmark leaves in `bench/results`, where it ran included: a figure says nothing without its machine. */
+/** What a benchmark writes to `bench/results`, with the machine: a figure says nothing without it. */
 import { mkdir, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { arch, cpus, platform, release, totalmem } from "node:os"
@@ -15,7 +15,7 @@ const packageVersion = (name: string): string => {
   return manifest.version
 }
 
-/** The machine, and every version that has a part in the result. */
+/** The machine, and every version that matters to the result. */
 export const describe = (servers: Databases.Servers, postgresSettings: Readonly<Record<string, string>>) =>
   Effect.gen(function* () {
     const [postgres] = yield* (yield* SqlClient.SqlClient)<{ version: string }>`SELECT version()`
@@ -43,7 +43,7 @@ export const describe = (servers: Databases.Servers, postgresSettings: Readonly<
     }
   }).pipe(Effect.provide(Databases.connectTo(servers)))
 
-/** A run of less than everything must not take the place of one of everything. */
+/** A partial run must not replace the results of a whole one. */
 const directoryOf = ({ only, quick }: Settings): URL =>
   quick ? new URL("quick/", RESULTS) : only.length > 0 ? new URL("partial/", RESULTS) : RESULTS
 

@@ -1,6 +1,6 @@
-/** What many runs come to. */
+/** Statistics over many runs. */
 
-/** So much of the values is at most this: 0.5 of them for the median. Between two neighbours it is in between. */
+/** The quantile: 0.5 is the median. Interpolated between two neighbours. */
 export const quantile = (values: ReadonlyArray<number>, share: number): number => {
   const sorted = [...values].sort((a, b) => a - b)
   const at = (index: number) => sorted[index] ?? Number.NaN

@@ -1,4 +1,4 @@
-/** Tables as Markdown has them, padded so that a terminal shows them too. */
+/** Markdown tables, padded so that they read well on a terminal too. */
 
 export type Cell = string | number
 
@@ -12,7 +12,7 @@ export const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<Readon
   return [line(head), line(rule), ...body.map(line)].join("\n")
 }
 
-/** Thousands apart; `n/a` where nothing could be measured. */
+/** With separators of thousands; `n/a` where nothing could be measured. */
 export const whole = (value: number): string =>
   Number.isFinite(value) ? Math.round(value).toLocaleString("en") : "n/a"
 

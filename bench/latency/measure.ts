@@ -2,9 +2,9 @@
  * From commit to acknowledged: for each event, from when its transaction's COMMIT was answered to when its batch was
  * acknowledged.
  *
- * A relay acknowledges a batch once ClickHouse has answered that it is there, so a time is a few milliseconds too long
- * rather than too short. ClickHouse itself is not asked before all is over: whoever did so all the time would see what it
- * costs to be asked, of the two cores that the relay has to share.
+ * A relay acknowledges a batch after ClickHouse has answered that it is there, so a time is a few milliseconds too long
+ * rather than too short. ClickHouse itself is asked only when all is over: polling it all the time would take much of the
+ * two cores that the relay has to share.
  */
 import { SqlClient } from "@effect/sql"
 import { ClickHouse } from "clickhouse-outbox"
@@ -25,13 +25,13 @@ export interface Latency {
 
 interface Options {
   readonly run: string
-  /** Of the relay; none for its default. */
+  /** The relay's linger; none for its default. */
   readonly linger: string | undefined
   readonly rate: number
   readonly seconds: number
 }
 
-/** Versions that no other event has. */
+/** The first of the versions that only these events have. */
 const FIRST = 1_000_000
 
 /** The first events find a relay whose code has not been compiled yet. */

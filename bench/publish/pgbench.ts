@@ -1,7 +1,7 @@
 /**
- * One transaction of a business that writes a row, by 8 clients of pgbench, which takes little of the processor that it
- * shares with the server: alone, with the event as a row of a plain table, and with `outbox.publish`. The last two make
- * as many round trips. Once as Postgres is by default, where a commit waits for the disk, and once with
+ * A business transaction that writes a row, by 8 clients of pgbench, which takes little of the processor that it shares
+ * with the server: without an event, with the event as a row of a plain table, and with `outbox.publish`. The last two
+ * make the same number of round trips. Once with Postgres' defaults, where a commit waits for the disk, and once with
  * `synchronous_commit = off`, where nothing hides what the statements cost.
  */
 import { spawn } from "node:child_process"
@@ -45,7 +45,7 @@ const run = (args: ReadonlyArray<string>, variables: Readonly<Record<string, str
     return Effect.sync(() => child.kill("SIGTERM"))
   })
 
-/** Debian has it in postgresql-contrib; of any version, as it is a client only. */
+/** Debian has it in postgresql-contrib. Any version will do: it is only a client. */
 export const isInstalled = Effect.isSuccess(run(["--version"], {}))
 
 /** Transactions per second. */

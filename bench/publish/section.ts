@@ -28,7 +28,7 @@ const PLAN = SYNCHRONOUS_COMMIT.flatMap((synchronousCommit) =>
   Pgbench.KINDS.map((kind) => ({ kind, synchronousCommit }))
 )
 
-/** In turns, each in another order: what else the machine does comes and goes in longer times than one turn takes. */
+/** In turns, each in another order: other load on the machine comes and goes more slowly than turns do. */
 const withPgbench = (url: string, round: number, { seconds, turns }: { seconds: number; turns: number }) =>
   Effect.gen(function* () {
     const random = Random.make(`publish/${round}`)

@@ -1,4 +1,4 @@
-/** Where the same events go without an outbox: into a plain table, as an application would have one. */
+/** Where the same events go without an outbox: a plain table, as an application would make one. */
 
 /** What the business itself writes. */
 export const USERS =

@@ -1,9 +1,9 @@
-/** What this section publishes, and how it is known again. */
+/** What this section publishes, and how it is found again. */
 
-/** What Postgres knows the publishers by. */
+/** The publishers' application_name. */
 export const APPLICATION = "publisher"
 
-/** Versions that no other event has begin here. */
+/** The first of the versions that only these events have. */
 export const FIRST = 1_000_000
 
 export const PUBLISH = `

@@ -1,4 +1,4 @@
-/** What Postgres is asked again and again while slots rotate. */
+/** What Postgres is polled for while slots rotate. */
 import { SqlClient } from "@effect/sql"
 import { Array as Arr, Effect, Fiber } from "effect"
 import { now } from "../harness/clock.ts"
@@ -50,7 +50,7 @@ interface Wait {
   readonly sessions: number
 }
 
-/** Of those that wait for a table, or have waited for long. */
+/** What publishers wait for, of those that wait for a table or have waited for long. */
 export const waits = Effect.gen(function* () {
   const rows = yield* (yield* SqlClient.SqlClient)<Omit<Wait, "at">>`
     SELECT coalesce(wait_event_type || ': ' || wait_event, 'a processor') AS event, count(*)::integer AS sessions
@@ -67,7 +67,7 @@ export const waits = Effect.gen(function* () {
 
 export const ON_A_TABLE = "Lock: relation"
 
-/** Again and again, until it is stopped. What was found is in the array. */
+/** Polls until it is interrupted. Each look is appended to the array. */
 export const collect = <A, E, R>(look: Effect.Effect<ReadonlyArray<A>, E, R>, pause: number) =>
   Effect.gen(function* () {
     const found: Array<A> = []

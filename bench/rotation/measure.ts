@@ -36,7 +36,7 @@ interface Stretch {
   readonly to: number
 }
 
-/** A session of its own that begins a transaction so, and commits it when that time is over. */
+/** A session of its own that begins a transaction with this statement, and commits it when the time is over. */
 const session = (begin: ReadonlyArray<string>, [first, last]: readonly [number, number], loadSeconds: number) =>
   Effect.gen(function* () {
     const connection = yield* (yield* SqlClient.SqlClient).reserve
@@ -80,7 +80,7 @@ const distinct = (values: ReadonlyArray<number | null | undefined>): ReadonlyArr
 /** When new rows began to go to another slot, and when slots were emptied, in milliseconds of this machine's clock. */
 const rotationsOf = (samples: ReadonlyArray<Sample>, ahead: number) => {
   const emptied = Arr.makeBy(SLOTS, (slot) => distinct(samples.map(({ emptied }) => emptied[slot])))
-  // The first of all times is the relay's start, not a rotation.
+  // The first time is the relay's start, not a rotation.
   const opened = Arr.sort(distinct(samples.flatMap(({ opened }) => opened)), Order.number).slice(1)
   return {
     moved: opened.map((at) => at - ahead),

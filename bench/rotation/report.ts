@@ -1,4 +1,4 @@
-/** What came of the runs, for people. */
+/** The results, for people. */
 import { Array as Arr } from "effect"
 import { area } from "../harness/chart.ts"
 import { median } from "../harness/statistics.ts"
@@ -22,7 +22,7 @@ export const transactions = (runs: ReadonlyArray<Run>, near: number): string => 
         name,
         whole(of((each) => each.transactions)),
         ...[of((each) => each.p50), of((each) => each.p99), of((each) => each.p999)].map((value) => fixed(value, 1)),
-        // Not the median: one is one too many.
+        // The worst run, not the median: one stall is one too many.
         fixed(Math.max(...runs.map((run) => kind(run).longest)), 1),
         whole(runs.reduce((sum, run) => sum + kind(run).stalls, 0))
       ]
@@ -47,7 +47,7 @@ export const space = (runs: ReadonlyArray<Run>): string => {
   )
 }
 
-/** How often publishers were seen to wait for a table, which must be never, and for what those waited that took long. */
+/** How often publishers waited for a table, which must be never, and what the slow ones waited for. */
 export const waited = (runs: ReadonlyArray<Run>): string => {
   const all = runs.flatMap(({ waits }) => waits)
   const seen = (event: string, near: boolean) =>

@@ -1,14 +1,14 @@
 /**
- * What it costs to give space back: an outbox whose slots rotate every few seconds, as they do every half day where
- * nothing is set, under publishers at full speed.
+ * What emptying slots costs publishers at full speed: slots rotate every few seconds instead of every half day, which is
+ * the default.
  *
- * Nothing is vacuumed. One transaction publishes at its start and commits late, one session does nothing but hold an old
- * snapshot. Every event must be in ClickHouse once, and every slot emptied, or the run is an error.
+ * Nothing is vacuumed. One transaction publishes at its start and commits late, one idle session keeps an old snapshot.
+ * Every event must be in ClickHouse once, and every slot emptied, or the run is an error.
  *
- * A stall that rotation causes is told from those of a machine with too few cores by when it is: a transaction counts as
- * near where it overlaps the time around a rotation, which is when new rows begin to go to another slot, or when a slot
- * is emptied. Postgres is also asked all the time what publishers wait for: a rotation could hold them up by a lock on a
- * table only. The goal: no stall of more than 100 ms.
+ * When a stall happens tells whether rotation caused it or a machine with too few cores: a transaction counts as near if
+ * it overlaps the time around a rotation, which is when new rows begin to go to another slot, or when a slot is emptied.
+ * Postgres is also polled for what publishers wait for: a rotation could delay them by a lock on a table only. The goal:
+ * no stall of more than 100 ms.
  */
 import { Array as Arr, Effect } from "effect"
 import type { Section } from "../harness/Section.ts"

@@ -12,14 +12,14 @@ export interface Arena {
   readonly source: Source
   /** How many events the run has, from the first. */
   readonly events: number
-  /** What leads its programs to the run's databases. */
+  /** The environment that leads its programs to the run's databases. */
   readonly variables: typeof Variables.Service
 }
 
 /** Everything is up and connected; nothing has been carried. */
 export interface Started {
   readonly programs: ReadonlyArray<Program>
-  /** The clock starts, and this is run. It may return long before everything has been carried, or after. */
+  /** Runs when the clock starts. It may return long before everything has been carried, or after. */
   readonly go: Effect.Effect<void, Error>
   /** Whether its programs end by themselves, and must end well. */
   readonly ends: boolean
@@ -31,7 +31,7 @@ export interface Contestant {
   readonly variant: string
   /** What it is, and what it does not promise, in a few words. */
   readonly about: string
-  /** The schema that holds what it keeps in Postgres; none if it reads the source. */
+  /** The schema of its own tables in Postgres; none if it reads the source. */
   readonly schema: string | undefined
   /** The slow ones carry fewer events. The first is for a quick run. */
   readonly most: readonly [quick: number, full: number]

@@ -1,4 +1,4 @@
-/** This project: the relay as a process of its own, built, with the configuration that it has where nothing is set. */
+/** This project: the relay as a process of its own, built, with the default configuration. */
 import { SqlClient } from "@effect/sql"
 import { Array, Effect, type Scope } from "effect"
 import { startRelay } from "../harness/processes.ts"
@@ -15,7 +15,7 @@ const INSERT = `
 
 const outbox = { name: "clickhouse-outbox", schema: "outbox", most: EVERYTHING }
 
-/** In transactions of 1,000 events, as an application with much to say would. */
+/** In transactions of 1,000 events, as a busy application would. */
 const prepare = ({ events }: Arena) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) =>
     sql.unsafe(`

@@ -3,9 +3,8 @@
  * completions in batches. https://worker.graphile.org/docs/performance
  *
  * It runs jobs one by one, so its tasks hand their event to a collector, which inserts when 1,000 have come together:
- * hence so many jobs at a
- * time; 5,000 were not faster. It deletes a job that is done. Done and inserted are not one transaction: a worker that
- * is killed in between runs its jobs again, four hours later by default.
+ * hence so many jobs at a time; 5,000 were not faster. It deletes a job that is done. Done and inserted are not one
+ * transaction: a worker that is killed in between runs its jobs again, four hours later by default.
  */
 import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"

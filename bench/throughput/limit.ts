@@ -14,7 +14,7 @@ const limit = {
   prepare: () => Effect.void
 }
 
-/** The files of the events that are to be carried: all of them, as it gets as many as the source has. */
+/** The files of all events that the source has. */
 const files = ({ source }: Arena, whole: boolean) => ({ FILES: JSON.stringify(whole ? [source.file] : source.files) })
 
 export const contestants: ReadonlyArray<Contestant> = [

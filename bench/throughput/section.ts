@@ -1,4 +1,4 @@
-/** Runs the contestants against each other, and says what came of it. */
+/** Runs the contestants against each other, and reports the results. */
 import { cpus } from "node:os"
 import { Array, Console, Effect, Random } from "effect"
 import { connectTo, type Servers } from "../databases.ts"
@@ -16,7 +16,7 @@ const REFERENCE = "running, 1 process"
 
 const MEGABYTE = 1 << 20
 
-/** Of the runs that were made of a contestant. */
+/** The results of one contestant's runs. */
 interface Medians {
   readonly contestant: Contestant
   readonly events: number
@@ -97,7 +97,7 @@ const chart = (medians: ReadonlyArray<Medians>, runs: number): string =>
     }))
   )
 
-/** What cannot be done here is said, not measured. */
+/** A contestant that cannot run here is named, not measured. */
 const isPossible = (servers: Servers, source: Source.Source, { check, name, variant }: Contestant) =>
   check === undefined
     ? Effect.succeed(true)
@@ -107,7 +107,7 @@ const isPossible = (servers: Servers, source: Source.Source, { check, name, vari
         Effect.catchAll((error) => Effect.as(Console.error(`left out: ${name}, ${variant}: ${error.message}`), false))
       )
 
-/** One that fails must not keep the others from being measured. */
+/** A contestant that fails must not keep the others from being measured. */
 const attempt = (...parameters: Parameters<typeof measure>) =>
   measure(...parameters).pipe(
     Effect.mapError((error) => error.message),

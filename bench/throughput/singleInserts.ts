@@ -1,4 +1,4 @@
-/** What an application does that has no outbox at all: each event is a request of its own. */
+/** An application without any outbox: each event is a request of its own. */
 import { randomUUID } from "node:crypto"
 import { ClickHouse } from "clickhouse-outbox"
 import { Effect } from "effect"
@@ -15,8 +15,8 @@ const QUEUED = `
   async_insert_use_adaptive_busy_timeout = 0, async_insert_busy_timeout_max_ms = 5000`
 
 /**
- * The engine that npm brings has no queue for asynchronous inserts, as `clickhouse local` has none: it takes the setting,
- * and inserts each at once. What would be measured there is something else.
+ * The engine from npm has no queue for asynchronous inserts, like `clickhouse local`: it accepts the setting and inserts
+ * each at once, which would measure something else.
  */
 const collects = Effect.gen(function* () {
   const { command, query } = yield* ClickHouse.ClickHouse

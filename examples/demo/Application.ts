@@ -11,16 +11,16 @@ import { HttpLive } from "../users/Http.ts"
 interface Options {
   /** The folder that keeps both servers' data. */
   readonly data: string
-  /** Free ones where none are given. */
+  /** Any free ports where none are given. */
   readonly postgresPort: number | undefined
   readonly clickhousePort: number | undefined
-  /** Of the console; "off" for none. */
+  /** The console's port; "off" for no console. */
   readonly consolePort: number | "off" | undefined
   /** The environment that its events carry. */
   readonly environment: string
 }
 
-/** Both servers, and the configuration that leads to them. The variables of the surrounding shell have no part in it. */
+/** Both servers, and the configuration that leads to them. Nothing else is read from the shell's environment. */
 const ServersLive = ({ clickhousePort, consolePort = 0, data, environment, postgresPort }: Options) =>
   Layer.unwrapScoped(
     Effect.gen(function* () {

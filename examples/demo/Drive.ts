@@ -1,9 +1,9 @@
 /**
  * Plays the people who use the application: sends it, over HTTP, what browsers and back offices send.
  *
- * One in ten events comes of a registration of its own, the others of imports. Wrong requests are sent in between: an
- * e-mail that is taken, a body that is no user, and an invitation by nobody, which the application finds out only after
- * it has published, so that it rolls back. None of these leaves an event.
+ * One in ten events comes from a registration of its own, the others from imports. In between come wrong requests: an
+ * e-mail that is taken, a body that is no user, and an invitation by nobody. The application notices the last only after
+ * it has published, and rolls back. None of these leaves an event.
  */
 import { HttpApiClient, HttpClient, HttpClientRequest, HttpServer } from "@effect/platform"
 import { Array, Effect, Option, Random, Ref, Schema, Stream } from "effect"
@@ -24,9 +24,9 @@ export class UnexpectedAnswer extends Schema.TaggedError<UnexpectedAnswer>()("Un
 const IMPORT_USERS = 1_000
 const CONCURRENT_REGISTRATIONS = 16
 const SHARE_OF_INVITED = 0.25
-/** So many registrations. */
+/** One in so many registrations comes with a mistake. */
 const MISTAKES_EVERY = 20
-/** The id of no user. */
+/** An id that no user has. */
 export const NOBODY = "00000000-0000-4000-8000-000000000000"
 
 /** @param run makes the e-mail addresses different from those of other runs */
@@ -107,7 +107,7 @@ export const make = (run: string) =>
           }).pipe(Effect.uninterruptible)
       })
 
-    /** Has exactly so many events published. */
+    /** Sends requests until exactly so many events are published. */
     const publish = (events: number) => {
       const registrations = Math.ceil(events / 10)
       return Effect.all([registerMany(registrations), importMany(events - registrations)], {
@@ -118,7 +118,7 @@ export const make = (run: string) =>
 
     return {
       publish,
-      /** How many requests were answered with the error they deserved. */
+      /** How many wrong requests got the error that they should. */
       refused: Ref.get(refused)
     }
   })

@@ -1,5 +1,5 @@
 /**
- * Compares what the two databases hold of a run, id by id. It trusts nobody's counters: not the application's, not the
+ * Compares what the two databases have of a run, id by id. It trusts no counters: not the application's, not the
  * relay's. Both sides are streamed in the order of their ids, so memory does not grow with the run.
  */
 import { SqlClient } from "@effect/sql"

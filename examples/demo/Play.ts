@@ -8,7 +8,7 @@ import * as Progress from "./Progress.ts"
 import * as Queries from "./Queries.ts"
 import { refuse } from "./Refusals.ts"
 
-/** Not every event that was to be published has arrived, once. */
+/** Not every published event has arrived exactly once. */
 export class Flawed extends Schema.TaggedError<Flawed>()("Flawed", { expected: Schema.Int, verdict: Schema.String }) {
   override get message() {
     return `expected ${this.expected} events, each of them once, but ${this.verdict}`

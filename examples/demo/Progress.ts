@@ -18,7 +18,7 @@ interface Progress {
   readonly newest: string
   /** Batches up to it that were not delivered yet. */
   readonly open: ReadonlyArray<string>
-  /** How many events took so many milliseconds. */
+  /** Histogram: how many events took how many milliseconds. */
   readonly latencies: ReadonlyMap<number, number>
 }
 
@@ -34,7 +34,7 @@ export const make = Effect.gen(function* () {
   const look = (last: Progress) =>
     Effect.gen(function* () {
       yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
-      // Those that were split or have failed stay what they are.
+      // Batches that were split or have failed never change again.
       const batches = yield* sql<{ id: string; events: number; state: string }>`
         SELECT id::text, event_count AS events, state
         FROM outbox.batch

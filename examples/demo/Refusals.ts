@@ -1,11 +1,11 @@
 /**
- * Events that are right to the application and to Postgres, and that ClickHouse refuses: its JSON type holds integers of
- * 64 bits. They hold up no others, and wait in the console for somebody to correct them.
+ * Events that are valid to the application and to Postgres, and that ClickHouse refuses: integers of its JSON type have
+ * 64 bits. They delay no others, and wait in the console for somebody to correct them.
  */
 import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"
 
-/** Apart from the run's own events, all of which have to arrive. */
+/** An environment apart from that of the run's own events, all of which have to arrive. */
 const ENVIRONMENT = "demo-refused"
 
 const EVENTS = [

@@ -2,8 +2,9 @@
  * `npm run demo`: the whole way of an event, on a machine that has nothing but Node.
  *
  * Starts Postgres, ClickHouse and the application of `examples/users` with its relay. Sends it users, and requests that
- * it must refuse; shows how far their events have come; asks ClickHouse about them; and compares what the two databases
- * hold. Until Ctrl-C it serves the console, with a few events in it that ClickHouse refuses. Progress goes to standard error, results to standard output. Data is kept for the next run.
+ * must fail; shows how far their events have come; asks ClickHouse about them; and compares what the two databases have.
+ * Until Ctrl-C it serves the console, with a few events in it that ClickHouse refuses. Progress goes to standard error,
+ * results to standard output. Data is kept for the next run.
  */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
@@ -56,7 +57,7 @@ const demo = Command.make(
             data,
             postgresPort: Option.getOrUndefined(postgresPort),
             clickhousePort: Option.getOrUndefined(clickhousePort),
-            // Who runs it once is not there to look.
+            // A run with an end has nobody who looks at the console.
             consolePort: once ? "off" : Option.getOrUndefined(consolePort),
             environment: run
           })

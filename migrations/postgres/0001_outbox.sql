@@ -50,13 +50,13 @@ BEGIN
 END
 $$;
 
--- What events carry that name no environment.
+-- The environment of events that name none.
 CREATE FUNCTION outbox.default_environment() RETURNS text
 LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'production');
 
--- What ClickHouse would only mangle or refuse is refused here, while the application can still be told. These are domains
--- and not checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
+-- What ClickHouse would mangle or refuse fails here, while the application can still be told. These are domains and not
+-- checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
 -- a session. Rules are functions because outbox.publish_all looks at them too, to say which event it was.
 
 -- As many bytes are at most as many characters, and need not be counted.
@@ -187,7 +187,7 @@ END
 $$;
 
 -- How far sealing has come: one row. Every transaction visible in sealed_snapshot is in a batch; so is every row of
--- window_snapshot up to the cursor while that window is being cut.
+-- window_snapshot up to the cursor while that window is sealed batch by batch.
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   -- Transaction ids belong to one cluster: this is the one they were read on.
@@ -239,13 +239,13 @@ CREATE TABLE outbox.batch (
   -- Up to 32 of the traces its events were published in: the delivery's span links to them.
   traceparents text[] NOT NULL,
   sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  -- What ClickHouse refuses is cut into smaller batches: the one it was cut out of, and the one that was sealed. Such a
+  -- What ClickHouse refuses is split into smaller batches: the one it was split off, and the one that was sealed. Such a
   -- batch has the types, times and traces of its parent, which are at least its own.
   parent_id bigint,
   origin_id bigint,
   -- The one event that ClickHouse's refusal of the parent named.
   suspect boolean NOT NULL DEFAULT false,
-  -- How often its events were sent in the batches that it was cut out of.
+  -- How often its events were sent in the batches that it was split off.
   attempts_before integer NOT NULL DEFAULT 0,
 
   -- split: its events are in other batches now. failed: they are in outbox.batch_failure.
@@ -287,7 +287,7 @@ CREATE TABLE outbox.batch (
 
 -- In the order in which batches are leased.
 CREATE INDEX batch_pending ON outbox.batch ((was_delivered_at IS NOT NULL), id) WHERE state = 'pending';
--- What was sealed and delivered in some time is asked for again and again, and read from these alone: a row is wide.
+-- Charts ask all the time what was sealed and delivered since when. They read these indexes alone: a row is wide.
 CREATE INDEX batch_delivered_at ON outbox.batch (delivered_at) INCLUDE (event_count, first_published_at, was_delivered_at)
   WHERE state = 'delivered';
 CREATE INDEX batch_was_delivered_at ON outbox.batch (was_delivered_at) WHERE was_delivered_at IS NOT NULL;
@@ -377,7 +377,7 @@ BEGIN
 END
 $$;
 
--- Fails as a domain does, and says which event it was.
+-- Fails as a domain does, and says by which event.
 CREATE FUNCTION outbox.raise_invalid_event(
   place bigint,
   event_type text,

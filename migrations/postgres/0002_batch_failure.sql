@@ -4,7 +4,7 @@
 -- that was refused and not examined further.
 CREATE TABLE outbox.batch_failure (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- The batch that was refused, and the one it was cut out of as that was sealed; the same if it was not cut.
+  -- The batch that was refused, and the one that was sealed, of which it may be a part.
   batch_id bigint NOT NULL UNIQUE,
   origin_batch_id bigint NOT NULL,
   event_count integer NOT NULL CHECK (event_count > 0),
@@ -40,7 +40,7 @@ CREATE INDEX batch_failure_closed_at ON outbox.batch_failure (closed_at) WHERE s
 CREATE TABLE outbox.batch_failure_event (
   failure_id bigint NOT NULL REFERENCES outbox.batch_failure ON DELETE CASCADE,
   LIKE outbox.event,
-  -- When it was changed last, if it is not again what was refused.
+  -- When it was corrected last; NULL while it is what was refused.
   corrected_at timestamptz,
   replayed_at timestamptz,
   PRIMARY KEY (failure_id, id)
@@ -50,8 +50,7 @@ CREATE INDEX batch_failure_event_event_id ON outbox.batch_failure_event (event_i
 CREATE INDEX batch_failure_event_replayed ON outbox.batch_failure_event (failure_id) WHERE replayed_at IS NOT NULL;
 
 -- A time in which batches did not get through although nothing was wrong with their events. One of each class is open at
--- most; outbox.batch.incident_id says which batches. Closed when none of them is
--- pending any more.
+-- most; outbox.batch.incident_id says which batches. Closed when none of them is pending any more.
 CREATE TABLE outbox.incident (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   -- Of its batches, where in-doubt counts as transient.
@@ -97,14 +96,14 @@ CREATE TABLE outbox.audit (
 CREATE INDEX audit_failure ON outbox.audit (failure_id, id);
 CREATE INDEX audit_occurred_at ON outbox.audit (occurred_at);
 
--- Each failure with what its events are.
+-- Each failure with a summary of its events.
 CREATE VIEW outbox.batch_failure_status AS
 SELECT
   failure.*,
   events.event_types,
   events.corrected_count,
   events.replayed_count,
-  -- One that needs somebody, if there is one.
+  -- The failure that came of its replay: an open one if there is any, else the newest.
   (
     SELECT id FROM outbox.batch_failure
     WHERE previous_failure_id = failure.id
@@ -115,7 +114,7 @@ FROM outbox.batch_failure AS failure,
 LATERAL (
   SELECT
     array_agg(DISTINCT event_type::text ORDER BY event_type::text) AS event_types,
-    -- Of those that are left: what was replayed was replayed as it was then.
+    -- Only of events that were not replayed: a replayed one was published as it was then.
     (count(corrected_at) FILTER (WHERE replayed_at IS NULL))::integer AS corrected_count,
     count(replayed_at)::integer AS replayed_count
   FROM outbox.batch_failure_event

@@ -1,10 +1,10 @@
--- Who may do what in the outbox. Run by each migrate after the numbered files, and changed together with them: what is
--- written here holds after it, whatever was granted to these roles before.
+-- Who may do what in the outbox. Each migrate runs this after the numbered files. Afterwards these roles may do what is
+-- written here and nothing else, whatever was granted to them before.
 --
 -- They are group roles, to be granted to those that log in, and belong to the whole cluster: the outbox of another
 -- database has the same ones.
 
--- What anybody may do is granted by name.
+-- PUBLIC gets nothing: each privilege is granted to a role by name.
 REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC;

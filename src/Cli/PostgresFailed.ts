@@ -4,10 +4,10 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { DatabaseError } from "pg"
 import type * as Config from "../Config.ts"
 import * as Certificate from "../internal/certificate.ts"
 import { reasonOf } from "../internal/text.ts"
+import { isUnavailable, sqlStateOf } from "../Postgres.ts"
 
 export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("PostgresFailed", {
   /** Host and port. */
@@ -22,9 +22,9 @@ export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("Postgr
       : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
   }
 
-  /** Whether it may pass by itself: nobody answers, or one who is starting, stopping or full. */
+  /** Whether it may pass by itself: nobody answers, or one who is starting, stopping, full or busy. */
   get isTransient(): boolean {
-    return this.sqlState === undefined || /^(08|53|57)/.test(this.sqlState)
+    return isUnavailable({ code: this.sqlState })
   }
 }
 
@@ -34,8 +34,9 @@ const addressOf = (url: Redacted.Redacted): string => {
   return `${searchParams.get("host") ?? (decodeURIComponent(hostname) || "localhost")}:${port || 5432}`
 }
 
-export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed =>
-  new PostgresFailed({
+export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed => {
+  const sqlState = sqlStateOf(cause)
+  return new PostgresFailed({
     address: addressOf(url),
     reason: [
       reasonOf(cause),
@@ -43,8 +44,9 @@ export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): Pos
         Certificate.advice(cause, { address: "DATABASE_URL", authority: "sslrootcert of DATABASE_URL" })
       )
     ].join(". "),
-    ...(cause instanceof DatabaseError && cause.code !== undefined && { sqlState: cause.code })
+    ...(sqlState !== undefined && { sqlState })
   })
+}
 
 /** Names the server in errors of SQL. */
 export const namePostgres =

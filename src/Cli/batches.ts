@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { BatchState, BatchStatus, layer, Operations } from "../Operations.ts"
-import { batchId, json, origin, page } from "./options.ts"
+import { batchId, batchPage, json, origin } from "./options.ts"
 import { withServices } from "./services.ts"
 import { fields, indentedTable, table } from "./table.ts"
 import { count, indented, jsonLine, times, visibleLines } from "./text.ts"
@@ -19,7 +19,7 @@ const originId = origin.pipe(
   Options.optional
 )
 
-const list = Command.make("list", { state, originId, ...page, json }, ({ after, json, limit, originId, state }) =>
+const list = Command.make("list", { state, originId, ...batchPage, json }, ({ after, json, limit, originId, state }) =>
   Effect.gen(function* () {
     const batches = yield* (yield* Operations).batches(
       { state: Option.getOrUndefined(state), originId: Option.getOrUndefined(originId) },

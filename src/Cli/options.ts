@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
@@ -59,6 +60,10 @@ const wholeNumber = (least: number, most: number) =>
 const MAX_ID = Number.MAX_SAFE_INTEGER
 
 const id = wholeNumber(1, MAX_ID)
+const batch = fromSchema(
+  Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.compose(BatchId)),
+  "the number of a batch"
+)
 const failure = fromSchema(
   Schema.compose(Digits, Schema.NumberFromString).pipe(Schema.compose(FailureId)),
   "the number of a failure"
@@ -66,7 +71,7 @@ const failure = fromSchema(
 const uuid = fromSchema(Schema.compose(Schema.Trim, EventId), "an event's uuid")
 
 export const failureId = argument("ID", failure)
-export const batchId = argument("ID", id)
+export const batchId = argument("ID", batch)
 export const eventId = argument("EVENT_ID", uuid)
 
 /** What an operator has to say about a change. */
@@ -82,7 +87,7 @@ export const event = option("event", "event-id", uuid)
 /** An error code of ClickHouse. */
 export const code = option("code", "number", wholeNumber(0, 2 ** 31 - 1))
 
-export const origin = option("origin", "id", id)
+export const origin = option("origin", "id", batch)
 
 /**
  * Digits, of which there may be more than a JavaScript number holds. Not called --version, which every command has.
@@ -129,3 +134,4 @@ const pageOf = <Key>(key: Reader<Key>) => ({
 /** A page of a list. */
 export const page = pageOf(id)
 export const failurePage = pageOf(failure)
+export const batchPage = pageOf(batch)

@@ -13,14 +13,14 @@ export const pause = Command.make(
   { reason: remark("reason", "Why, for whoever finds them paused.") },
   ({ reason }) =>
     Effect.gen(function* () {
-      yield* (yield* Operations).pause(reason, yield* actor)
+      yield* (yield* Operations).pause({ reason, actor: yield* actor })
       yield* Console.log('paused: no relay takes a batch until "clickhouse-outbox resume"')
     }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Lets no relay take a batch until resume. Those in flight are finished."))
 
 export const resume = Command.make("resume", {}, () =>
   Effect.gen(function* () {
-    const { pausedAt, pausedBy, reason } = yield* (yield* Operations).resume(yield* actor)
+    const { pausedAt, pausedBy, reason } = yield* (yield* Operations).resume({ actor: yield* actor })
     const time = yield* times
     yield* Console.log(`resumed: were paused by ${visible(pausedBy)} at ${time(pausedAt)}: ${visible(reason)}`)
   }).pipe(withServices(layer))

@@ -88,13 +88,12 @@ const copy = (
     )
   })
 
-/** SQLSTATE of a table or schema that does not exist. */
-const NOT_THERE = /^(42P01|3F000)$/
-
 const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
   const refused = EventLines.refusedByPostgres(error)
   if (Option.isSome(refused)) return refused.value
-  const failure = fromSqlError(config, error)
-  if (NOT_THERE.test(failure.sqlState ?? "")) return new NotMigrated()
-  return new PublishFailed({ inDoubt: committing && failure.isTransient, failure })
+  if (Postgres.isNoOutbox(error)) return new NotMigrated()
+  return new PublishFailed({
+    inDoubt: committing && Postgres.isConnectionLost(error),
+    failure: fromSqlError(config, error)
+  })
 }

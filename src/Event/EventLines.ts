@@ -17,7 +17,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { DatabaseError } from "pg"
+import { invalidData } from "../Postgres.ts"
 import { COLUMNS, type Defaults, type Problem, toCopyRow } from "./lineRow.ts"
 import * as Lines from "./lines.ts"
 import { constraintIssues } from "./row.ts"
@@ -147,23 +147,19 @@ const read = (
 const toIssues = (line: number, problems: ReadonlyArray<Problem>): ReadonlyArray<LineIssue> =>
   problems.slice(0, MAX_PROBLEMS_PER_LINE).map((problem) => new LineIssue({ line, ...problem }))
 
-/** Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded, raised by a trigger. */
-const ABOUT_DATA = /^(22|23|54|P0)/
-
 /**
  * The line that Postgres refused and why, if that is what went wrong. Each line is a row, so that COPY's count is ours.
  *
  * @since 0.1.0
  * @category errors
  */
-export const refusedByPostgres = ({ cause }: SqlError): Option.Option<LinesInvalid> => {
-  if (!(cause instanceof DatabaseError) || !ABOUT_DATA.test(cause.code ?? "")) return Option.none()
-  // "COPY new_event, line 3, column event_context", in the server's language.
-  const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(cause.where ?? "") ?? []
-  if (line === undefined) return Option.none()
-  const problem = constraintIssues[cause.constraint ?? ""] ?? {
-    reason: cause.message,
-    ...(field !== undefined && { field })
-  }
-  return Option.some(new LinesInvalid({ issues: [new LineIssue({ line: Number(line), ...problem })], complete: false }))
-}
+export const refusedByPostgres = (error: SqlError): Option.Option<LinesInvalid> =>
+  Option.flatMap(invalidData(error), ({ constraint = "", message, where = "" }) => {
+    // "COPY new_event, line 3, column event_context", in the server's language.
+    const [, line, field] = /^COPY \w+, \S+ (\d+)(?:, \S+ (\w+))?/m.exec(where) ?? []
+    if (line === undefined) return Option.none()
+    const problem = constraintIssues[constraint] ?? { reason: message, ...(field !== undefined && { field }) }
+    return Option.some(
+      new LinesInvalid({ issues: [new LineIssue({ line: Number(line), ...problem })], complete: false })
+    )
+  })

@@ -7,6 +7,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as ParseResult from "effect/ParseResult"
+import { fromRawMembers } from "../internal/rawMembers.ts"
+import { isNotPermitted, isUnavailable } from "../Postgres.ts"
+import type { SinkError } from "../SinkError.ts"
+import type { BatchNotFound, EventNotFound } from "../schema/deliveries.ts"
+import type { LoggedEventNotFound, TooCostly } from "../schema/eventLog.ts"
 import {
   type CorrectionInvalid,
   type EventReplayed,
@@ -16,12 +21,8 @@ import {
   type FailureNotFound,
   type FailureNotReopened,
   toJson
-} from "../BatchFailures/model.ts"
-import type { LoggedEventNotFound, TooCostly } from "../EventLog/model.ts"
-import { fromRawMembers } from "../internal/rawMembers.ts"
-import type { AlreadyPaused, BatchNotFound, EventNotFound, NotPaused } from "../Operations/model.ts"
-import { isNotPermitted, isUnavailable } from "../Postgres/SqlState.ts"
-import type { SinkError } from "../SinkError.ts"
+} from "../schema/failures.ts"
+import type { AlreadyPaused, NotPaused } from "../schema/systems.ts"
 import * as Problem from "./Problem.ts"
 
 /** Members that are JSON already, after those of `rest`. */

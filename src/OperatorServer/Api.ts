@@ -12,9 +12,10 @@ import { overview } from "./Api/overview.ts"
 import { relay } from "./Api/relay.ts"
 import * as Document from "./OpenApi.ts"
 
-export { FailureId } from "../Batch.ts"
+export { BatchId, FailureId } from "../Batch.ts"
 export { EventId } from "../Event.ts"
-export { EventCursor } from "../EventLog/model.ts"
+export { Actor } from "../schema/audit.ts"
+export { EventCursor } from "../schema/eventLog.ts"
 export { Problem } from "./Problem.ts"
 
 /**

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import { type Batch, BatchId } from "../Batch.ts"
 
 /**
- * Another worker holds the batch now, because this one had not renewed its lease in time. Nothing is lost: the other
+ * Another worker has the batch now, because this one had not renewed its lease in time. Nothing is lost: the other
  * repeats the batch identically.
  *
  * @since 0.1.0
@@ -55,7 +55,7 @@ export type Sealed = Data.TaggedEnum<{
 export const Sealed = Data.taggedEnum<Sealed>()
 
 /**
- * How far things have moved: where nothing moved, nothing needs to be looked at.
+ * How far the outbox has moved. Where nothing moved, there is nothing to look for.
  *
  * @since 0.1.0
  * @category models
@@ -76,7 +76,9 @@ export interface Position {
  * @category models
  */
 export interface SinceFirstAttempt {
-  /** At most so many parts were inserted, this batch's own included: ClickHouse stores one, and its token, per month. */
+  /**
+   * At most so many parts were inserted, this batch's own included: ClickHouse stores one, and its token, per month.
+   */
   readonly parts: number
   readonly elapsed: Duration.Duration
 }
@@ -90,8 +92,8 @@ export interface SinceFirstAttempt {
 export interface Refusals {
   /** At least so many of its events. */
   readonly refused: number
-  /** Whether an event that ClickHouse had named was then accepted. */
-  readonly acquitted: boolean
+  /** Whether ClickHouse took an event that it had named in a refusal. */
+  readonly suspectWasGood: boolean
 }
 
 /**

@@ -4,12 +4,19 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
+import { rowOf, rowsOf } from "../schema/columns.ts"
 import { type NotMigrated, requireOutbox } from "../schema/compatibility.ts"
-import type { Range } from "../schema/keys.ts"
+import { EVENT_COLUMNS, type Range } from "../schema/events.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
-import { awaitSealer } from "./seal.ts"
-import { doubtPending } from "./timeline.ts"
+import { awaitSealer, doubtPending } from "./Sealing.ts"
+
+const Snapshot = Schema.Struct({ now: Schema.String })
+const Counted = Schema.Struct({ events: Schema.Int, batches: Schema.Int })
+const Changed = Schema.Struct({ batchId: BatchId, expected: Schema.Int, actual: Schema.Int })
+
+/** A row keeps its slot. */
+const COLUMNS = `slot, ${EVENT_COLUMNS}`
 
 /** What {@link restamp} found. */
 export interface Restamped {
@@ -42,7 +49,7 @@ export const restamp: Effect.Effect<
     // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
     // what is stamped with the id falls into the window that begins with the snapshot.
     yield* sql`LOCK TABLE outbox.event, outbox.batch, outbox.sealer IN EXCLUSIVE MODE`
-    const [snapshot] = yield* sql<{ now: string }>`SELECT pg_current_snapshot()::text AS now`
+    const snapshot = yield* rowOf(Snapshot)(sql`SELECT pg_current_snapshot()::text AS now`)
     yield* collectSealed(sql)
     yield* requireWhole(sql)
     yield* collectUnsealed(sql)
@@ -82,7 +89,7 @@ export const restamp: Effect.Effect<
         -- Of this transaction are the events that are sealed next.
         doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
         doubted_at = clock_timestamp(),
-        sealed_snapshot = ${snapshot?.now}::pg_snapshot,
+        sealed_snapshot = ${snapshot.now}::pg_snapshot,
         window_snapshot = NULL,
         cursor_tx_id = NULL,
         cursor_id = NULL
@@ -90,19 +97,17 @@ export const restamp: Effect.Effect<
     `
     // What was restored may be older than what was delivered.
     yield* doubtPending(sql)
-    const [counted] = yield* sql<Restamped>`
+    const counted: Restamped = yield* rowOf(Counted)(sql`
       SELECT count(*)::float8 AS events, count(DISTINCT batch_id)::float8 AS batches FROM restamped
-    `
-    return { events: counted?.events ?? 0, batches: counted?.batches ?? 0 }
+    `)
+    return counted
   }).pipe(transaction)
 }).pipe(Effect.withSpan("OutboxStore.restamp"))
 
-const COLUMNS = `
-  slot, event_id, event_type, event_date_time, environment, event_context, context_bytes, metadata_version, traceparent,
-  published_at`
-
-/** Postgres does not push comparisons of rows into a UNION ALL: it would read a window whole for each of its batches. */
-const within = (events: Range, first: string) => `
+/**
+ * Postgres does not push comparisons of rows into a UNION ALL: it would read a window whole for each of its batches.
+ */
+const within = (events: Range, first: string): string => `
   SELECT *
   FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
   WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
@@ -111,7 +116,7 @@ const XMAX = "pg_snapshot_xmax(batch.from_snapshot)"
 
 const MEMBERS = [
   within("window_late_events", "batch.first_tx_id, batch.first_id"),
-  // An index scan begins at this row, which must not be of a transaction before the range; see `keys.ts`.
+  // An index scan begins at this row, which must not be of a transaction before the range; see `schema/events.ts`.
   within(
     "window_new_events",
     `greatest(batch.first_tx_id, ${XMAX}), CASE WHEN batch.first_tx_id >= ${XMAX} THEN batch.first_id ELSE 0 END`
@@ -120,9 +125,9 @@ const MEMBERS = [
 
 /**
  * Sealed events, in the batches that hold them now: all of them under transaction 1, which is older than any, and
- * numbered through in the order of their batches. Membership is computed from stored values alone, so it comes out as on
- * the old cluster. What was published since the move can have an id of the old cluster's; it is told by its time, which
- * is after the batch was sealed.
+ * numbered through in the order of their batches. Membership is computed from stored values alone, so it comes out as
+ * on the old cluster. What was published since the move can have an id of the old cluster's; it is told by its time,
+ * which is after the batch was sealed.
  */
 const collectSealed = (sql: SqlClient.SqlClient) => sql`
   CREATE TEMPORARY TABLE restamped ON COMMIT DROP AS
@@ -139,8 +144,8 @@ const collectSealed = (sql: SqlClient.SqlClient) => sql`
 
 /** A batch that is to be delivered for the first time must come out as it was sealed, or nothing is changed. */
 const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChanged | SqlError> =>
-  sql<{ id: string; expected: number; actual: number }>`
-    SELECT batch.id::text, batch.event_count AS expected, count(restamped.id)::integer AS actual
+  sql`
+    SELECT batch.id::float8 AS "batchId", batch.event_count AS expected, count(restamped.id)::integer AS actual
     FROM outbox.batch
     LEFT JOIN restamped ON restamped.batch_id = batch.id
     WHERE batch.state = 'pending' AND was_delivered_at IS NULL
@@ -148,11 +153,8 @@ const requireWhole = (sql: SqlClient.SqlClient): Effect.Effect<void, BatchChange
     HAVING count(restamped.id) <> batch.event_count
     LIMIT 1
   `.pipe(
-    Effect.flatMap(([changed]) =>
-      changed === undefined
-        ? Effect.void
-        : new BatchChanged({ ...changed, batchId: Schema.decodeSync(BatchId)(changed.id) })
-    )
+    rowsOf(Changed),
+    Effect.flatMap(([changed]) => (changed === undefined ? Effect.void : new BatchChanged(changed)))
   )
 
 /** Every other event, whichever cluster it was published on: sealed anew, as if this transaction had published it. */

@@ -1,14 +1,14 @@
 /**
- * Whether a relay does its work. Told from what its fibers last did and saw, so that asking costs nothing and whoever may
- * ask can make no server busy.
+ * Whether a relay does its work. Answered from what its fibers last did and saw: asking makes no query, so whoever may ask
+ * cannot keep a server busy.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Config from "../Config.ts"
-import type { Observation } from "../OutboxStore.ts"
+import { monotonicMillis } from "../internal/clock.ts"
+import type { OutboxGauges } from "../OutboxStore.ts"
 
 /**
  * One thing that a relay needs, or does.
@@ -18,7 +18,7 @@ import type { Observation } from "../OutboxStore.ts"
  */
 export class Check extends Schema.Class<Check>("Check")({
   ok: Schema.Boolean,
-  /** What is wrong. Names no host and quotes no server: whoever asks need not be known. */
+  /** What is wrong. Names no host and quotes no server, because `/readyz` asks for no token. */
   reason: Schema.optionalWith(Schema.String, { exact: true })
 }) {}
 
@@ -41,31 +41,31 @@ export class Health extends Schema.Class<Health>("Health")({
   }
 }
 
-/** What the relay's fibers tell of themselves. */
+/** What the relay's fibers report of themselves. */
 export interface Pulse {
   /** The relay has begun to run, with so many workers. */
   readonly started: (workers: number) => Effect.Effect<void>
-  /** The outbox was looked at for something to seal, and what there was to do is done. */
+  /** The sealer could ask the outbox, and has sealed what was due. */
   readonly looked: Effect.Effect<void>
   /** A worker could use the outbox. */
   readonly alive: (worker: number) => Effect.Effect<void>
-  /** A batch was dealt with, or a first attempt goes on. */
+  /** A batch was delivered or isolated, or a first attempt goes on. */
   readonly progressed: Effect.Effect<void>
-  /** How the databases are: what is wrong with each, and what there is in the outbox. */
   readonly observed: (seen: Seen) => Effect.Effect<void>
   readonly health: Effect.Effect<Health>
 }
 
+/** What a probe saw: what is wrong with each database, and what is in the outbox if Postgres answered. */
 export interface Seen {
   readonly postgres: Option.Option<string>
   readonly clickHouse: Option.Option<string>
-  readonly outbox: Option.Option<Observation>
+  readonly outbox: Option.Option<OutboxGauges>
 }
 
-/** How long the sealer may be silent, in milliseconds. It looks four times a second and more, unless a query takes long. */
-const SEALER_SILENCE = 30_000
-/** How old what was last seen of the databases may be, in milliseconds; see `watch.ts`. */
-const SEEN_TTL = 30_000
+/** Milliseconds. The sealer reports at least four times a second, unless a query takes long. */
+const SEALER_SILENT_AFTER = 30_000
+/** Milliseconds. There is a probe every 5 seconds, unless a database is slow. */
+const PROBE_OUTDATED_AFTER = 30_000
 
 const unseen: Seen = {
   postgres: Option.some("has not been asked yet"),
@@ -73,11 +73,13 @@ const unseen: Seen = {
   outbox: Option.none()
 }
 
-export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<Pulse> =>
+export interface Options extends Pick<Config.Relay, "incidentAfter" | "retryCap">, Pick<Config.Outbox, "lease"> {}
+
+export const makePulse = ({ incidentAfter, lease, retryCap }: Options): Effect.Effect<Pulse> =>
   Effect.sync(() => {
-    /** A lease is renewed three times in its term; between two attempts a worker waits as long as retries do. */
-    const workerSilence = millis(config.lease) * 2 + millis(config.retryCap)
-    const stuckAfter = Math.max(millis(config.incidentAfter), workerSilence)
+    // A lease is renewed three times in its term. Between two attempts a worker waits for as long as retries do.
+    const workerSilentAfter = millis(lease) * 2 + millis(retryCap)
+    const stuckAfter = Math.max(millis(incidentAfter), workerSilentAfter)
 
     let isRunning = false
     let lookedAt = 0
@@ -88,8 +90,8 @@ export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<P
 
     const relayCheck = (now: number): Check => {
       if (!isRunning) return failing("has not started")
-      if (now - lookedAt > SEALER_SILENCE) return failing("could not look for new events for too long")
-      const silent = [...aliveAt].find(([, at]) => now - at > workerSilence)
+      if (now - lookedAt > SEALER_SILENT_AFTER) return failing("could not look for new events for too long")
+      const silent = [...aliveAt].find(([, at]) => now - at > workerSilentAfter)
       if (silent !== undefined) return failing(`worker ${silent[0]} could not use the outbox for too long`)
       if (now - progressedAt > stuckAfter) return failing("nothing gets through: see open incidents, or the log")
       return OK
@@ -117,10 +119,10 @@ export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<P
         at((now) => {
           seen = next
           seenAt = now
-          if (Option.exists(next.outbox, (outbox) => !waits(outbox, stuckAfter))) progressedAt = now
+          if (Option.exists(next.outbox, (outbox) => !isWaiting(outbox, stuckAfter))) progressedAt = now
         }),
       health: at((now) => {
-        const { clickHouse, postgres } = now - seenAt > SEEN_TTL ? unseen : seen
+        const { clickHouse, postgres } = now - seenAt > PROBE_OUTDATED_AFTER ? unseen : seen
         return new Health({ postgres: toCheck(postgres), clickhouse: toCheck(clickHouse), relay: relayCheck(now) })
       })
     }
@@ -128,15 +130,16 @@ export const makePulse = (config: Config.Relay & Config.Outbox): Effect.Effect<P
 
 const millis = Duration.toMillis
 
-/** By a clock that nobody sets. In milliseconds. */
-const at = <A>(use: (now: number) => A): Effect.Effect<A> =>
-  Effect.map(Clock.currentTimeNanos, (nanos) => use(Number(nanos / 1_000_000n)))
+const at = <A>(use: (now: number) => A): Effect.Effect<A> => Effect.map(monotonicMillis, use)
 
 /**
- * Whether there is something that this relay could move. A batch that is blocked has its incident, and is tried again all
- * the same; one that is leased some worker has; and while relays are paused, everything is to wait.
+ * Whether something waits that this relay could deliver. Not a batch that is blocked: it has an incident of its own. Nor
+ * one that is leased: some worker has it. And while relays are paused, everything is meant to wait.
  */
-const waits = ({ oldestUnsealedMillis, relayPaused, undeliveredBatches }: Observation, stuckAfter: number): boolean =>
+const isWaiting = (
+  { oldestUnsealedMillis, relayPaused, undeliveredBatches }: OutboxGauges,
+  stuckAfter: number
+): boolean =>
   !relayPaused &&
   ((undeliveredBatches.sealed ?? 0) > 0 || (undeliveredBatches.retrying ?? 0) > 0 || oldestUnsealedMillis > stuckAfter)
 

@@ -1,4 +1,4 @@
-/** Finding the events that ClickHouse refuses among those that it takes. */
+/** Separating the events that ClickHouse refuses from those that it takes. */
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -24,16 +24,16 @@ export interface Refusal {
 }
 
 /**
- * Deals with a batch that ClickHouse refuses. An event that was sent alone becomes a failure. A batch is cut up around
- * the row that ClickHouse named, or in two where it named none; once it has named one that it then took, it is not
- * believed again for this batch. So a bad event costs four or five requests of its own, or as many as the batch can be
- * halved.
+ * Deals with a batch that ClickHouse refuses. An event that was sent alone becomes a failure. A batch is split around the
+ * row that ClickHouse named, or in two where it named none. Once it has taken an event that it had named, the rows that
+ * it names are not believed any more for this batch. So a bad event costs four or five requests of its own, or as many
+ * as the batch can be halved.
  *
- * When so many events of the batch that was sealed have been refused as the limit says, what is refused of it after
- * that becomes a failure as it is: a batch that is bad throughout costs a few hundred requests, not one for each event.
+ * Once `refusedEventsLimit` events of the batch that was sealed have been refused, what is refused of it after that
+ * becomes a failure as it is: a batch that is bad throughout costs a few hundred requests, not one for each event.
  *
- * A batch that is there in part has to stay whole, as only its own token keeps that part from being stored twice. So
- * the rest of it is published again, and goes this way in a batch of its own.
+ * A batch that ClickHouse has in part has to stay whole, because only its own token keeps that part from being stored
+ * twice. So the rest of it is published again, and is isolated in a batch of its own.
  */
 export const isolate = (
   lease: Lease,
@@ -44,7 +44,7 @@ export const isolate = (
     onNone: () => isolateWhole(lease, error, options),
     onSome: (eventIds) => isolateRest(lease, eventIds)
   }).pipe(
-    // Not what ClickHouse says, as it quotes events: that is in the outbox, for those who may read them.
+    // Not ClickHouse's words, which quote events: they are in the outbox, for those who may read them.
     Effect.annotateLogs({
       "error.class": error.errorClass,
       "error.code": error.code,
@@ -56,24 +56,24 @@ const isolateWhole = (lease: Lease, error: SinkError, { refusedEventsLimit, wake
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const { eventCount } = lease.batch
-    if (eventCount === 1) return yield* condemn(lease, error, false)
-    const { acquitted, refused } = yield* store.refusals(lease)
-    if (refused >= refusedEventsLimit) return yield* condemn(lease, error, true)
-    const suspect = Option.filter(Option.fromNullable(error.row), () => !acquitted)
+    if (eventCount === 1) return yield* recordFailure(lease, { error, parked: false })
+    const { refused, suspectWasGood } = yield* store.refusals(lease)
+    if (refused >= refusedEventsLimit) return yield* recordFailure(lease, { error, parked: true })
+    const suspect = Option.filter(Option.fromNullable(error.row), () => !suspectWasGood)
     const children = yield* store.split(lease, { error, suspect })
     yield* Metric.increment(Metrics.batchesSplit)
     yield* Effect.forEach(children, () => wake, { discard: true })
     yield* Effect.logWarning(
-      `ClickHouse refuses a batch of ${eventCount} events, which is cut into batches ${children.join(", ")}`
+      `ClickHouse refuses a batch of ${eventCount} events, which is split into batches ${children.join(", ")}`
     )
   })
 
-const condemn = (lease: Lease, error: SinkError, parked: boolean) =>
+const recordFailure = (lease: Lease, failure: { readonly error: SinkError; readonly parked: boolean }) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
-    const id = yield* store.fail(lease, { error, parked })
+    const id = yield* store.fail(lease, failure)
     yield* Metric.incrementBy(Metrics.eventsRefused, lease.batch.eventCount)
-    const what = parked
+    const what = failure.parked
       ? `${lease.batch.eventCount} events, which are parked because too many of their batch were refused before`
       : "an event"
     yield* Effect.logWarning(`ClickHouse refuses ${what}. Run "clickhouse-outbox failures show ${id}"`).pipe(

@@ -8,8 +8,8 @@ import type { Bounds, ClickHouseSink } from "../ClickHouseSink.ts"
 import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
 
-export interface Compared {
-  readonly batch: Batch
+export interface Compared<A extends Batch> {
+  readonly batch: A
   /** Those of its events that the outbox still has. */
   readonly retained: number
   readonly missing: ReadonlyArray<EventId>
@@ -21,25 +21,25 @@ export interface Sides {
   readonly retainedEventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
   readonly countRows: (typeof ClickHouseSink.Service)["countRows"]
   /** How often each was published. Costly. */
-  readonly countPublished: (eventIds: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<string, number>, SqlError>
+  readonly countPublished: (eventIds: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, number>, SqlError>
 }
 
-/** Each reads one batch. */
-const READERS = 3
+/** How many batches are read at the same time. */
+const CONCURRENT_READS = 3
 
 /**
  * Postgres is asked for the ids before ClickHouse is: all of them were taken by then. How often an id was published it is
  * asked afterwards: whatever ClickHouse has was committed before.
  */
-export const compare = (
-  batches: Arr.NonEmptyReadonlyArray<Batch>,
+export const compare = <A extends Batch>(
+  batches: Arr.NonEmptyReadonlyArray<A>,
   { countPublished, countRows, retainedEventIds }: Sides
-): Effect.Effect<ReadonlyArray<Compared>, SinkError | SqlError> =>
+): Effect.Effect<ReadonlyArray<Compared<A>>, SinkError | SqlError> =>
   Effect.gen(function* () {
     const read = yield* Effect.forEach(
       batches,
       (batch) => Effect.map(retainedEventIds(batch), (eventIds) => ({ batch, eventIds })),
-      { concurrency: READERS }
+      { concurrency: CONCURRENT_READS }
     )
     const times = new Map<EventId, number>()
     for (const { eventIds } of read) for (const id of eventIds) times.set(id, (times.get(id) ?? 0) + 1)

@@ -1,12 +1,11 @@
 /** What a comparison of the two databases finds. One Schema for the service and for JSON. */
 import * as Schema from "effect/Schema"
-import { BatchId } from "../Batch.ts"
-import { FailureId } from "../BatchFailures/model.ts"
+import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { column } from "../schema/columns.ts"
 
-const Id = Schema.typeSchema(BatchId)
+const Id = BatchId
 
 /** Tells one line of JSON from another. */
 const kind = <Kind extends string>(kind: Kind) =>
@@ -23,8 +22,8 @@ export class Missing extends Schema.Class<Missing>("Missing")({
   batchId: column("batch_id", Id),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId)),
-  /** Whether the batch was requeued to the relays, which send what is missing. */
-  requeued: column("requeued", Schema.Boolean)
+  /** Whether the batch was requeued, so that relays send what is missing. */
+  requeued: Schema.Boolean
 }) {}
 
 /**
@@ -87,7 +86,7 @@ export class Report extends Schema.Class<Report>("Report")({
   notRetained: column("not_retained", Schema.Int),
   missing: Count,
   /** Of those that are missing. */
-  requeued: column("requeued", Count),
+  requeued: Count,
   doubled: Count,
   /** Open failures. */
   failed: Schema.Struct({ failures: Schema.Int, events: Schema.Int }),

@@ -1,14 +1,15 @@
-/** Racing without leftovers. */
+/** A race after which nothing of it still runs. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 
 /**
- * Like `Effect.raceFirst`, except that it also waits for both to have ended when it is interrupted itself. There Effect
- * 3.22 runs the finalizers around the race while the racers still run: a connection pool is closed under them.
+ * Like `Effect.raceFirst`, except that it waits for both racers to end also when it is interrupted itself. `raceFirst` of
+ * Effect 3.22 does not: the finalizers around it run while the racers do, so a connection pool is closed under them.
  *
- * They are no children of the fiber, because these are told to end twice, by their parent and by the race. The second
- * time breaks off what the first began: that sql-pg cancels the statement, without which its connection stays busy.
+ * The racers are daemons and not children of the fiber. Children would be interrupted twice, by their parent and by the
+ * race, and the second time breaks off what the first began: the cancelling of a statement by sql-pg, without which its
+ * connection stays busy.
  *
  * @internal
  */

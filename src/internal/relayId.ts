@@ -1,14 +1,17 @@
-/** Which relay this is, and how Postgres is told. */
+/** What this relay is called, in leases and in `pg_stat_activity`. */
 import { hostname } from "node:os"
 
-/** Host and process. A worker's leases are held under this and the worker's number. */
+/** Host and process. The holder of a worker's leases is this and the worker's number. */
 export const relayId = `${hostname()}/${process.pid}`
 
-/** What a relay's connections begin with in `pg_stat_activity`. */
+/** Begins the name of every relay's connections. */
 export const PREFIX = "clickhouse-outbox "
 
-/** As much of an id as Postgres keeps of a name, 63 bytes: the end, which differs between the pods of a deployment. */
+/**
+ * How much of an id fits into a name, of which Postgres keeps 63 bytes. It is the end of the id that is kept, because that
+ * differs between the pods of a deployment.
+ */
 export const KEPT_CHARACTERS = 63 - PREFIX.length
 
-/** The name of a relay's connections, by which others know that it is there while it has nothing to do. */
+/** The name of this relay's connections, by which it is known while it has no lease. */
 export const applicationName = PREFIX + relayId.slice(-KEPT_CHARACTERS)

@@ -1,12 +1,26 @@
-/** Who changed what. */
+/** The audit trail: who changed what. Each change writes its entry in its own statement, so neither is there alone. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Effect from "effect/Effect"
+import type { Fragment } from "@effect/sql/Statement"
+import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { FailureId } from "../BatchFailures/model.ts"
+import { FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import { DEFAULT_LIMIT, type Page } from "../schema/columns.ts"
-import { column, rfc3339 } from "./columns.ts"
+import { column, DEFAULT_LIMIT, type Page, rfc3339, rowsOf } from "./columns.ts"
+
+/**
+ * Who changes something: a name for people to read in the audit trail, in one line.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Actor = Schema.String.pipe(
+  Schema.pattern(/^[^\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]{1,255}$/u, {
+    message: () => "Expected 1 to 255 characters that can be printed in one line"
+  }),
+  Schema.brand("Actor")
+)
+export type Actor = typeof Actor.Type
 
 /**
  * One change that an operator made: a row of `outbox.audit`.
@@ -37,28 +51,51 @@ export const auditToJson = (entry: AuditEntry): string => {
   return `${JSON.stringify(rest).slice(0, -1)},"before":${before},"after":${after}}`
 }
 
+/**
+ * Which entries: all of them, or those of one failure.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface AuditFilter {
   readonly failureId?: FailureId | undefined
 }
 
 /** Newest first. One statement, and so one snapshot. */
-export const audit =
-  (sql: SqlClient.SqlClient) =>
-  (
-    { failureId }: AuditFilter = {},
-    { after, limit = DEFAULT_LIMIT }: Page<number> = {}
-  ): Effect.Effect<ReadonlyArray<AuditEntry>, SqlError> =>
-    sql`
-      SELECT
-        id::float8 AS id,
-        ${sql.literal(rfc3339("occurred_at"))} AS occurred_at,
-        actor, action, failure_id::float8 AS failure_id, event_id, before::text AS before, after::text AS after
-      FROM outbox.audit
-      WHERE ${failureId === undefined ? sql`true` : sql`failure_id = ${failureId}`}
-        AND ${after === undefined ? sql`true` : sql`id < ${after}`}
-      ORDER BY id DESC
-      LIMIT ${limit}
-    `.pipe(
-      Effect.flatMap((rows) => Effect.orDie(Schema.decodeUnknown(Schema.Array(AuditEntry))(rows))),
-      Effect.withSpan("BatchFailures.audit")
-    )
+export const readAudit = (
+  sql: SqlClient.SqlClient,
+  { failureId }: AuditFilter,
+  { after, limit = DEFAULT_LIMIT }: Page<number> = {}
+): Effect.Effect<ReadonlyArray<AuditEntry>, SqlError> =>
+  sql`
+    SELECT
+      id::float8 AS id,
+      ${sql.literal(rfc3339("occurred_at"))} AS occurred_at,
+      actor, action, failure_id::float8 AS failure_id, event_id, before::text AS before, after::text AS after
+    FROM outbox.audit
+    WHERE ${failureId === undefined ? sql`true` : sql`failure_id = ${failureId}`}
+      AND ${after === undefined ? sql`true` : sql`id < ${after}`}
+    ORDER BY id DESC
+    LIMIT ${limit}
+  `.pipe(rowsOf(AuditEntry))
+
+/** An entry for each row of `from`, in whose columns the others are written. */
+interface Entries {
+  readonly actor: Actor
+  readonly action: AuditEntry["action"]
+  readonly failureId?: Fragment
+  readonly eventId?: Fragment
+  readonly before: Fragment
+  readonly after: Fragment
+  readonly from: Fragment
+}
+
+/** The `INSERT` that stands in the statement which makes the change: as its last part, or as one of its `WITH` queries. */
+export const insertAudit = (
+  sql: SqlClient.SqlClient,
+  { action, actor, after, before, eventId = sql`NULL::uuid`, failureId = sql`NULL::bigint`, from }: Entries
+) => sql`
+  INSERT INTO outbox.audit (actor, action, failure_id, event_id, before, after)
+  SELECT ${actor}, ${action}, ${failureId}, ${eventId}, ${before}, ${after}
+  FROM ${from}
+`

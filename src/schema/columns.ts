@@ -1,5 +1,8 @@
-/** How rows of SQL become values. Columns keep their names in JSON, with times in RFC 3339. */
+/** How rows of SQL become values, and values SQL. Columns keep their names in JSON, with times in RFC 3339. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -12,9 +15,15 @@ export const column = <Name extends string, A, I>(name: Name, schema: Schema.Sch
 export const rfc3339 = (timestamp: string): string =>
   `to_char(${timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
 
+/** A time as milliseconds since 1970: how Postgres prints a timestamp depends on the database's DateStyle. */
+export const millis = (timestamp: string): string => `floor(extract(epoch FROM ${timestamp}) * 1000)::float8`
+
+export const interval = (sql: SqlClient.SqlClient, duration: Duration.Duration): Fragment =>
+  sql`${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
 /**
- * The rows of a statement. The tables are this package's own and their columns typed, so a row that does not decode is a
- * defect.
+ * The rows of a statement. The tables are this package's own and their columns typed, so a row that does not decode is
+ * a defect.
  */
 export const rowsOf =
   <A, I>(schema: Schema.Schema<A, I>) =>
@@ -35,10 +44,11 @@ export const rowOf =
   <E, R>(statement: Effect.Effect<ReadonlyArray<unknown>, E, R>): Effect.Effect<A, E, R> =>
     Effect.flatMap(firstRowOf(schema)(statement), Effect.orDie)
 
-/** What comes after a key, and how much of it. */
+/** One page of a list. */
 export interface Page<Key> {
+  /** The last key of the page before; the first page unless set. */
   readonly after?: Key | undefined
-  /** Rows at most: {@link DEFAULT_LIMIT} unless set. */
+  /** How many rows at most: {@link DEFAULT_LIMIT} unless set. */
   readonly limit?: number | undefined
 }
 

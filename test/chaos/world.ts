@@ -18,10 +18,10 @@ import type { EmbeddedServer } from "../../src/embedded/EmbeddedServer.ts"
 import * as Migrations from "../../src/Migrations.ts"
 import * as OutboxStore from "../../src/OutboxStore.ts"
 import * as Postgres from "../../src/Postgres.ts"
+import * as Programs from "../support/programs.ts"
 import * as Proxy from "../support/proxy.ts"
 import * as Interference from "./interference.ts"
 import type { Server } from "./points.ts"
-import { bundle } from "./program.ts"
 import * as Relays from "./relays.ts"
 import { APPLICATION } from "./writers.ts"
 
@@ -81,7 +81,7 @@ const isRunning = (pid: number): boolean => {
 const make = (servers: Readonly<Record<Server, EmbeddedServer>>) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
-    const program = yield* bundle
+    const { cli: program } = yield* Programs.make
     yield* Migrations.postgres
     yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
     yield* sql.unsafe(SCHEMA)

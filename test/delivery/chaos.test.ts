@@ -9,19 +9,19 @@ import { totals } from "../chaos/report.ts"
 import { run } from "../chaos/run.ts"
 import { schedule } from "../chaos/schedule.ts"
 import * as World from "../chaos/world.ts"
+import { isWhole } from "../support/whole.ts"
+
+const ROUNDS = Arr.range(0, isWhole ? 4 : 0)
 
 describe("Whatever is killed, cut or frozen", () => {
-  it.live(
-    "every committed event arrives once and as it was, and no other does",
-    () =>
-      Effect.gen(function* () {
-        const report = yield* run({ seed: "test", rounds: [0, 1], points: pointNames, onRound: () => Effect.void })
-        const { eventsCommitted, faults, rounds, violations } = totals(report)
-        expect({ rounds, violations }).toEqual({ rounds: 2, violations: 0 })
-        expect(eventsCommitted).toBeGreaterThan(100)
-        expect(faults).toBeGreaterThan(2)
-      }).pipe(Effect.provide(World.layer)),
-    400_000
+  it.live("every committed event arrives once and as it was, and no other does", () =>
+    Effect.gen(function* () {
+      const report = yield* run({ seed: "test", rounds: ROUNDS, points: pointNames, onRound: () => Effect.void })
+      const { eventsCommitted, faults, rounds, violations } = totals(report)
+      expect({ rounds, violations }).toEqual({ rounds: ROUNDS.length, violations: 0 })
+      expect(eventsCommitted).toBeGreaterThan(100)
+      expect(faults).toBeGreaterThanOrEqual(rounds)
+    }).pipe(Effect.provide(World.layer))
   )
 })
 

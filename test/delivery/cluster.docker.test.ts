@@ -89,121 +89,112 @@ const settled = (replica: Replicas.Replica, events: number) =>
   })
 
 const promises = () =>
-  layer(Layer.scoped(Servers, Replicas.make), { excludeTestServices: true, timeout: "3 minutes" })(
-    "A cluster",
-    (it) => {
-      it.effect("migrate makes the table on every host, and a second time changes nothing", () =>
-        Effect.gen(function* () {
-          const { first, second } = yield* Servers
-          yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
-          for (const replica of [first, second]) {
-            expect(yield* inTheDatabase(replica, "EXISTS TABLE event_log")).toBe("1\n")
-            const window = yield* Effect.flatMap(ClickHouseSink, (sink) =>
-              Effect.zipRight(sink.check, sink.deduplicationWindow)
-            ).pipe(Effect.provide(through(replica)))
-            expect(window).toEqual({ parts: 10_000, age: Duration.weeks(1) })
-          }
-        }).pipe(onCluster())
-      )
+  layer(Layer.scoped(Servers, Replicas.make), { excludeTestServices: true })("A cluster", (it) => {
+    it.effect("migrate makes the table on every host, and a second time changes nothing", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* Servers
+        yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
+        for (const replica of [first, second]) {
+          expect(yield* inTheDatabase(replica, "EXISTS TABLE event_log")).toBe("1\n")
+          const window = yield* Effect.flatMap(ClickHouseSink, (sink) =>
+            Effect.zipRight(sink.check, sink.deduplicationWindow)
+          ).pipe(Effect.provide(through(replica)))
+          expect(window).toEqual({ parts: 10_000, age: Duration.weeks(1) })
+        }
+      }).pipe(onCluster())
+    )
 
-      it.effect("an attempt through one replica is repeated through the other, and changes nothing", () =>
-        Effect.gen(function* () {
-          const { first, second } = yield* Servers
-          yield* publish(1_000)
-          yield* inDoubt
-          yield* Effect.provide(Relay.drain, through(second))
-          expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
-          yield* settled(first, 1_000)
-          yield* settled(second, 1_000)
-        }).pipe(onCluster())
-      )
+    it.effect("an attempt through one replica is repeated through the other, and changes nothing", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* Servers
+        yield* publish(1_000)
+        yield* inDoubt
+        yield* Effect.provide(Relay.drain, through(second))
+        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+        yield* settled(first, 1_000)
+        yield* settled(second, 1_000)
+      }).pipe(onCluster())
+    )
 
-      it.effect("a replica that lags behind does not say that events are missing; once it has them it says so", () =>
-        Effect.gen(function* () {
-          const { second } = yield* Servers
-          const store = yield* OutboxStore
-          yield* inTheDatabase(second, "SYSTEM STOP FETCHES event_log")
-          yield* publish(1_000)
-          const batch = yield* inDoubt
-          const eventIds = yield* store.eventIds(batch)
-          const missing = Effect.flatMap(ClickHouseSink, (sink) => sink.missing(batch, eventIds)).pipe(
-            Effect.provide(through(second, { CLICKHOUSE_REQUEST_TIMEOUT: "4 seconds" }))
-          )
-          expect(yield* Effect.provide(counts, through(second))).toEqual({ rows: 0, events: 0 })
-          expect(yield* Effect.flip(missing)).toMatchObject({ errorClass: "in-doubt", settled: false })
-          yield* inTheDatabase(second, "SYSTEM START FETCHES event_log")
-          expect(yield* missing).toEqual([])
-        }).pipe(onCluster())
-      )
+    it.effect("a replica that lags behind does not say that events are missing; once it has them it says so", () =>
+      Effect.gen(function* () {
+        const { second } = yield* Servers
+        const store = yield* OutboxStore
+        yield* inTheDatabase(second, "SYSTEM STOP FETCHES event_log")
+        yield* publish(1_000)
+        const batch = yield* inDoubt
+        const eventIds = yield* store.eventIds(batch)
+        const missing = Effect.flatMap(ClickHouseSink, (sink) => sink.missing(batch, eventIds)).pipe(
+          Effect.provide(through(second, { CLICKHOUSE_REQUEST_TIMEOUT: "4 seconds" }))
+        )
+        expect(yield* Effect.provide(counts, through(second))).toEqual({ rows: 0, events: 0 })
+        expect(yield* Effect.flip(missing)).toMatchObject({ errorClass: "in-doubt", settled: false })
+        yield* inTheDatabase(second, "SYSTEM START FETCHES event_log")
+        expect(yield* missing).toEqual([])
+      }).pipe(onCluster())
+    )
 
-      it.effect("inserts that wait for a quorum are delivered by two workers like any others", () =>
-        Effect.gen(function* () {
-          const { first } = yield* Servers
-          const url = new URL(yield* first.url)
-          url.searchParams.set("clickhouse_setting_insert_quorum", "2")
-          yield* publish(2_000)
-          yield* Effect.provide(Relay.drain, Environment.another({ CLICKHOUSE_URL: url.href }))
-          yield* settled(first, 2_000)
-        }).pipe(onCluster({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
-      )
+    it.effect("inserts that wait for a quorum are delivered by two workers like any others", () =>
+      Effect.gen(function* () {
+        const { first } = yield* Servers
+        const url = new URL(yield* first.url)
+        url.searchParams.set("clickhouse_setting_insert_quorum", "2")
+        yield* publish(2_000)
+        yield* Effect.provide(Relay.drain, Environment.another({ CLICKHOUSE_URL: url.href }))
+        yield* settled(first, 2_000)
+      }).pipe(onCluster({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
+    )
 
-      it.effect(
-        "a replica that is killed in the middle of a drain, behind a balancer, loses and doubles nothing",
-        () =>
-          Effect.gen(function* () {
-            const { first, second } = yield* Servers
-            let addresses = [yield* first.url, yield* second.url]
-            let turn = 0
-            const url = yield* Cluster.balancer(() => ({ to: addresses[turn++ % addresses.length] ?? "" }))
-            const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
-            yield* publish(20_000)
-            yield* Relay.start({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE })
-            yield* until(batches, (all) => all.filter(isDelivered).length >= 5, "30 seconds")
-            yield* second.kill
-            yield* until(batches, (all) => all.filter(isDelivered).length >= 10, "1 minute")
-            expect((yield* batches).every(isDelivered)).toBe(false)
-            addresses = [yield* first.url]
-            yield* second.restart
-            addresses = [yield* first.url, yield* second.url]
-            yield* until(batches, Arr.every(isDelivered), "2 minutes")
-            yield* settled(first, 20_000)
-            yield* settled(second, 20_000)
-          }).pipe(
-            onCluster({
-              OUTBOX_BATCH_EVENTS: "200",
-              OUTBOX_LINGER: "20 millis",
-              OUTBOX_RETRY_BASE: "20 millis",
-              OUTBOX_RETRY_CAP: "500 millis"
-            })
-          ),
-        240_000
+    it.effect("a replica that is killed in the middle of a drain, behind a balancer, loses and doubles nothing", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* Servers
+        let addresses = [yield* first.url, yield* second.url]
+        let turn = 0
+        const url = yield* Cluster.balancer(() => ({ to: addresses[turn++ % addresses.length] ?? "" }))
+        const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
+        yield* publish(20_000)
+        yield* Relay.start({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE })
+        yield* until(batches, (all) => all.filter(isDelivered).length >= 5)
+        yield* second.kill
+        yield* until(batches, (all) => all.filter(isDelivered).length >= 10)
+        expect((yield* batches).every(isDelivered)).toBe(false)
+        addresses = [yield* first.url]
+        yield* second.restart
+        addresses = [yield* first.url, yield* second.url]
+        yield* until(batches, Arr.every(isDelivered))
+        yield* settled(first, 20_000)
+        yield* settled(second, 20_000)
+      }).pipe(
+        onCluster({
+          OUTBOX_BATCH_EVENTS: "200",
+          OUTBOX_LINGER: "20 millis",
+          OUTBOX_RETRY_BASE: "20 millis",
+          OUTBOX_RETRY_CAP: "500 millis"
+        })
       )
+    )
 
-      it.effect(
-        "migrate says to run it again while a host is away, whose table is there once it is back",
-        () =>
-          Effect.gen(function* () {
-            const { second } = yield* Servers
-            const config = yield* Config.clickHouse
-            const migrate = Migrations.clickHouse({
-              ...config,
-              table: "another_log",
-              requestTimeout: Duration.seconds(10)
-            })
-            yield* second.kill
-            const error = yield* Effect.flip(migrate)
-            yield* second.restart
-            expect(error).toMatchObject({
-              code: 159,
-              reason: expect.stringContaining('run "clickhouse-outbox migrate" again')
-            })
-            yield* migrate
-            expect(yield* inTheDatabase(second, "EXISTS TABLE another_log")).toBe("1\n")
-          }).pipe(onCluster()),
-        120_000
-      )
-    }
-  )
+    it.effect("migrate says to run it again while a host is away, whose table is there once it is back", () =>
+      Effect.gen(function* () {
+        const { second } = yield* Servers
+        const config = yield* Config.clickHouse
+        const migrate = Migrations.clickHouse({
+          ...config,
+          table: "another_log",
+          requestTimeout: Duration.seconds(10)
+        })
+        yield* second.kill
+        const error = yield* Effect.flip(migrate)
+        yield* second.restart
+        expect(error).toMatchObject({
+          code: 159,
+          reason: expect.stringContaining('run "clickhouse-outbox migrate" again')
+        })
+        yield* migrate
+        expect(yield* inTheDatabase(second, "EXISTS TABLE another_log")).toBe("1\n")
+      }).pipe(onCluster())
+    )
+  })
 
 if (await Effect.runPromise(Replicas.dockerAnswers)) promises()
 else {

@@ -5,6 +5,7 @@ import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Relay from "../../src/Relay.ts"
+import { ROW_COLUMNS } from "../../src/schema/events.ts"
 import * as Environment from "../support/environment.ts"
 import { counts, eventLog } from "../support/eventLog.ts"
 
@@ -34,6 +35,21 @@ layer(Environment.layer(), { excludeTestServices: true })("The path of an event"
           })
         ])
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
+      })
+    )
+
+    it.effect("no column of an event is forgotten where events are copied", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const columns = yield* sql<{ name: string }>`
+          SELECT column_name::text AS name FROM information_schema.columns
+          WHERE table_schema = 'outbox' AND table_name = 'event'
+        `
+        expect(
+          ROW_COLUMNS.split(",")
+            .map((name) => name.trim())
+            .toSorted()
+        ).toEqual(columns.map(({ name }) => name).toSorted())
       })
     )
   })

@@ -13,10 +13,10 @@ import * as TestClock from "effect/TestClock"
 import type { ClickHouseSink } from "../../src/ClickHouseSink.ts"
 import { Bytes } from "../../src/Config.ts"
 import { raceFirst } from "../../src/internal/race.ts"
-import { cut } from "../../src/OutboxStore/cut.ts"
+import { partsOf } from "../../src/OutboxStore/Isolation.ts"
 import { LeaseLost, type OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { deliverNext } from "../../src/Relay/deliver.ts"
-import { sealForever } from "../../src/Relay/pace.ts"
+import { sealForever } from "../../src/Relay/sealing.ts"
 import * as RetryPolicy from "../../src/RetryPolicy.ts"
 import * as SinkError from "../../src/SinkError.ts"
 import * as Stubs from "../support/stubs.ts"
@@ -42,7 +42,7 @@ const config = {
 
 const brokenConnection = new SqlError({ message: "the connection is gone", cause: new Error("gone") })
 
-describe("The sealer's pace", () => {
+describe("The sealer", () => {
   /** A sealer in front of a store whose answers a test sets, and which counts what it is asked. */
   const sealer = Effect.gen(function* () {
     const position = yield* Ref.make({ events: 0, batches: 0 })
@@ -64,7 +64,7 @@ describe("The sealer's pace", () => {
       }),
       seal: () => Effect.zipRight(count("seal"), Effect.flatten(Ref.get(answer)))
     }
-    yield* sealForever(config, count("onBatch"), Effect.void).pipe(
+    yield* sealForever({ ...config, onBatch: count("onBatch"), onLook: Effect.void }).pipe(
       Effect.provide(Stubs.store(store)),
       Effect.forkScoped
     )
@@ -244,7 +244,7 @@ describe("A batch that is refused", () => {
       )
     )
     const check = FastCheck.property(cases, ([eventCount, row]) => {
-      const parts = cut(eventCount, Option.fromNullable(row))
+      const parts = partsOf(eventCount, Option.fromNullable(row))
       const bounds = parts.map(({ first, last }) => [first, last])
       expect(bounds.map(([first]) => first)).toEqual([1, ...bounds.slice(0, -1).map(([, last = 0]) => last + 1)])
       expect(parts.at(-1)?.last).toBe(eventCount)
@@ -282,7 +282,7 @@ describe("A batch that is refused", () => {
   const isolated = (first: number, last: number, bad: ReadonlyArray<number>): Sent => {
     const within = bad.filter((place) => place >= first && place <= last)
     const count = last - first + 1
-    const parts = within.length === 0 || count === 1 ? [] : cut(count, Option.some(Math.min(...within) - first + 1))
+    const parts = within.length === 0 || count === 1 ? [] : partsOf(count, Option.some(Math.min(...within) - first + 1))
     return Arr.reduce(parts, { requests: 1, events: count }, (sum, part) => {
       const { events, requests } = isolated(first + part.first - 1, first + part.last - 1, within)
       return { requests: sum.requests + requests, events: sum.events + events }

@@ -42,9 +42,11 @@ const correctAndReplay = Effect.gen(function* () {
   const open = yield* failures.list({ state: "open" })
   yield* Effect.forEach(open, ({ id }) =>
     Effect.gen(function* () {
+      const actor = BatchFailures.Actor.make("ada")
       const [event] = yield* failures.events(id)
-      yield* failures.correct(id, event?.eventId ?? "", '{"event_context": {}}', "ada")
-      yield* failures.replay(id, "ada")
+      if (event === undefined) return yield* Effect.dieMessage("a failure without an event")
+      yield* failures.correct(id, { eventId: event.eventId, correction: '{"event_context": {}}', actor })
+      yield* failures.replay(id, { actor })
     })
   )
   yield* drain
@@ -86,8 +88,7 @@ const promoted = (url: string) =>
       Effect.provide(PgClient.layer({ url: Redacted.make(url) })),
       Effect.orElseSucceed(() => [{ recovering: true }])
     ),
-    ([server]) => server?.recovering === false,
-    "60 seconds"
+    ([server]) => server?.recovering === false
   )
 
 /** Runs with a Postgres on the folder's data, and stops it. */

@@ -7,7 +7,7 @@ import * as TestClock from "effect/TestClock"
 import * as TestContext from "effect/TestContext"
 import * as TestServices from "effect/TestServices"
 import * as Config from "../../src/Config.ts"
-import { sealForever } from "../../src/Relay/pace.ts"
+import { sealForever } from "../../src/Relay/sealing.ts"
 import * as Environment from "../support/environment.ts"
 import * as Login from "../support/login.ts"
 
@@ -22,7 +22,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay that cannot s
       const logger = Logger.make(({ message }) => {
         messages.push(String(message))
       })
-      const relay = sealForever(config, Effect.void, Effect.void).pipe(
+      const relay = sealForever({ ...config, onBatch: Effect.void, onLook: Effect.void }).pipe(
         Logger.withMinimumLogLevel(LogLevel.Warning),
         Effect.provide(Logger.replace(Logger.defaultLogger, logger))
       )

@@ -20,6 +20,9 @@ import { drain } from "../support/relay.ts"
 const publish = (events: number) =>
   EventPublisher.publishAll(Arr.makeBy(events, (n) => Event.make({ eventType: "set", eventContext: { n } })))
 
+/** As Postgres writes 1e30. */
+const REFUSED = `1${"0".repeat(30)}`
+
 const inserts = ({ url }: Cluster.Seen) => url.searchParams.has("insert_deduplication_token")
 
 describe("Settings", () => {
@@ -72,6 +75,35 @@ describe("An insert is a success only if ClickHouse says that it has taken every
       expect(cut).toBe(true)
       expect(yield* counts).toEqual({ rows: 10, events: 10 })
       expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("what was not taken and is refused becomes a failure, and what was taken is not sent again", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      let skipped = false
+      const balancer = yield* Cluster.balancer((seen) => {
+        if (skipped || !inserts(seen)) return { to: CLICKHOUSE_URL }
+        skipped = true
+        // As a setting that skips bad rows would.
+        return {
+          to: CLICKHOUSE_URL,
+          instead: seen.body
+            .split("\n")
+            .filter((line) => !line.includes(REFUSED))
+            .join("\n")
+        }
+      })
+      yield* EventPublisher.publishAll(
+        ["1", REFUSED, "3"].map((n) => Event.make({ eventType: "set", eventContext: { n: Number(n) } }))
+      )
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(skipped).toBe(true)
+      expect(yield* counts).toEqual({ rows: 2, events: 2 })
+      expect((yield* batches).map(({ event_count, state }) => [event_count, state])).toEqual([
+        [3, "delivered"],
+        [1, "failed"]
+      ])
     }).pipe(Environment.fresh())
   )
 

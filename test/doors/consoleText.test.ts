@@ -7,8 +7,8 @@ import { isBeyond64Bits } from "../../console/src/json/numbers.ts"
 import { syntaxProblem } from "../../console/src/json/syntax.ts"
 import { age, duration } from "../../console/src/time.ts"
 import { findings } from "../../console/src/views/overview/verdict.ts"
-import { DatabaseState, RelayState } from "../../src/internal/databaseState.ts"
 import { OutboxStatus } from "../../src/schema/status.ts"
+import { DatabaseState, RelayState } from "../../src/schema/systems.ts"
 
 const reachable = new DatabaseState({ reachable: true, migrated: true, reason: null, version: "1", pingMillis: 1 })
 const unreachable = new DatabaseState({

@@ -394,7 +394,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       })
       const { batchId, eventId, eventIds, failureId } = yield* Failures.make([event({}, "client_tested"), event()])
       const path = { id: failureId, event_id: eventId }
-      const headers = { actor: "ada" }
+      const headers = { actor: Failures.ADA }
       const { failures, next } = yield* client.failures.list({
         urlParams: { state: "open", eventType: "client_tested", since: new Date(0), limit: 1 }
       })

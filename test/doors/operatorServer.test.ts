@@ -21,7 +21,7 @@ import * as Failures from "../support/failures.ts"
 import { listen } from "../support/listen.ts"
 import { ask, asker, config, services, start, TOKEN, withToken } from "../support/operator.ts"
 import * as Proxy from "../support/proxy.ts"
-import { until } from "../support/wait.ts"
+import { BOUND, until } from "../support/wait.ts"
 
 const live = Layer.provideMerge(services, Environment.layer())
 
@@ -250,7 +250,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         { concurrency: "unbounded" }
       ).pipe(Effect.fork)
       yield* Effect.sleep("300 millis")
-      yield* Effect.timeout(store.lease("test"), "2 seconds")
+      yield* Effect.timeout(store.lease("test"), BOUND)
       yield* other.executeRaw("COMMIT", [])
       expect((yield* presses).filter(({ status }) => status === 200)).toHaveLength(1)
     })
@@ -291,12 +291,16 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         ],
         (sent) => connect(url, sent)
       )
+      const told: Array<string> = []
+      for (const socket of sockets) socket.on("data", (bytes) => told.push(bytes.toString()))
       yield* Effect.sleep("100 millis")
-      yield* Effect.timeout(Scope.close(scope, Exit.void), "2 seconds")
+      yield* Effect.timeout(Scope.close(scope, Exit.void), BOUND)
       yield* until(
         Effect.sync(() => sockets.map(({ readableEnded, destroyed }) => readableEnded || destroyed)),
         (ended) => ended.every((ended) => ended)
       )
+      // None was waited for until it had been too slow.
+      expect(told.filter((answer) => answer.startsWith("HTTP/1.1 408"))).toEqual([])
     }).pipe(Effect.scoped)
   )
 
@@ -338,7 +342,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       yield* connect(url, "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* Effect.sleep("200 millis")
       yield* relay.signal("SIGTERM")
-      const ended = yield* Effect.timeout(relay.ended, "3 seconds")
+      const ended = yield* Effect.timeout(relay.ended, BOUND)
       expect(ended).toMatchObject({ code: 0, stdout: "" })
       expect(ended.stderr).not.toContain(TOKEN)
       expect(ended.stderr.match(/cannot listen/g)).toHaveLength(1)

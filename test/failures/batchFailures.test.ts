@@ -8,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as BatchFailuresModule from "../../src/BatchFailures.ts"
-import { BatchFailures, CorrectionInvalid, FailureClosed, FailureId, toJson } from "../../src/BatchFailures.ts"
+import { Actor, BatchFailures, CorrectionInvalid, FailureClosed, FailureId, toJson } from "../../src/BatchFailures.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Operations from "../../src/Operations.ts"
@@ -19,7 +19,7 @@ import { counts, eventLog } from "../support/eventLog.ts"
 import * as Failures from "../support/failures.ts"
 import * as Relay from "../support/relay.ts"
 
-const ADA = "ada@laptop"
+const ADA = Actor.make("ada@laptop")
 
 const event = (eventContext: Event.JsonObject, eventType = "failure_tested") => Event.make({ eventType, eventContext })
 
@@ -58,7 +58,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       const failures = yield* BatchFailures
       const made = yield* Effect.forEach(["a", "b", "a", "c"], (type) => Failures.make([event({}, type)]))
       const ids = made.map(({ failureId }) => failureId).reverse()
-      yield* failures.discard(Arr.unsafeGet(ids, 0), "not needed", ADA)
+      yield* failures.discard(Arr.unsafeGet(ids, 0), { reason: "not needed", actor: ADA })
       const list = (filter: BatchFailuresModule.Filter, page?: BatchFailuresModule.Page<FailureId>) =>
         Effect.map(
           failures.list(filter, page),
@@ -95,7 +95,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
         const correction =
           '{"event_context": {"n": 9007199254740993}, "event_type": "corrected", "metadata_version": 9223372036854775807, "event_date_time": "2026-01-31T12:00:00.123456+01:00"}'
-        const corrected = yield* failures.correct(failureId, eventId, correction, ADA)
+        const corrected = yield* failures.correct(failureId, { eventId, correction, actor: ADA })
         expect(corrected).toMatchObject({
           eventContext: '{"n": 9007199254740993}',
           eventType: "corrected",
@@ -107,7 +107,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
           yield* sql`SELECT context_bytes FROM outbox.batch_failure_event WHERE failure_id = ${failureId}`
         ).toEqual([{ context_bytes: '{"n": 9007199254740993}'.length }])
         expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 1, replayedCount: 0 })
-        const [entry] = yield* failures.audit({ failureId })
+        const [entry] = yield* failures.audit(failureId)
         expect(entry).toMatchObject({ actor: ADA, action: "correct", eventId })
         expect(JSON.parse(entry?.before ?? "")).toMatchObject({ event_context: { n: 1 }, metadata_version: 1 })
         expect(entry?.after).toContain('"n": 9007199254740993')
@@ -118,13 +118,13 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
-        const correct = (correction: string) => failures.correct(failureId, eventId, correction, ADA)
+        const correct = (correction: string) => failures.correct(failureId, { eventId, correction, actor: ADA })
         yield* correct('{"event_context": {"n": 2}}')
         yield* correct('{"event_context": {"n": 3}, "event_type": "corrected"}')
         expect((yield* correct('{"event_context": {"n": 1}}')).correctedAt).toEqual(expect.any(Date))
         expect((yield* correct('{"event_type": "failure_tested"}')).correctedAt).toBeNull()
         expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0 })
-        const [last, ...others] = yield* failures.audit({ failureId })
+        const [last, ...others] = yield* failures.audit(failureId)
         expect(JSON.parse(last?.after ?? "")).toEqual({ event_type: "failure_tested", corrected_at: null })
         expect(others.map(({ after }) => Object.keys(JSON.parse(after)))).toEqual([
           ["event_context"],
@@ -140,9 +140,9 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const { eventIds, failureId } = yield* Failures.make([event({ n: 1 }), event({ n: 2 })])
         const [first] = eventIds
         if (first === undefined) return expect.unreachable()
-        yield* failures.correct(failureId, first, '{"event_context": {}}', ADA)
+        yield* failures.correct(failureId, { eventId: first, correction: '{"event_context": {}}', actor: ADA })
         expect(yield* failures.get(failureId)).toMatchObject({ correctedCount: 1, replayedCount: 0 })
-        yield* failures.replayEvent(failureId, first, ADA)
+        yield* failures.replayEvent(failureId, { eventId: first, actor: ADA })
         expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0, replayedCount: 1 })
       })
     )
@@ -171,11 +171,11 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
           const failures = yield* BatchFailures
           const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
           const before = yield* failures.events(failureId)
-          const error = yield* Effect.flip(failures.correct(failureId, eventId, correction, ADA))
+          const error = yield* Effect.flip(failures.correct(failureId, { eventId, correction, actor: ADA }))
           expect(error).toBeInstanceOf(CorrectionInvalid)
           expect(error.message).toContain(says)
           expect(yield* failures.events(failureId)).toEqual(before)
-          expect(yield* failures.audit({ failureId })).toEqual([])
+          expect(yield* failures.audit(failureId)).toEqual([])
         })
       )
     }
@@ -190,7 +190,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const { eventId, failureId } = yield* Failures.make([UserCreated({ userId: 1 })])
         const correct = (correction: string) =>
           failures
-            .correct(failureId, eventId, correction, ADA)
+            .correct(failureId, { eventId, correction, actor: ADA })
             .pipe(Effect.provide(Layer.succeed(Event.Definitions, [UserCreated])))
         const error = yield* Effect.flip(correct('{"event_context": {"userId": "one"}}'))
         expect(error.message).toContain('event_context.userId: Expected number, actual "one"')
@@ -206,9 +206,9 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
-        yield* failures.correct(failureId, eventId, '{"event_context": {"n": 2}}', ADA)
+        yield* failures.correct(failureId, { eventId, correction: '{"event_context": {"n": 2}}', actor: ADA })
         const presses = yield* Effect.all(
-          Arr.makeBy(5, () => Effect.either(failures.replay(failureId, ADA))),
+          Arr.makeBy(5, () => Effect.either(failures.replay(failureId, { actor: ADA }))),
           {
             concurrency: "unbounded"
           }
@@ -217,20 +217,24 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         expect(Arr.getLefts(presses)).toEqual(Arr.makeBy(4, () => new FailureClosed({ failureId, state: "replayed" })))
         yield* Relay.drain
         expect(yield* eventLog).toMatchObject([{ eventId, eventContext: { n: 2 }, eventType: "failure_tested" }])
-        expect((yield* failures.audit({ failureId })).map(({ action }) => action)).toEqual(["replay", "correct"])
+        expect((yield* failures.audit(failureId)).map(({ action }) => action)).toEqual(["replay", "correct"])
       }).pipe(fresh)
     )
 
     it.effect("event by event, also by several at once, and is closed by the last", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
-        const { eventIds, failureId } = yield* Failures.make(Arr.makeBy(20, (n) => event({ n })))
+        const { eventId, eventIds, failureId } = yield* Failures.make(Arr.makeBy(20, (n) => event({ n })))
         const state = Effect.map(failures.get(failureId), ({ replayedCount, state }) => ({ replayedCount, state }))
-        const [first = "", ...rest] = eventIds
-        yield* failures.replayEvent(failureId, first, ADA)
+        const [first = eventId, ...rest] = eventIds
+        yield* failures.replayEvent(failureId, { eventId: first, actor: ADA })
         expect(yield* state).toEqual({ replayedCount: 1, state: "open" })
-        expect((yield* Effect.flip(failures.replayEvent(failureId, first, ADA)))._tag).toBe("EventReplayed")
-        yield* Effect.forEach(rest, (id) => failures.replayEvent(failureId, id, ADA), { concurrency: 5 })
+        expect((yield* Effect.flip(failures.replayEvent(failureId, { eventId: first, actor: ADA })))._tag).toBe(
+          "EventReplayed"
+        )
+        yield* Effect.forEach(rest, (id) => failures.replayEvent(failureId, { eventId: id, actor: ADA }), {
+          concurrency: 5
+        })
         expect(yield* state).toEqual({ replayedCount: 20, state: "replayed" })
         yield* Relay.drain
         expect(yield* counts).toEqual({ rows: 20, events: 20 })
@@ -244,8 +248,8 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const second = yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
         const { failureId } = yield* Failures.make([event({ n: 4 }, "b")])
         const discarded = yield* Failures.make([event({ n: 5 }, "a")])
-        yield* failures.discard(discarded.failureId, "not needed", ADA)
-        expect(yield* failures.replayAll({ eventType: "a" }, ADA)).toEqual({
+        yield* failures.discard(discarded.failureId, { reason: "not needed", actor: ADA })
+        expect(yield* failures.replayAll({ eventType: "a" }, { actor: ADA })).toEqual({
           failures: [first.failureId, second.failureId],
           events: 3
         })
@@ -261,7 +265,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const id = yield* EventPublisher.publish(event({ n: 1e30 }))
         yield* Relay.drain
         const [first] = yield* failures.list({})
-        yield* failures.replay(FailureId.make(first?.id ?? 0), ADA)
+        yield* failures.replay(FailureId.make(first?.id ?? 0), { actor: ADA })
         yield* Relay.drain
         const [again, replayed] = yield* failures.list({})
         expect(again).toMatchObject({ state: "open", previousFailureId: first?.id, nextFailureId: null })
@@ -281,7 +285,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const isReplayed = yield* Deferred.make<void>()
         const sealing = yield* Effect.fork(Effect.zipRight(Deferred.await(isReplayed), store.seal()))
         yield* failures
-          .replay(failureId, ADA)
+          .replay(failureId, { actor: ADA })
           .pipe(
             Effect.zipRight(Deferred.succeed(isReplayed, undefined)),
             Effect.zipRight(Effect.sleep("300 millis")),
@@ -302,7 +306,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
           CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
           CREATE TRIGGER refuse BEFORE INSERT ON outbox.audit FOR EACH STATEMENT EXECUTE FUNCTION refuse()
         `)
-        expect((yield* Effect.flip(failures.replay(failureId, ADA)))._tag).toBe("SqlError")
+        expect((yield* Effect.flip(failures.replay(failureId, { actor: ADA })))._tag).toBe("SqlError")
         expect(yield* failures.get(failureId)).toMatchObject({ state: "open", replayedCount: 0 })
         yield* Relay.drain
         expect(yield* counts).toEqual({ rows: 0, events: 0 })
@@ -316,8 +320,8 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       const { failureId } = yield* Failures.make([event({})])
       const [done, late] = yield* Effect.all(
         [
-          Effect.either(failures.discard(failureId, "a test", ADA)),
-          Effect.either(failures.resolve(failureId, "by hand", ADA))
+          Effect.either(failures.discard(failureId, { reason: "a test", actor: ADA })),
+          Effect.either(failures.resolve(failureId, { note: "by hand", actor: ADA }))
         ],
         { concurrency: 2 }
       )
@@ -328,10 +332,27 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         { state: "resolved", note: "by hand" }
       ]).toContainEqual({ state: closed.state, note: closed.note })
       expect(closed.closedAt).not.toBeNull()
-      expect((yield* Effect.flip(failures.replay(failureId, ADA)))._tag).toBe("FailureClosed")
-      expect(yield* failures.audit({ failureId })).toHaveLength(1)
+      expect((yield* Effect.flip(failures.replay(failureId, { actor: ADA })))._tag).toBe("FailureClosed")
+      expect(yield* failures.audit(failureId)).toHaveLength(1)
     })
   )
+
+  it("cannot be changed with two of the texts swapped: that does not compile", () => {
+    const eventId = Event.EventId.make("01890a5d-ac96-774b-bcce-b302099a8057")
+    const swapped = (failures: typeof BatchFailures.Service, operations: typeof Operations.Operations.Service) => [
+      // @ts-expect-error who asks is no event
+      failures.correct(FailureId.make(1), { eventId: ADA, correction: "{}", actor: ADA }),
+      // @ts-expect-error an event asks for nothing
+      failures.replayEvent(FailureId.make(1), { eventId, actor: eventId }),
+      // @ts-expect-error a text that nobody has checked is no event
+      failures.event(FailureId.make(1), "nonsense"),
+      // @ts-expect-error nor is it somebody
+      failures.discard(FailureId.make(1), { reason: ADA, actor: "a reason" }),
+      // @ts-expect-error the same for a pause
+      operations.pause({ reason: ADA, actor: "a reason" })
+    ]
+    expect(swapped).toBeTypeOf("function")
+  })
 
   it.effect("that is not there is said to be not there", () =>
     Effect.gen(function* () {
@@ -339,14 +360,16 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       const { failureId } = yield* Failures.make([event({})])
       const absent = FailureId.make(4_711)
       expect((yield* Effect.flip(failures.get(absent))).message).toContain("There is no failure 4711")
-      expect((yield* Effect.flip(failures.replay(absent, ADA)))._tag).toBe("FailureNotFound")
-      const stranger = "01890a5d-ac96-774b-bcce-b302099a8057"
-      expect((yield* Effect.flip(failures.replayEvent(failureId, stranger, ADA))).message).toBe(
+      expect((yield* Effect.flip(failures.replay(absent, { actor: ADA })))._tag).toBe("FailureNotFound")
+      const stranger = Event.EventId.make("01890a5d-ac96-774b-bcce-b302099a8057")
+      expect((yield* Effect.flip(failures.replayEvent(failureId, { eventId: stranger, actor: ADA }))).message).toBe(
         `Failure ${failureId} has no event ${stranger}`
       )
-      expect((yield* Effect.flip(failures.correct(failureId, "nonsense", '{"event_type":"x"}', ADA)))._tag).toBe(
-        "FailedEventNotFound"
-      )
+      expect(
+        (yield* Effect.flip(
+          failures.correct(failureId, { eventId: stranger, correction: '{"event_type":"x"}', actor: ADA })
+        ))._tag
+      ).toBe("FailedEventNotFound")
     })
   )
 })
@@ -367,8 +390,12 @@ layer(live, { excludeTestServices: true })("Replayed events", (it) => {
       if (first === undefined || second === undefined || third === undefined) return expect.unreachable()
       expect(yield* failures.arrivals(ids)).toEqual({ pending: 0, delivered: 0, failed: 0 })
 
-      yield* failures.correct(first.id, first.eventId, '{"event_context": {"n": 1}}', ADA)
-      expect(yield* failures.replayAll({ ids: [first.id, second.id] }, ADA)).toEqual({
+      yield* failures.correct(first.id, {
+        eventId: first.eventId,
+        correction: '{"event_context": {"n": 1}}',
+        actor: ADA
+      })
+      expect(yield* failures.replayAll({ ids: [first.id, second.id] }, { actor: ADA })).toEqual({
         failures: [first.id, second.id],
         events: 2
       })
@@ -379,8 +406,8 @@ layer(live, { excludeTestServices: true })("Replayed events", (it) => {
 
       const { nextFailureId } = yield* failures.get(second.id)
       const again = FailureId.make(nextFailureId ?? 0)
-      yield* failures.correct(again, second.eventId, '{"event_context": {"n": 2}}', ADA)
-      yield* failures.replay(again, ADA)
+      yield* failures.correct(again, { eventId: second.eventId, correction: '{"event_context": {"n": 2}}', actor: ADA })
+      yield* failures.replay(again, { actor: ADA })
       expect(yield* failures.arrivals([second.id])).toEqual({ pending: 1, delivered: 0, failed: 0 })
       expect(yield* failures.arrivals([second.id, again])).toEqual({ pending: 1, delivered: 0, failed: 0 })
       yield* Relay.drain
@@ -393,7 +420,7 @@ layer(live, { excludeTestServices: true })("Replayed events", (it) => {
       const failures = yield* BatchFailures
       const sql = yield* SqlClient.SqlClient
       const { failureId } = yield* Failures.make(Arr.makeBy(3, (n) => event({ n })))
-      yield* failures.replay(failureId, ADA)
+      yield* failures.replay(failureId, { actor: ADA })
       yield* Relay.drain
       const arrived = { pending: 0, delivered: 3, failed: 0 }
       expect(yield* failures.arrivals([failureId])).toEqual(arrived)
@@ -423,7 +450,7 @@ layer(live, { excludeTestServices: true })("An event", (it) => {
       })
       const waiting = yield* EventPublisher.publish(event({ n: 2 }))
       expect(yield* where(waiting)).toEqual({ state: "pending", places: ["pending"] })
-      yield* failures.replay(failureId, ADA)
+      yield* failures.replay(failureId, { actor: ADA })
       expect(yield* where(eventId)).toEqual({ state: "pending", places: ["pending", "failed"] })
       yield* Relay.drain
       expect(yield* where(eventId)).toEqual({ state: "delivered", places: ["delivered", "failed"] })

@@ -89,6 +89,10 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
           Arr.some(({ error_class }) => error_class === errorClass)
         )
         expect(yield* incidents).toEqual([])
+        yield* (yield* SqlClient.SqlClient)`
+          UPDATE outbox.batch SET
+            first_attempt_at = first_attempt_at - interval '1 hour', first_error_at = first_error_at - interval '1 hour'
+        `
         const [open] = yield* until(incidents, ([incident]) => (incident?.attempts ?? 0) > 2)
         expect(open).toMatchObject({ error_class: errorClass, state: "open", batch_ids: ["1"] })
         expect(yield* status).toMatchObject({ openIncidents: 1, openFailures: { failures: 0 } })
@@ -99,7 +103,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
         expect(yield* incidents).toMatchObject([{ id: open?.id, state: "closed", batch_ids: ["1"] }])
         expect(yield* status).toMatchObject({ openIncidents: 0, batches: { delivered: 1, failed: 0 } })
-      }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "500 millis" }))
+      }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "1 hour" }))
     )
   }
 
@@ -144,8 +148,8 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
           WHERE lease_id IS NOT NULL
         `
       )
-    const housekeep = Effect.flatMap(OutboxStore, (store) =>
-      store.housekeep({
+    const maintain = Effect.flatMap(OutboxStore, (store) =>
+      store.maintain({
         eventRetention: Duration.days(1),
         failureRetention: Duration.days(90),
         incidentAfter: Duration.minutes(1)
@@ -158,7 +162,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         const store = yield* OutboxStore
         yield* leased
         yield* goSilent("1 second")
-        yield* housekeep
+        yield* maintain
         expect(yield* batches).toMatchObject([{ error_class: null }])
         yield* again
         expect(yield* batches).toMatchObject([
@@ -169,18 +173,18 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             error_message: "Its worker went silent and was given up (by hand)"
           }
         ])
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toEqual([])
 
         yield* goSilent("2 minutes")
         const last = yield* again
-        yield* heard(housekeep)
+        yield* heard(maintain)
         expect(yield* said).toEqual([
           expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. Its worker went silent/)
         ])
         const open = { error_class: "transient", state: "open", attempts: 3, batch_ids: ["1"] }
         expect(yield* incidents).toMatchObject([open])
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toMatchObject([open])
 
         yield* store.release(last, { ...atOnce, error: failure("in-doubt") })
@@ -200,7 +204,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         yield* goSilent("1 second")
         for (let n = 0; n < 3; n++) yield* again
         yield* goSilent("2 minutes")
-        yield* housekeep
+        yield* maintain
         expect(yield* incidents).toMatchObject([
           { error_class: "transient", state: "open", attempts: 7, batch_ids: ["1", "2", "3", "4"] }
         ])
@@ -278,7 +282,12 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         )
       yield* Deferred.await(joined)
       const acknowledging = yield* Effect.fork(store.acknowledge(last))
-      yield* until(sql`SELECT FROM pg_locks WHERE NOT granted`, (waiting) => waiting.length > 0)
+      yield* until(
+        sql`
+          SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()
+        `,
+        (waiting) => waiting.length > 0
+      )
       yield* Deferred.succeed(mayCommit, undefined)
       yield* Effect.zipRight(Fiber.join(committing), Fiber.join(acknowledging))
       expect(yield* batches).toMatchObject([{ state: "delivered" }, { state: "retrying", incident_id: "1" }])
@@ -355,7 +364,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     )
   })
 
-  describe("Housekeeping", () => {
+  describe("Maintenance", () => {
     const retention = {
       eventRetention: Duration.days(1),
       failureRetention: Duration.days(90),
@@ -384,11 +393,11 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             (SELECT count(*)::integer FROM outbox.audit) AS audit
         `
         const session = yield* sql.reserve
-        yield* session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('housekeep'))", [])
-        yield* store.housekeep(retention)
+        yield* session.executeRaw("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('retention'))", [])
+        yield* store.maintain(retention)
         expect(yield* left).toEqual([{ failures: 250, audit: 25_000 }])
         yield* session.executeRaw("SELECT pg_advisory_unlock_all()", [])
-        yield* store.housekeep(retention)
+        yield* store.maintain(retention)
         expect(yield* left).toEqual([{ failures: 0, audit: 0 }])
       }).pipe(Environment.fresh())
     )
@@ -417,7 +426,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             ('2020-01-01', 'ada', 'pause', NULL, '{}', '{}'),
             (clock_timestamp(), 'ada', 'pause', NULL, '{}', '{}')
         `
-        yield* store.housekeep(retention)
+        yield* store.maintain(retention)
         expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([
           { id: 1 },
           { id: 3 },

@@ -2,7 +2,6 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
@@ -25,6 +24,7 @@ import { batches, isDelivered } from "../support/manifest.ts"
 import * as Proxy from "../support/proxy.ts"
 import * as Relay from "../support/relay.ts"
 import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 /** A number that ClickHouse's JSON does not hold. */
 const REFUSED = { refused: "1e30" }
@@ -78,9 +78,9 @@ const failures = Effect.flatMap(
 )
 
 /** Waits until relays that run have dealt with everything. */
-const settled = (within: Duration.DurationInput = "40 seconds") =>
+const settled = () =>
   Effect.flatMap(OutboxStore, (store) =>
-    until(Effect.delay(store.status, "100 millis"), ({ backlog }) => backlog === 0, within)
+    until(Effect.delay(store.status, "100 millis"), ({ backlog }) => backlog === 0)
   )
 
 /** The bad events are failures, each alone; every other event is in ClickHouse, once. */
@@ -114,7 +114,7 @@ const expectCutWhole = Effect.gen(function* () {
 layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
   describe("of bad events in a large batch", () => {
     const total = 50_000
-    for (const bad of [1, 10, 100]) {
+    for (const bad of isWhole ? [1, 10, 100] : [10]) {
       it.effect(`(${bad} of ${total}) leaves exactly those out`, () =>
         Effect.gen(function* () {
           yield* publish(total, yield* positions(bad, total))
@@ -211,10 +211,10 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
     it.effect("makes no worker wait: it says nothing about the next batch", () =>
       Effect.gen(function* () {
         yield* publish(20, [3, 9, 15])
-        const [took] = yield* Effect.timed(Relay.drain)
+        // Which is over long before anything would be tried again.
+        yield* Relay.drain
         yield* expectIsolated(20, 3)
-        expect(Duration.toSeconds(took)).toBeLessThan(5)
-      }).pipe(Environment.fresh({ OUTBOX_RETRY_BASE: "1 minute", OUTBOX_RETRY_CAP: "1 minute" }))
+      }).pipe(Environment.fresh({ OUTBOX_RETRY_BASE: "1 hour", OUTBOX_RETRY_CAP: "1 hour" }))
     )
 
     it.effect("that was replayed and is refused again leads to the failure it came from", () =>

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { BatchFailures, FailureId } from "../../src/BatchFailures.ts"
+import { Actor, BatchFailures, FailureId } from "../../src/BatchFailures.ts"
 import * as Event from "../../src/Event.ts"
 import { OutboxStore } from "../../src/OutboxStore.ts"
 import * as Cli from "../support/cli.ts"
@@ -22,7 +22,8 @@ const live = Layer.provideMerge(services, Environment.layer())
 /** On databases of its own. */
 const fresh = <A, E, R>(test: Effect.Effect<A, E, R>) => Effect.provide(Effect.scoped(test), live)
 
-const ADA = "ada@laptop"
+const ADA = Actor.make("ada@laptop")
+const GRACE = Actor.make("grace")
 
 const event = Event.make({ eventType: "reopened", eventContext: {} })
 
@@ -35,13 +36,18 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
       const { failureId: other } = yield* Failures.make([event])
-      yield* failures.discard(failureId, "a test", ADA)
-      yield* failures.resolve(other, "by hand", ADA)
+      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
+      yield* failures.resolve(other, { note: "by hand", actor: ADA })
       for (const id of [failureId, other]) {
-        expect(yield* failures.reopen(id, "grace")).toMatchObject({ id, state: "open", note: null, closedAt: null })
-        expect(yield* failures.replay(id, ADA)).toEqual({ failures: [id], events: 1 })
+        expect(yield* failures.reopen(id, { actor: GRACE })).toMatchObject({
+          id,
+          state: "open",
+          note: null,
+          closedAt: null
+        })
+        expect(yield* failures.replay(id, { actor: ADA })).toEqual({ failures: [id], events: 1 })
       }
-      const audit = yield* failures.audit({ failureId })
+      const audit = yield* failures.audit(failureId)
       expect(audit.map(({ action, actor }) => [action, actor])).toEqual([
         ["replay", ADA],
         ["reopen", "grace"],
@@ -58,10 +64,10 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { eventId, failureId } = yield* Failures.make([event, event])
-      yield* failures.replayEvent(failureId, eventId, ADA)
-      yield* failures.discard(failureId, "enough", ADA)
-      expect(yield* failures.reopen(failureId, ADA)).toMatchObject({ state: "open", replayedCount: 1 })
-      expect(yield* failures.replay(failureId, ADA)).toEqual({ failures: [failureId], events: 1 })
+      yield* failures.replayEvent(failureId, { eventId, actor: ADA })
+      yield* failures.discard(failureId, { reason: "enough", actor: ADA })
+      expect(yield* failures.reopen(failureId, { actor: ADA })).toMatchObject({ state: "open", replayedCount: 1 })
+      expect(yield* failures.replay(failureId, { actor: ADA })).toEqual({ failures: [failureId], events: 1 })
       yield* drain
       expect(yield* counts).toEqual({ rows: 2, events: 2 })
     }).pipe(fresh)
@@ -71,11 +77,13 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
-      expect((yield* Effect.flip(failures.reopen(failureId, ADA))).message).toContain("is open already")
-      yield* failures.replay(failureId, ADA)
-      expect((yield* Effect.flip(failures.reopen(failureId, ADA))).message).toContain("which cannot be taken back")
-      expect(yield* failures.audit({ failureId })).toHaveLength(1)
-      expect((yield* Effect.flip(failures.reopen(FailureId.make(4_711), ADA)))._tag).toBe("FailureNotFound")
+      expect((yield* Effect.flip(failures.reopen(failureId, { actor: ADA }))).message).toContain("is open already")
+      yield* failures.replay(failureId, { actor: ADA })
+      expect((yield* Effect.flip(failures.reopen(failureId, { actor: ADA }))).message).toContain(
+        "which cannot be taken back"
+      )
+      expect(yield* failures.audit(failureId)).toHaveLength(1)
+      expect((yield* Effect.flip(failures.reopen(FailureId.make(4_711), { actor: ADA })))._tag).toBe("FailureNotFound")
     })
   )
 
@@ -83,13 +91,13 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
-      yield* failures.discard(failureId, "a test", ADA)
+      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
       const presses = yield* Effect.all(
-        Arr.makeBy(5, () => Effect.either(failures.reopen(failureId, ADA))),
+        Arr.makeBy(5, () => Effect.either(failures.reopen(failureId, { actor: ADA }))),
         { concurrency: "unbounded" }
       )
       expect(presses.filter(({ _tag }) => _tag === "Right")).toHaveLength(1)
-      expect(yield* failures.audit({ failureId })).toHaveLength(2)
+      expect(yield* failures.audit(failureId)).toHaveLength(2)
     })
   )
 
@@ -99,9 +107,9 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       const store = yield* OutboxStore
       const sql = yield* SqlClient.SqlClient
       const { failureId } = yield* Failures.make([event])
-      yield* failures.discard(failureId, "a test", ADA)
+      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
       const { failureId: bystander } = yield* Failures.make([event])
-      yield* failures.discard(bystander, "a test", ADA)
+      yield* failures.discard(bystander, { reason: "a test", actor: ADA })
       const waiting = sql`SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()`
       // As `reopen` does, whose transaction has not ended yet.
       const session = yield* sql.reserve
@@ -111,13 +119,13 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
         [failureId]
       )
       const tidying = yield* Effect.fork(
-        store.housekeep({
+        store.maintain({
           eventRetention: Duration.days(1),
           failureRetention: Duration.millis(1),
           incidentAfter: Duration.minutes(1)
         })
       )
-      yield* until(waiting, (rows) => rows.length > 0, "30 seconds")
+      yield* until(waiting, (rows) => rows.length > 0)
       yield* session.executeRaw("COMMIT", [])
       yield* Fiber.join(tidying)
       expect(yield* failures.get(failureId)).toMatchObject({ state: "open" })
@@ -138,7 +146,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
       const ask = yield* asker()
       const ids = yield* make
       const [a = 0, b = 0, c = 0] = ids
-      yield* Effect.flatMap(BatchFailures, ({ resolve }) => resolve(FailureId.make(b), "by hand", ADA))
+      yield* Effect.flatMap(BatchFailures, ({ resolve }) => resolve(FailureId.make(b), { note: "by hand", actor: ADA }))
       const discarded = yield* ask("POST /api/failures/discard", {
         body: JSON.stringify({ ids: [c, a, b, 4_711], reason: "a test" }),
         headers: { "x-operator": "grace" }
@@ -202,8 +210,8 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
       Effect.gen(function* () {
         const { discard, replay } = yield* BatchFailures
         const [a = FailureId.make(1), b = FailureId.make(2)] = yield* make
-        yield* discard(a, "a test", ADA)
-        yield* replay(b, ADA)
+        yield* discard(a, { reason: "a test", actor: ADA })
+        yield* replay(b, { actor: ADA })
         expect(yield* Cli.run(["failures", "reopen", String(a), String(b)])).toEqual({
           code: 1,
           stdout: `reopened failure ${a}\n`,
@@ -216,7 +224,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
     it.scoped("one that is closed is shown with what takes it back", () =>
       Effect.gen(function* () {
         const [a = FailureId.make(1)] = yield* make
-        yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, "a test", ADA))
+        yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, { reason: "a test", actor: ADA }))
         const { stdout } = yield* Cli.run(["failures", "show", String(a)])
         expect(stdout).toContain(`clickhouse-outbox failures reopen ${a}`)
       })

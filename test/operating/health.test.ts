@@ -1,6 +1,7 @@
 /** Whether a relay does its work, as those are told who restart it or send it traffic. */
 import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it, layer } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -10,9 +11,9 @@ import * as TestClock from "effect/TestClock"
 import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
-import { NotMigrated, Observation, Sealed } from "../../src/OutboxStore.ts"
+import { NotMigrated, OutboxGauges, Sealed } from "../../src/OutboxStore.ts"
 import * as Health from "../../src/Relay/health.ts"
-import { watch } from "../../src/Relay/watch.ts"
+import { probeForever } from "../../src/Relay/probe.ts"
 import * as Relay from "../../src/Relay.ts"
 import { SinkError } from "../../src/SinkError.ts"
 import * as Cli from "../support/cli.ts"
@@ -22,10 +23,10 @@ import * as Proxy from "../support/proxy.ts"
 import * as Stubs from "../support/stubs.ts"
 import { until } from "../support/wait.ts"
 
-const outboxWith = (outbox: Partial<typeof Stubs.observation>): Health.Seen => ({
+const outboxWith = (outbox: Partial<typeof Stubs.gauges>): Health.Seen => ({
   postgres: Option.none(),
   clickHouse: Option.none(),
-  outbox: Option.some(new Observation({ ...Stubs.observation, ...outbox }))
+  outbox: Option.some(new OutboxGauges({ ...Stubs.gauges, ...outbox }))
 })
 
 const makePulse = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) =>
@@ -130,26 +131,37 @@ describe("A relay is", () => {
 
   const readOnly = new SqlError({ message: "Failed to execute statement", cause: new Error("read-only transaction") })
 
-  /** A relay on a store that answers like this, after so much time. */
-  const running = (store: Parameters<typeof Stubs.store>[0], time: Duration.DurationInput) =>
+  interface Databases {
+    readonly store?: Parameters<typeof Stubs.store>[0]
+    readonly sink?: Parameters<typeof Stubs.sink>[0]
+  }
+
+  /** A relay on databases that have nothing to do, and answer like this. */
+  const relayOn = ({ sink = {}, store = {} }: Databases) =>
     Effect.gen(function* () {
       const [relay, outbox] = yield* Effect.all([Config.relay, Config.outbox])
-      const { health, run } = yield* Relay.make({ ...relay, ...outbox })
-      yield* Effect.forkScoped(run)
-      yield* TestClock.adjust(time)
-      return yield* health
+      return yield* Relay.make({ ...relay, ...outbox })
     }).pipe(
-      Effect.provide(Stubs.sink({})),
+      Effect.provide(Stubs.sink(sink)),
       Effect.provide(
         Stubs.store({
           position: Effect.succeed({ events: 1, batches: 1, transactions: "1" }),
           seal: () => Effect.succeed(Sealed.Nothing({ transactionsInProgress: false })),
           lease: () => Effect.succeedNone,
-          housekeep: () => Effect.succeed({ emptied: [], movedTo: null }),
+          maintain: () => Effect.succeed({ emptied: [], movedTo: null }),
           ...store
         })
       )
     )
+
+  /** Its health after so much time. */
+  const running = (store: Parameters<typeof Stubs.store>[0], time: Duration.DurationInput) =>
+    Effect.gen(function* () {
+      const { health, run } = yield* relayOn({ store })
+      yield* Effect.forkScoped(run)
+      yield* TestClock.adjust(time)
+      return yield* health
+    })
 
   it.scoped("ready as a whole, where nothing is wrong", () =>
     Effect.gen(function* () {
@@ -170,6 +182,31 @@ describe("A relay is", () => {
       expect(relay.reason).toContain("worker 0 could not use the outbox")
     })
   )
+
+  it.scoped("ready although its maintenance fails, which is tried again", () =>
+    Effect.gen(function* () {
+      expect((yield* running({ maintain: () => readOnly }, "2 minutes")).ready).toBe(true)
+    })
+  )
+
+  const bug = Effect.dieMessage("a bug")
+  const bugs: Record<string, Databases> = {
+    sealing: { store: { seal: () => bug } },
+    "a worker": { store: { lease: () => bug } },
+    "the probe of Postgres": { store: { gauges: bug } },
+    "the probe of ClickHouse": { sink: { check: bug } },
+    maintenance: { store: { maintain: () => bug } }
+  }
+  for (const [part, databases] of Object.entries(bugs)) {
+    it.scoped(`over, and its end says why, when ${part} has a bug: it does not look alive for ever`, () =>
+      Effect.gen(function* () {
+        const { run } = yield* relayOn(databases)
+        const cause = yield* Effect.flip(Effect.sandbox(run))
+        expect(Cause.isDie(cause)).toBe(true)
+        expect(Cause.pretty(cause)).toContain("a bug")
+      })
+    )
+  }
 })
 
 describe("The databases", () => {
@@ -182,16 +219,16 @@ describe("The databases", () => {
   })
 
   const cases = [
-    ["Postgres was not migrated", { observe: new NotMigrated() }, {}, /^The database has no outbox.*migrate/, /^$/],
-    ["Postgres does not answer", { observe: Effect.never }, {}, /^does not answer$/, /^$/],
+    ["Postgres was not migrated", { gauges: new NotMigrated() }, {}, /^The database has no outbox.*migrate/, /^$/],
+    ["Postgres does not answer", { gauges: Effect.never }, {}, /^does not answer$/, /^$/],
     [
       "Postgres has no connection to spare",
-      { observe: Effect.uninterruptible(Effect.never) },
+      { gauges: Effect.uninterruptible(Effect.never) },
       {},
       /^does not answer$/,
       /^$/
     ],
-    ["Postgres refuses", { observe: denied }, {}, /^refuses what the relay asks/, /^$/],
+    ["Postgres answers with an error", { gauges: denied }, {}, /^answers with an error/, /^$/],
     ["ClickHouse does not answer", {}, { check: Effect.never }, /^$/, /^does not answer$/],
     ["ClickHouse is not reached", {}, { check: refusedBy("transient") }, /^$/, /^does not answer$/],
     ["ClickHouse is set up wrong", {}, { check: refusedBy("configuration") }, /^$/, /log says why$/]
@@ -201,7 +238,10 @@ describe("The databases", () => {
     it.scoped(`are told apart, and no more is said than needed: ${name}`, () =>
       Effect.gen(function* () {
         const pulse = yield* makePulse
-        yield* watch(pulse).pipe(Effect.provide(Layer.merge(Stubs.store(store), Stubs.sink(sink))), Effect.forkScoped)
+        yield* probeForever(pulse).pipe(
+          Effect.provide(Layer.merge(Stubs.store(store), Stubs.sink(sink))),
+          Effect.forkScoped
+        )
         yield* TestClock.adjust("12 seconds")
         const health = yield* pulse.health
         expect(health.postgres.reason ?? "").toMatch(postgres)
@@ -220,9 +260,9 @@ describe("The databases", () => {
       const pulse = yield* makePulse
       const store = Stubs.store({
         position: Effect.sync(() => ({ events: 0, batches: 0, transactions: transactions() })),
-        observe: Effect.as(count("outbox"), Stubs.observation)
+        gauges: Effect.as(count("outbox"), Stubs.gauges)
       })
-      yield* watch(pulse).pipe(
+      yield* probeForever(pulse).pipe(
         Effect.provide(Layer.merge(store, Stubs.sink({ check: count("table") }))),
         Effect.forkScoped
       )
@@ -283,18 +323,14 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
       const url = yield* relay.url
       const readiness = Effect.map(ask(url, "GET /readyz"), ({ json, status }) => ({ status, json }))
       const when = (status: number, json: object) =>
-        until(
-          readiness,
-          (seen) => {
-            try {
-              expect(seen).toMatchObject({ status, json })
-              return true
-            } catch {
-              return false
-            }
-          },
-          "25 seconds"
-        )
+        until(readiness, (seen) => {
+          try {
+            expect(seen).toMatchObject({ status, json })
+            return true
+          } catch {
+            return false
+          }
+        })
       yield* when(200, {
         status: "ready",
         checks: { postgres: { ok: true }, clickhouse: { ok: true }, relay: { ok: true } }

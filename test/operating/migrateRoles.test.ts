@@ -106,22 +106,18 @@ layer(Environment.layer(), { excludeTestServices: true })("migrate", (it) => {
         yield* admin(statements)
         expect(yield* run).toMatchObject({ ...done, stdout: expect.stringContaining("Postgres: was up to date") })
         expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
-      }).pipe(onServer),
-    120_000
+      }).pipe(onServer)
   )
 
-  it.scoped(
-    "makes the roles once for all databases of a cluster, also where all are migrated at the same time",
-    () =>
-      Effect.gen(function* () {
-        const databases = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (name) =>
-          makeDatabase(name, "CREATEROLE")
-        )
-        // Twice each, as by two relays that bring their schema along.
-        yield* Effect.forEach([...databases, ...databases], ({ url }) => migrate(url), { concurrency: "unbounded" })
-        for (const { admin } of databases) expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
-      }).pipe(onServer),
-    120_000
+  it.scoped("makes the roles once for all databases of a cluster, also where all are migrated at the same time", () =>
+    Effect.gen(function* () {
+      const databases = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (name) =>
+        makeDatabase(name, "CREATEROLE")
+      )
+      // Twice each, as by two relays that bring their schema along.
+      yield* Effect.forEach([...databases, ...databases], ({ url }) => migrate(url), { concurrency: "unbounded" })
+      for (const { admin } of databases) expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
+    }).pipe(onServer)
   )
 
   it.scoped("takes away from the roles what was granted to them besides", () =>

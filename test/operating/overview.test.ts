@@ -180,7 +180,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
         WHERE indexrelname IN ('batch_delivered_at', 'batch_sealed_at')
       `
       // Told by a connection that may be another's, when it has been idle for a while.
-      const seen = yield* until(used, ([seen]) => seen?.used?.length === 2, "60 seconds")
+      const seen = yield* until(used, ([seen]) => seen?.used?.length === 2)
       expect(seen).toEqual([{ used: ["batch_delivered_at", "batch_sealed_at"], rows: 0 }])
     }).pipe(fresh)
   )
@@ -317,8 +317,7 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
             relays,
             Arr.partition(({ self }) => !self)
           ),
-          ([, others]) => others.length > 0,
-          "60 seconds"
+          ([, others]) => others.length > 0
         )
         expect(idle).toMatchObject([{ connectedSince: expect.any(Date), leases: [], deliveredBatches: 0 }])
         expect(idle[0]?.connections).toBeGreaterThan(0)

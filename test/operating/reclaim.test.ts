@@ -13,21 +13,21 @@ import * as BatchFailures from "../../src/BatchFailures.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Operations from "../../src/Operations.ts"
-import { restamp } from "../../src/OutboxStore/restamp.ts"
-import { OutboxStore } from "../../src/OutboxStore.ts"
+import { SLOTS } from "../../src/OutboxStore/Slots.ts"
+import { OutboxStore, restamp } from "../../src/OutboxStore.ts"
 import * as Environment from "../support/environment.ts"
 import { counts } from "../support/eventLog.ts"
 import * as Failures from "../support/failures.ts"
 import * as Relay from "../support/relay.ts"
-import { until } from "../support/wait.ts"
+import { BOUND, until } from "../support/wait.ts"
 
 const event = Event.make({ eventType: "reclaim_tested", eventContext: { note: "x".repeat(100) } })
 
 const publish = (count: number) => EventPublisher.publishAll(Arr.replicate(event, count))
 
-const housekeep = (eventRetention: Duration.DurationInput) =>
+const maintain = (eventRetention: Duration.DurationInput) =>
   Effect.flatMap(OutboxStore, (store) =>
-    store.housekeep({
+    store.maintain({
       eventRetention: Duration.decode(eventRetention),
       failureRetention: Duration.days(90),
       incidentAfter: Duration.minutes(1)
@@ -37,10 +37,19 @@ const housekeep = (eventRetention: Duration.DurationInput) =>
 /** So short that whatever may go goes at once. */
 const AT_ONCE = "1 millis"
 
+/** As if what was written down of slots had been written so long ago. */
+const later = (interval: string) =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => sql`
+      UPDATE outbox.slot SET opened_at = opened_at - ${interval}::interval, left_at = left_at - ${interval}::interval
+    `
+  )
+
 /** Once to leave the slot that events go to, once to empty it. */
 const tidyUp = Effect.gen(function* () {
-  const { movedTo } = yield* Effect.zipRight(Effect.sleep("5 millis"), housekeep(AT_ONCE))
-  const { emptied } = yield* Effect.zipRight(Effect.sleep("5 millis"), housekeep(AT_ONCE))
+  const { movedTo } = yield* Effect.zipRight(Effect.sleep("5 millis"), maintain(AT_ONCE))
+  const { emptied } = yield* Effect.zipRight(Effect.sleep("5 millis"), maintain(AT_ONCE))
   return { movedTo, emptied }
 })
 
@@ -93,13 +102,26 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     Effect.gen(function* () {
       yield* publish(10)
       yield* Relay.drain
-      expect(yield* housekeep("1 second")).toEqual({ emptied: [], movedTo: null })
-      yield* Effect.sleep("600 millis")
-      expect(yield* housekeep("1 second")).toEqual({ emptied: [], movedTo: 1 })
-      expect(yield* housekeep("1 second")).toEqual({ emptied: [], movedTo: null })
+      expect(yield* maintain("1 day")).toEqual({ emptied: [], movedTo: null })
+      yield* later("13 hours")
+      expect(yield* maintain("1 day")).toEqual({ emptied: [], movedTo: 1 })
+      expect(yield* maintain("1 day")).toEqual({ emptied: [], movedTo: null })
       expect(yield* events).toBe(10)
-      yield* Effect.sleep("1100 millis")
-      expect(yield* housekeep("1 second")).toEqual({ emptied: [0], movedTo: null })
+      yield* later("25 hours")
+      expect(yield* maintain("1 day")).toEqual({ emptied: [0], movedTo: null })
+    }).pipe(Environment.fresh())
+  )
+
+  it.effect("has as many slots as relays go round, whoever counts them", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const [counted] = yield* sql`
+        SELECT
+          (SELECT count(*)::integer FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass) AS tables,
+          (SELECT count(*)::integer FROM outbox.slot) AS rows,
+          (SELECT seqmax::integer + 1 FROM pg_sequence WHERE seqrelid = 'outbox.event_slot'::regclass) AS numbers
+      `
+      expect(counted).toEqual({ tables: SLOTS, rows: SLOTS, numbers: SLOTS })
     }).pipe(Environment.fresh())
   )
 
@@ -109,7 +131,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         yield* publish(10)
         expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
         yield* Relay.drain
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
         expect(yield* counts).toEqual({ rows: 10, events: 10 })
       }).pipe(Environment.fresh())
     )
@@ -123,7 +145,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         yield* store.acknowledge(lease)
         expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
         yield* Relay.drain
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
       }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
     )
 
@@ -140,7 +162,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         const bytes = yield* Stream.runCollect(store.read(held.batch))
         expect(Chunk.reduce(bytes, 0, (sum, { length }) => sum + length)).toBeGreaterThan(1_000)
         yield* store.acknowledge(held)
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
       }).pipe(Environment.fresh())
     )
 
@@ -161,9 +183,9 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
         yield* Deferred.succeed(mayCommit, undefined)
         yield* Fiber.join(late)
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([])
         yield* Relay.drain
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
         expect(yield* counts).toEqual({ rows: 15, events: 15 })
       }).pipe(Environment.fresh())
     )
@@ -178,7 +200,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
         yield* publish(1)
         yield* reader.executeRaw("COMMIT", [])
-        expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0])
+        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
       }).pipe(Environment.fresh(), Effect.scoped)
     )
   })
@@ -190,11 +212,11 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       yield* tidyUp
       yield* publish(10)
       yield* Relay.drain
-      yield* housekeep(AT_ONCE)
+      yield* maintain(AT_ONCE)
       yield* Effect.sleep("5 millis")
       const emptied: Array<number> = []
       const all = Effect.all(
-        Arr.makeBy(4, () => housekeep(AT_ONCE)),
+        Arr.makeBy(4, () => maintain(AT_ONCE)),
         { concurrency: "unbounded" }
       )
       // Of several that try at once none may get the lock.
@@ -211,11 +233,11 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       const slots: Array<number | null> = []
       for (let n = 0; n < 5; n++) {
         yield* publish(10)
-        slots.push((yield* Effect.zipRight(Effect.sleep("5 millis"), housekeep(AT_ONCE))).movedTo)
+        slots.push((yield* Effect.zipRight(Effect.sleep("5 millis"), maintain(AT_ONCE))).movedTo)
       }
       expect(slots).toEqual([1, 2, 3, null, null])
       yield* Relay.drain
-      expect((yield* housekeep(AT_ONCE)).emptied).toEqual([0, 1, 2])
+      expect((yield* maintain(AT_ONCE)).emptied).toEqual([0, 1, 2])
       expect(yield* counts).toEqual({ rows: 50, events: 50 })
     }).pipe(Environment.fresh())
   )
@@ -224,13 +246,13 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* publish(10)
-      yield* housekeep("1 day")
+      yield* maintain("1 day")
       yield* sql`SELECT setval('outbox.event_slot', 1)`
       yield* publish(10)
       yield* Relay.drain
-      yield* housekeep("1 day")
+      yield* maintain("1 day")
       yield* Effect.sleep("5 millis")
-      expect(yield* housekeep(AT_ONCE)).toEqual({ emptied: [0], movedTo: 2 })
+      expect(yield* maintain(AT_ONCE)).toEqual({ emptied: [0], movedTo: 2 })
     }).pipe(Environment.fresh())
   )
 
@@ -249,7 +271,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       const { eventId, failureId } = yield* Failures.make([event])
       const failures = yield* BatchFailures.BatchFailures
       const operations = yield* Operations.Operations
-      yield* failures.replay(failureId, "ada")
+      yield* failures.replay(failureId, { actor: Failures.ADA })
       yield* Relay.drain
       expect((yield* tidyUp).emptied).toEqual([0])
       expect((yield* operations.where(eventId)).state).toBe("delivered")
@@ -261,13 +283,13 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       const sql = yield* SqlClient.SqlClient
       yield* publish(10)
       yield* Relay.drain
-      yield* housekeep("1 day")
+      yield* maintain("1 day")
       yield* sql`SELECT setval('outbox.event_slot', 1)`
       yield* publish(10)
-      yield* housekeep("1 day")
+      yield* maintain("1 day")
       yield* sql`ALTER TABLE outbox.slot ADD CHECK (emptied_at IS NULL)`
       yield* Effect.sleep("5 millis")
-      expect(String((yield* Effect.flip(housekeep(AT_ONCE))).cause)).toContain("violates check constraint")
+      expect(String((yield* Effect.flip(maintain(AT_ONCE))).cause)).toContain("violates check constraint")
       const [current] = yield* sql<{ slot: number }>`SELECT outbox.current_slot()::integer AS slot`
       expect(current?.slot).toBe(2)
     }).pipe(Environment.fresh())
@@ -307,14 +329,14 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       yield* sql<{ slot: number }>`SELECT outbox.current_slot()::integer AS slot`.pipe(
         Effect.tap(([row]) => Ref.update(moves, (seen) => seen.add(row?.slot ?? -1))),
         Effect.repeat({ until: () => Effect.map(Ref.get(moves), ({ size }) => size === 4) }),
-        Effect.timeout("20 seconds")
+        Effect.timeout(BOUND)
       )
       yield* Effect.sleep("2 seconds")
       yield* Deferred.succeed(stop, undefined)
       yield* Fiber.join(publishers)
       yield* Fiber.join(slow)
       const store = yield* OutboxStore
-      yield* until(store.status, ({ backlog }) => backlog === 0, "20 seconds")
+      yield* until(store.status, ({ backlog }) => backlog === 0)
       const total = yield* Ref.get(published)
       expect(yield* counts).toEqual({ rows: total, events: total })
       yield* reader.executeRaw("COMMIT", [])

@@ -178,74 +178,68 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
     })
   )
 
-  it.scoped(
-    "runs no command but help and version",
-    () =>
-      Effect.gen(function* () {
-        const run = cli(yield* Login.make("outbox_publisher"))
-        expect(yield* run("--version")).toMatchObject(done)
-        for (const command of [
-          ["status"],
-          ["failures", "list"],
-          ["pause", "--reason", "none"],
-          ["resume"],
-          ["restamp"]
-        ]) {
-          expect(yield* run(...command)).toMatchObject(refusedByPostgres)
-        }
-      }),
-    120_000
+  it.scoped("runs no command but help and version", () =>
+    Effect.gen(function* () {
+      const run = cli(yield* Login.make("outbox_publisher"))
+      expect(yield* run("--version")).toMatchObject(done)
+      for (const command of [
+        ["status"],
+        ["failures", "list"],
+        ["pause", "--reason", "none"],
+        ["resume"],
+        ["restamp"]
+      ]) {
+        expect(yield* run(...command)).toMatchObject(refusedByPostgres)
+      }
+    })
   )
 })
 
 layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: true })(
   "A member of outbox_relay",
   (it) => {
-    it.scoped(
-      "delivers, isolates, repairs, tidies up, opens and closes incidents",
-      () =>
-        Effect.gen(function* () {
-          const sql = yield* SqlClient.SqlClient
-          const login = yield* Login.make("outbox_relay")
-          const relay = yield* Cli.start(["relay"], {
-            variables: {
-              DATABASE_URL: login.url,
-              OUTBOX_EVENT_RETENTION: "1 second",
-              OUTBOX_FAILURE_RETENTION: "1 second",
-              OUTBOX_LINGER: "20 millis"
-            }
-          })
-          yield* sql`SELECT outbox.publish('good', '{}') FROM generate_series(1, 5)`
-          yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb)`
-          yield* until(counts, ({ rows }) => rows === 5)
-          const failures = sql`SELECT state FROM outbox.batch_failure`
-          expect(yield* until(failures, (rows) => rows.length === 1)).toEqual([{ state: "open" }])
-          yield* sql`
+    it.scoped("delivers, isolates, repairs, tidies up, opens and closes incidents", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const login = yield* Login.make("outbox_relay")
+        const relay = yield* Cli.start(["relay"], {
+          variables: {
+            DATABASE_URL: login.url,
+            OUTBOX_EVENT_RETENTION: "1 second",
+            OUTBOX_FAILURE_RETENTION: "1 second",
+            OUTBOX_LINGER: "20 millis"
+          }
+        })
+        yield* sql`SELECT outbox.publish('good', '{}') FROM generate_series(1, 5)`
+        yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb)`
+        yield* until(counts, ({ rows }) => rows === 5)
+        const failures = sql`SELECT state FROM outbox.batch_failure`
+        expect(yield* until(failures, (rows) => rows.length === 1)).toEqual([{ state: "open" }])
+        yield* sql`
           UPDATE outbox.batch_failure SET state = 'discarded', note = 'a test', closed_at = '2000-01-01'
         `
-          yield* sql`
+        yield* sql`
           INSERT INTO outbox.incident (error_class, error_message, began_at, closed_at)
           VALUES ('unknown', 'a test', '2000-01-01', '2000-01-01'), ('unknown', 'a test', '2000-01-01', NULL)
         `
-          yield* sql`
+        yield* sql`
           INSERT INTO outbox.audit (actor, action, before, after, occurred_at)
           VALUES ('ada', 'pause', '{}', '{}', '2000-01-01')
         `
-          yield* relay.said("Emptied slot 0, whose events were all delivered")
-          expect(yield* until(failures, (rows) => rows.length === 0, "90 seconds")).toEqual([])
-          const left = sql<{ left: number }>`
+        yield* relay.said("Emptied slot 0, whose events were all delivered")
+        expect(yield* until(failures, (rows) => rows.length === 0)).toEqual([])
+        const left = sql<{ left: number }>`
           SELECT (
             (SELECT count(*) FROM outbox.incident WHERE closed_at < '2001-01-01')
             + (SELECT count(*) FROM outbox.incident WHERE closed_at IS NULL)
             + (SELECT count(*) FROM outbox.audit)
           )::integer AS left
         `
-          yield* until(left, ([row]) => row?.left === 0)
-          yield* relay.signal("SIGTERM")
-          const { code, stderr } = yield* relay.ended
-          expect({ code, denied: stderr.includes("permission denied") }).toEqual({ code: 0, denied: false })
-        }),
-      120_000
+        yield* until(left, ([row]) => row?.left === 0)
+        yield* relay.signal("SIGTERM")
+        const { code, stderr } = yield* relay.ended
+        expect({ code, denied: stderr.includes("permission denied") }).toEqual({ code: 0, denied: false })
+      })
     )
 
     it.scoped("changes no event, writes none into a batch that is sealed, and does nothing that operators do", () =>
@@ -273,94 +267,88 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
       })
     )
 
-    it.scoped(
-      "serves the operator API, whose changes need outbox_operator: it says so",
-      () =>
-        Effect.gen(function* () {
-          const alone = yield* Login.make("outbox_relay")
-          const both = yield* Login.make("outbox_relay", "outbox_operator")
-          const serve = ({ url }: Login.Login) =>
-            Effect.flatMap(
-              Cli.start(["relay"], { variables: { DATABASE_URL: url, OUTBOX_HTTP_PORT: "0" } }),
-              (relay) => relay.url
-            )
-          const url = yield* serve(alone)
-          yield* until(ask(url, "GET /api/status"), ({ status }) => status === 200)
-          expect(yield* ask(url, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).toMatchObject({
-            status: 403,
-            json: {
-              type: "urn:clickhouse-outbox:not-permitted",
-              detail: expect.stringContaining("GRANT outbox_operator")
-            }
-          })
-          const other = yield* serve(both)
-          yield* until(ask(other, "GET /api/status"), ({ status }) => status === 200)
-          expect((yield* ask(other, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).status).toBe(200)
-          expect((yield* ask(other, "POST /api/relay/resume")).status).toBe(200)
-        }),
-      120_000
+    it.scoped("serves the operator API, whose changes need outbox_operator: it says so", () =>
+      Effect.gen(function* () {
+        const alone = yield* Login.make("outbox_relay")
+        const both = yield* Login.make("outbox_relay", "outbox_operator")
+        const serve = ({ url }: Login.Login) =>
+          Effect.flatMap(
+            Cli.start(["relay"], { variables: { DATABASE_URL: url, OUTBOX_HTTP_PORT: "0" } }),
+            (relay) => relay.url
+          )
+        const url = yield* serve(alone)
+        yield* until(ask(url, "GET /api/status"), ({ status }) => status === 200)
+        expect(yield* ask(url, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).toMatchObject({
+          status: 403,
+          json: {
+            type: "urn:clickhouse-outbox:not-permitted",
+            detail: expect.stringContaining("GRANT outbox_operator")
+          }
+        })
+        const other = yield* serve(both)
+        yield* until(ask(other, "GET /api/status"), ({ status }) => status === 200)
+        expect((yield* ask(other, "POST /api/relay/pause", { body: `{"reason": "a test"}` })).status).toBe(200)
+        expect((yield* ask(other, "POST /api/relay/resume")).status).toBe(200)
+      })
     )
   }
 )
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_operator", (it) => {
-  it.scoped(
-    "runs every command but those of the owner and the relay",
-    () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const run = cli(yield* Login.make("outbox_operator"))
-        const bad = sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 4)`
-        yield* bad
-        yield* Relay.drain
-        const [event] = yield* sql<{ id: string }>`SELECT event_id::text AS id FROM outbox.event LIMIT 1`
-        for (const command of [
-          ["status"],
-          ["status", "--json"],
-          ["failures", "list"],
-          ["failures", "show", "1"],
-          ["failures", "edit", "1", "--context", "{}"],
-          ["failures", "replay", "1"],
-          ["failures", "edit", "2", "--context", "{}", "--replay"],
-          ["failures", "discard", "3", "--reason", "a test"],
-          ["failures", "resolve", "4", "--note", "a test"],
-          ["failures", "replay", "--all", "--yes"],
-          ["failures", "reopen", "3"],
-          ["where", event?.id ?? ""],
-          ["batches", "list"],
-          ["batches", "show", "1"],
-          ["incidents"],
-          ["pause", "--reason", "a test"],
-          ["resume"]
-        ]) {
-          expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
-        }
-        expect(
-          yield* Cli.run(["publish", "-"], {
-            stdin: `{"event_type": "from_a_file", "event_context": {}}\n`,
-            variables: { DATABASE_URL: (yield* Login.make("outbox_publisher")).url }
-          })
-        ).toMatchObject({ code: 0 })
-        expect(yield* run("restamp")).toMatchObject(refusedByPostgres)
-        yield* Relay.drain
-        yield* Effect.flatMap(ClickHouse, ({ command }) => command("TRUNCATE TABLE event_log"))
-        expect(yield* run("verify")).toMatchObject({ code: 2, stderr: "" })
-        expect(yield* run("verify", "--repair")).toMatchObject(done)
-        const audited = yield* sql<{ action: string }>`SELECT DISTINCT action FROM outbox.audit ORDER BY action`
-        expect(audited.map(({ action }) => action)).toEqual([
-          "correct",
-          "discard",
-          "requeue",
-          "pause",
-          "reopen",
-          "replay",
-          "resolve",
-          "resume"
-        ])
-        yield* Relay.drain
-        expect(yield* counts).toEqual({ rows: 3, events: 3 })
-      }),
-    120_000
+  it.scoped("runs every command but those of the owner and the relay", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const run = cli(yield* Login.make("outbox_operator"))
+      const bad = sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 4)`
+      yield* bad
+      yield* Relay.drain
+      const [event] = yield* sql<{ id: string }>`SELECT event_id::text AS id FROM outbox.event LIMIT 1`
+      for (const command of [
+        ["status"],
+        ["status", "--json"],
+        ["failures", "list"],
+        ["failures", "show", "1"],
+        ["failures", "edit", "1", "--context", "{}"],
+        ["failures", "replay", "1"],
+        ["failures", "edit", "2", "--context", "{}", "--replay"],
+        ["failures", "discard", "3", "--reason", "a test"],
+        ["failures", "resolve", "4", "--note", "a test"],
+        ["failures", "replay", "--all", "--yes"],
+        ["failures", "reopen", "3"],
+        ["where", event?.id ?? ""],
+        ["batches", "list"],
+        ["batches", "show", "1"],
+        ["incidents"],
+        ["pause", "--reason", "a test"],
+        ["resume"]
+      ]) {
+        expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
+      }
+      expect(
+        yield* Cli.run(["publish", "-"], {
+          stdin: `{"event_type": "from_a_file", "event_context": {}}\n`,
+          variables: { DATABASE_URL: (yield* Login.make("outbox_publisher")).url }
+        })
+      ).toMatchObject({ code: 0 })
+      expect(yield* run("restamp")).toMatchObject(refusedByPostgres)
+      yield* Relay.drain
+      yield* Effect.flatMap(ClickHouse, ({ command }) => command("TRUNCATE TABLE event_log"))
+      expect(yield* run("verify")).toMatchObject({ code: 2, stderr: "" })
+      expect(yield* run("verify", "--repair")).toMatchObject(done)
+      const audited = yield* sql<{ action: string }>`SELECT DISTINCT action FROM outbox.audit ORDER BY action`
+      expect(audited.map(({ action }) => action)).toEqual([
+        "correct",
+        "discard",
+        "requeue",
+        "hold",
+        "reopen",
+        "replay",
+        "resolve",
+        "resume"
+      ])
+      yield* Relay.drain
+      expect(yield* counts).toEqual({ rows: 3, events: 3 })
+    })
   )
 
   it.scoped("changes no event, no batch, nothing that was refused or audited, and dates no change", () =>
@@ -418,23 +406,20 @@ layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", 
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_reader", (it) => {
-  it.scoped(
-    "sees everything and changes nothing",
-    () =>
-      Effect.gen(function* () {
-        const login = yield* Login.make("outbox_reader")
-        const all = yield* relations
-        const looks = all.map(({ name }) => `SELECT * FROM ${name}`)
-        expect(yield* allowed(login, looks)).toEqual(looks)
-        expect(yield* allowed(login, [...all.flatMap(changes), ...escalations])).toEqual([])
-        expect(yield* allowed(login, ["SELECT outbox.publish('forged', '{}')"])).toEqual([])
-        const run = cli(login)
-        for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
-          expect(yield* run(...command)).toMatchObject(done)
-        }
-        expect(yield* run("pause", "--reason", "none")).toMatchObject(refusedByPostgres)
-      }),
-    120_000
+  it.scoped("sees everything and changes nothing", () =>
+    Effect.gen(function* () {
+      const login = yield* Login.make("outbox_reader")
+      const all = yield* relations
+      const looks = all.map(({ name }) => `SELECT * FROM ${name}`)
+      expect(yield* allowed(login, looks)).toEqual(looks)
+      expect(yield* allowed(login, [...all.flatMap(changes), ...escalations])).toEqual([])
+      expect(yield* allowed(login, ["SELECT outbox.publish('forged', '{}')"])).toEqual([])
+      const run = cli(login)
+      for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
+        expect(yield* run(...command)).toMatchObject(done)
+      }
+      expect(yield* run("hold", "--reason", "none")).toMatchObject(refusedByPostgres)
+    })
   )
 })
 
@@ -463,9 +448,9 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
       `
       expect(definers).toEqual([
         { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" },
         { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" }
+        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" },
+        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" }
       ])
     })
   )

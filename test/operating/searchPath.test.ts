@@ -115,50 +115,47 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
     }).pipe(onServer)
   )
 
-  it.scoped(
-    "is called neither by the relay nor by any command",
-    () =>
-      Effect.gen(function* () {
-        const { caught, owner, url } = yield* trappedDatabase
-        const variables = { DATABASE_URL: url, OUTBOX_LINGER: "20 millis", OUTBOX_EVENT_RETENTION: "1 hour" }
-        const run = (...args: ReadonlyArray<string>) => Cli.run(args, { variables })
-        expect(yield* run("migrate")).toMatchObject(done)
-        const relay = yield* Cli.start(["relay"], { variables })
-        yield* owner("SELECT outbox.publish('good', '{}') FROM generate_series(1, 5)")
-        yield* owner(`SELECT outbox.publish('bad', '{"n": 1e30}') FROM generate_series(1, 4)`)
-        yield* until(counts, ({ events }) => events === 5, "60 seconds")
-        yield* until(owner("SELECT FROM outbox.batch_failure"), (rows) => rows.length === 4, "60 seconds")
-        const [event] = yield* owner("SELECT event_id::text AS id FROM outbox.event LIMIT 1")
-        for (const command of [
-          ["status"],
-          ["failures", "list"],
-          ["failures", "show", "1"],
-          ["failures", "edit", "1", "--context", "{}"],
-          ["failures", "replay", "1"],
-          ["failures", "discard", "2", "--reason", "a test"],
-          ["failures", "reopen", "2"],
-          ["failures", "resolve", "3", "--note", "a test"],
-          ["where", String(event?.id)],
-          ["batches", "list"],
-          ["batches", "show", "1"],
-          ["incidents"],
-          ["pause", "--reason", "a test"],
-          ["resume"]
-        ]) {
-          expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
-        }
-        yield* until(counts, ({ events }) => events === 6, "60 seconds")
-        yield* Effect.flatMap(ClickHouse, ({ command }) => command("TRUNCATE TABLE event_log"))
-        expect(yield* run("verify", "--repair")).toMatchObject(done)
-        yield* until(counts, ({ events }) => events === 6, "60 seconds")
-        yield* relay.signal("SIGTERM")
-        const { code, stderr } = yield* relay.ended
-        expect({ code, caught: stderr.includes("caught") }).toEqual({ code: 0, caught: false })
-        expect(yield* run("restamp")).toMatchObject(done)
-        expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
-        expect(yield* caught).toBe(false)
-      }).pipe(onServer),
-    300_000
+  it.scoped("is called neither by the relay nor by any command", () =>
+    Effect.gen(function* () {
+      const { caught, owner, url } = yield* trappedDatabase
+      const variables = { DATABASE_URL: url, OUTBOX_LINGER: "20 millis", OUTBOX_EVENT_RETENTION: "1 hour" }
+      const run = (...args: ReadonlyArray<string>) => Cli.run(args, { variables })
+      expect(yield* run("migrate")).toMatchObject(done)
+      const relay = yield* Cli.start(["relay"], { variables })
+      yield* owner("SELECT outbox.publish('good', '{}') FROM generate_series(1, 5)")
+      yield* owner(`SELECT outbox.publish('bad', '{"n": 1e30}') FROM generate_series(1, 4)`)
+      yield* until(counts, ({ events }) => events === 5)
+      yield* until(owner("SELECT FROM outbox.batch_failure"), (rows) => rows.length === 4)
+      const [event] = yield* owner("SELECT event_id::text AS id FROM outbox.event LIMIT 1")
+      for (const command of [
+        ["status"],
+        ["failures", "list"],
+        ["failures", "show", "1"],
+        ["failures", "edit", "1", "--context", "{}"],
+        ["failures", "replay", "1"],
+        ["failures", "discard", "2", "--reason", "a test"],
+        ["failures", "reopen", "2"],
+        ["failures", "resolve", "3", "--note", "a test"],
+        ["where", String(event?.id)],
+        ["batches", "list"],
+        ["batches", "show", "1"],
+        ["incidents"],
+        ["pause", "--reason", "a test"],
+        ["resume"]
+      ]) {
+        expect({ command, ...(yield* run(...command)) }).toMatchObject({ command, ...done })
+      }
+      yield* until(counts, ({ events }) => events === 6)
+      yield* Effect.flatMap(ClickHouse, ({ command }) => command("TRUNCATE TABLE event_log"))
+      expect(yield* run("verify", "--repair")).toMatchObject(done)
+      yield* until(counts, ({ events }) => events === 6)
+      yield* relay.signal("SIGTERM")
+      const { code, stderr } = yield* relay.ended
+      expect({ code, caught: stderr.includes("caught") }).toEqual({ code: 0, caught: false })
+      expect(yield* run("restamp")).toMatchObject(done)
+      expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
+      expect(yield* caught).toBe(false)
+    }).pipe(onServer)
   )
 
   it.effect("is not in the path of the relay's connections, unless DATABASE_URL has options of its own", () =>

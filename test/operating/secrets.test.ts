@@ -90,59 +90,52 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
     }
   }
   for (const [what, { clickHouse, format, ready }] of Object.entries(relays)) {
-    it.scoped(
-      `${what}: in a relay's logs (${format}), answers, metrics, and what it sends to a collector`,
-      () =>
-        Effect.gen(function* () {
-          const { DATABASE_URL = "" } = yield* Environment.Environment
-          const sql = yield* SqlClient.SqlClient
-          const collector = yield* Otlp.make()
-          const relay = yield* Cli.start(["relay"], {
-            variables: {
-              DATABASE_URL: yield* loginWithSecret(DATABASE_URL),
-              CLICKHOUSE_URL: clickHouse,
-              LOG_FORMAT: format,
-              LOG_LEVEL: "All",
-              OUTBOX_HTTP_PORT: "0",
-              OUTBOX_HTTP_TOKEN: SECRETS.token,
-              OUTBOX_INCIDENT_AFTER: "1 millis",
-              OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
-              OTEL_EXPORTER_OTLP_HEADERS: `authorization=${SECRETS.collector}`,
-              OTEL_METRIC_EXPORT_INTERVAL: "200"
-            }
-          })
-          const url = yield* relay.url
-          yield* sql`SELECT outbox.publish('seen', '{}'), outbox.publish('refused', '{"n": 1e30}')`
-          const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
-          const settled = ready === 200 ? "GET /api/failures" : "GET /api/status"
-          yield* until(
-            ask(url, settled, authorized),
-            ({ json }) => JSON.stringify(json).includes('"code":'),
-            "60 seconds"
-          )
-          yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready, "30 seconds")
-          const answers = yield* Effect.forEach(
-            [
-              ...API.map((path) => `GET /api/${path}`),
-              ...["metrics", "readyz", "healthz", "version", "openapi.json", "docs", "nowhere"].map(
-                (path) => `GET /${path}`
-              )
-            ],
-            (request) => Effect.all([ask(url, request, authorized), ask(url, request)])
-          )
-          const seen = answers.flat().map(({ headers, text }) => JSON.stringify(headers) + text)
-          expect(seen.join()).toContain("outbox_build_info")
-          const sent = yield* until(collector.requests, (requests) =>
-            ["/v1/traces", "/v1/metrics", "/v1/logs"].every((path) => requests.some((request) => request.path === path))
-          )
-          expect(sent[0]?.headers.authorization).toBe(SECRETS.collector)
-          yield* relay.signal("SIGTERM")
-          const { code, stderr, stdout } = yield* relay.ended
-          expect(code).toBe(0)
-          const bodies = (yield* collector.requests).map(({ body }) => body.toString())
-          for (const text of [stdout, stderr, ...seen, ...bodies]) expect(found(text)).toEqual([])
-        }),
-      120_000
+    it.scoped(`${what}: in a relay's logs (${format}), answers, metrics, and what it sends to a collector`, () =>
+      Effect.gen(function* () {
+        const { DATABASE_URL = "" } = yield* Environment.Environment
+        const sql = yield* SqlClient.SqlClient
+        const collector = yield* Otlp.make()
+        const relay = yield* Cli.start(["relay"], {
+          variables: {
+            DATABASE_URL: yield* loginWithSecret(DATABASE_URL),
+            CLICKHOUSE_URL: clickHouse,
+            LOG_FORMAT: format,
+            LOG_LEVEL: "All",
+            OUTBOX_HTTP_PORT: "0",
+            OUTBOX_HTTP_TOKEN: SECRETS.token,
+            OUTBOX_INCIDENT_AFTER: "1 millis",
+            OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+            OTEL_EXPORTER_OTLP_HEADERS: `authorization=${SECRETS.collector}`,
+            OTEL_METRIC_EXPORT_INTERVAL: "200"
+          }
+        })
+        const url = yield* relay.url
+        yield* sql`SELECT outbox.publish('seen', '{}'), outbox.publish('refused', '{"n": 1e30}')`
+        const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
+        const settled = ready === 200 ? "GET /api/failures" : "GET /api/status"
+        yield* until(ask(url, settled, authorized), ({ json }) => JSON.stringify(json).includes('"code":'))
+        yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready)
+        const answers = yield* Effect.forEach(
+          [
+            ...API.map((path) => `GET /api/${path}`),
+            ...["metrics", "readyz", "healthz", "version", "openapi.json", "docs", "nowhere"].map(
+              (path) => `GET /${path}`
+            )
+          ],
+          (request) => Effect.all([ask(url, request, authorized), ask(url, request)])
+        )
+        const seen = answers.flat().map(({ headers, text }) => JSON.stringify(headers) + text)
+        expect(seen.join()).toContain("outbox_build_info")
+        const sent = yield* until(collector.requests, (requests) =>
+          ["/v1/traces", "/v1/metrics", "/v1/logs"].every((path) => requests.some((request) => request.path === path))
+        )
+        expect(sent[0]?.headers.authorization).toBe(SECRETS.collector)
+        yield* relay.signal("SIGTERM")
+        const { code, stderr, stdout } = yield* relay.ended
+        expect(code).toBe(0)
+        const bodies = (yield* collector.requests).map(({ body }) => body.toString())
+        for (const text of [stdout, stderr, ...seen, ...bodies]) expect(found(text)).toEqual([])
+      })
     )
   }
 
@@ -238,80 +231,69 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
     }
 
     for (const [what, { args, says, stdin, variables }] of Object.entries(cases)) {
-      it.scoped(
-        what,
-        () =>
-          Effect.gen(function* () {
-            const { DATABASE_URL = "" } = yield* Environment.Environment
-            const url = args[0] === "migrate" ? DATABASE_URL : yield* loginWithSecret(DATABASE_URL)
-            const { code, stderr, stdout } = yield* Cli.run(args, {
-              ...(stdin !== undefined && { stdin }),
-              variables: {
-                DATABASE_URL: url,
-                CLICKHOUSE_PASSWORD: "",
-                OUTBOX_HTTP_TOKEN: SECRETS.token,
-                LOG_FORMAT: "pretty",
-                LOG_LEVEL: "All",
-                ...variables
-              }
-            })
-            expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(says) })
-            expect(found(stdout + stderr)).toEqual([])
-          }),
-        120_000
+      it.scoped(what, () =>
+        Effect.gen(function* () {
+          const { DATABASE_URL = "" } = yield* Environment.Environment
+          const url = args[0] === "migrate" ? DATABASE_URL : yield* loginWithSecret(DATABASE_URL)
+          const { code, stderr, stdout } = yield* Cli.run(args, {
+            ...(stdin !== undefined && { stdin }),
+            variables: {
+              DATABASE_URL: url,
+              CLICKHOUSE_PASSWORD: "",
+              OUTBOX_HTTP_TOKEN: SECRETS.token,
+              LOG_FORMAT: "pretty",
+              LOG_LEVEL: "All",
+              ...variables
+            }
+          })
+          expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(says) })
+          expect(found(stdout + stderr)).toEqual([])
+        })
       )
     }
 
-    it.scoped(
-      "Postgres has gone away: in what the operator API says of it",
-      () =>
-        Effect.gen(function* () {
-          const untilGone = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-          const server = yield* Scope.extend(EmbeddedPostgres.make(), untilGone)
-          const variables = {
-            DATABASE_URL: withPassword(server.url, SECRETS.postgres),
-            LOG_LEVEL: "All",
-            OUTBOX_HTTP_PORT: "0",
-            OUTBOX_HTTP_TOKEN: SECRETS.token
-          }
-          expect(yield* Cli.run(["migrate"], { variables })).toMatchObject({ code: 0 })
-          const relay = yield* Cli.start(["relay"], { variables })
-          const url = yield* relay.url
-          const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
-          yield* until(ask(url, "GET /api/systems", authorized), ({ status }) => status === 200, "60 seconds")
-          yield* Scope.close(untilGone, Exit.void)
-          const systems = yield* until(
-            ask(url, "GET /api/systems", authorized),
-            ({ text }) => text.includes(`"reachable":false`),
-            "60 seconds"
-          )
-          const answers = yield* Effect.forEach(API, (path) => ask(url, `GET /api/${path}`, authorized))
-          yield* relay.signal("SIGTERM")
-          const { stderr, stdout } = yield* relay.ended
-          for (const text of [systems.text, ...answers.map(({ text }) => text), stderr, stdout]) {
-            expect(found(text)).toEqual([])
-          }
-        }),
-      120_000
+    it.scoped("Postgres has gone away: in what the operator API says of it", () =>
+      Effect.gen(function* () {
+        const untilGone = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+        const server = yield* Scope.extend(EmbeddedPostgres.make(), untilGone)
+        const variables = {
+          DATABASE_URL: withPassword(server.url, SECRETS.postgres),
+          LOG_LEVEL: "All",
+          OUTBOX_HTTP_PORT: "0",
+          OUTBOX_HTTP_TOKEN: SECRETS.token
+        }
+        expect(yield* Cli.run(["migrate"], { variables })).toMatchObject({ code: 0 })
+        const relay = yield* Cli.start(["relay"], { variables })
+        const url = yield* relay.url
+        const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
+        yield* until(ask(url, "GET /api/systems", authorized), ({ status }) => status === 200)
+        yield* Scope.close(untilGone, Exit.void)
+        const systems = yield* until(ask(url, "GET /api/systems", authorized), ({ text }) =>
+          text.includes(`"reachable":false`)
+        )
+        const answers = yield* Effect.forEach(API, (path) => ask(url, `GET /api/${path}`, authorized))
+        yield* relay.signal("SIGTERM")
+        const { stderr, stdout } = yield* relay.ended
+        for (const text of [systems.text, ...answers.map(({ text }) => text), stderr, stdout]) {
+          expect(found(text)).toEqual([])
+        }
+      })
     )
 
-    it.scoped(
-      "Postgres refuses the password",
-      () =>
-        Effect.gen(function* () {
-          const path = yield* files({ hba: "host all postgres all trust\nhost all all all scram-sha-256\n" })
-          const server = yield* EmbeddedPostgres.make({ settings: { hba_file: path("hba") } })
-          const admin = yield* Login.session(server)
-          yield* admin("CREATE ROLE ada LOGIN PASSWORD 'another'")
-          const variables = { DATABASE_URL: withPassword(server.url, SECRETS.postgres, "ada"), LOG_LEVEL: "All" }
-          for (const command of ["status", "migrate", "relay"]) {
-            const { code, stderr, stdout } = yield* Cli.run([command], { variables })
-            const says = 'password authentication failed for user "ada"'
-            expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(says) })
-            expect(found(stdout + stderr)).toEqual([])
-          }
-        }),
-      120_000
+    it.scoped("Postgres refuses the password", () =>
+      Effect.gen(function* () {
+        const path = yield* files({ hba: "host all postgres all trust\nhost all all all scram-sha-256\n" })
+        const server = yield* EmbeddedPostgres.make({ settings: { hba_file: path("hba") } })
+        const admin = yield* Login.session(server)
+        yield* admin("CREATE ROLE ada LOGIN PASSWORD 'another'")
+        const variables = { DATABASE_URL: withPassword(server.url, SECRETS.postgres, "ada"), LOG_LEVEL: "All" }
+        for (const command of ["status", "migrate", "relay"]) {
+          const { code, stderr, stdout } = yield* Cli.run([command], { variables })
+          const says = 'password authentication failed for user "ada"'
+          expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(says) })
+          expect(found(stdout + stderr)).toEqual([])
+        }
+      })
     )
   })
 })

@@ -73,50 +73,44 @@ const askClickHouse = (url: string, caFile?: string, password?: string) =>
   )
 
 layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
-  it.scoped(
-    "carries all: migrate, publish, relay and its operator API, through servers that take nothing else",
-    () =>
-      Effect.gen(function* () {
-        const authority = yield* Certificates.authority
-        const ca = yield* Certificates.files({ ca: authority.cert })
-        const postgres = yield* securePostgres(authority)
-        const clickHouse = yield* Certificates.terminate(
-          inject("clickhouseUrl"),
-          yield* Certificates.ofServer(authority)
-        )
-        const variables = {
-          DATABASE_URL: trusting(postgres, ca("ca")),
-          CLICKHOUSE_URL: clickHouse,
-          CLICKHOUSE_CA_FILE: ca("ca"),
-          LOG_FORMAT: "json"
-        }
-        const run = (...args: ReadonlyArray<string>) =>
-          Cli.run(args, { variables, stdin: `{"event_type": "by_tls", "event_context": {}}\n` })
-        expect(yield* run("migrate")).toMatchObject({ code: 0, stderr: "" })
-        expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
-        expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
-        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+  it.scoped("carries all: migrate, publish, relay and its operator API, through servers that take nothing else", () =>
+    Effect.gen(function* () {
+      const authority = yield* Certificates.authority
+      const ca = yield* Certificates.files({ ca: authority.cert })
+      const postgres = yield* securePostgres(authority)
+      const clickHouse = yield* Certificates.terminate(inject("clickhouseUrl"), yield* Certificates.ofServer(authority))
+      const variables = {
+        DATABASE_URL: trusting(postgres, ca("ca")),
+        CLICKHOUSE_URL: clickHouse,
+        CLICKHOUSE_CA_FILE: ca("ca"),
+        LOG_FORMAT: "json"
+      }
+      const run = (...args: ReadonlyArray<string>) =>
+        Cli.run(args, { variables, stdin: `{"event_type": "by_tls", "event_context": {}}\n` })
+      expect(yield* run("migrate")).toMatchObject({ code: 0, stderr: "" })
+      expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
+      expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
+      expect(yield* counts).toEqual({ rows: 1, events: 1 })
 
-        const relay = yield* Cli.start(["relay"], { variables: { ...variables, OUTBOX_HTTP_PORT: "0" } })
-        const url = yield* relay.url
-        yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
-        expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
-        yield* until(counts, ({ rows }) => rows === 2)
-        // What ClickHouse has is acknowledged a moment later.
-        yield* until(ask(url, "GET /api/status"), ({ json }) => Object(json).backlog === 0)
+      const relay = yield* Cli.start(["relay"], { variables: { ...variables, OUTBOX_HTTP_PORT: "0" } })
+      const url = yield* relay.url
+      yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
+      expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
+      yield* until(counts, ({ rows }) => rows === 2)
+      // What ClickHouse has is acknowledged a moment later.
+      yield* until(ask(url, "GET /api/status"), ({ json }) => Object(json).backlog === 0)
 
-        const plain = new URL(postgres)
-        plain.searchParams.set("sslmode", "disable")
-        expect(yield* Effect.flip(askPostgres(plain.href))).toMatchObject({
-          message: expect.stringContaining("no encryption")
-        })
-        const encrypted = yield* Login.session({ url: trusting(postgres, ca("ca")) })
-        const connections = yield* encrypted(
-          "SELECT DISTINCT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname IS NOT NULL"
-        )
-        expect(connections).toEqual([{ ssl: true, version: "TLSv1.3" }])
-      }),
-    120_000
+      const plain = new URL(postgres)
+      plain.searchParams.set("sslmode", "disable")
+      expect(yield* Effect.flip(askPostgres(plain.href))).toMatchObject({
+        message: expect.stringContaining("no encryption")
+      })
+      const encrypted = yield* Login.session({ url: trusting(postgres, ca("ca")) })
+      const connections = yield* encrypted(
+        "SELECT DISTINCT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname IS NOT NULL"
+      )
+      expect(connections).toEqual([{ ssl: true, version: "TLSv1.3" }])
+    })
   )
 
   describe("refuses a server", () => {

@@ -17,7 +17,8 @@ import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Operations from "../../src/Operations.ts"
 import { OutboxStore } from "../../src/OutboxStore.ts"
-import * as Outbox from "../../src/Verification/outbox.ts"
+import * as Batches from "../../src/schema/batches.ts"
+import * as Outbox from "../../src/Verification/Outbox.ts"
 import * as Verification from "../../src/Verification.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
@@ -66,7 +67,9 @@ const verify = (options: Omit<Verification.Options, "onFinding"> = {}) =>
     return { report, findings }
   })
 
-const repair = verify({ requeueAs: "ada" })
+const ADA = BatchFailures.Actor.make("ada")
+
+const repair = verify({ requeueAs: ADA })
 
 const idsOf = (findings: ReadonlyArray<Verification.Finding>, kind: "missing" | "doubled") =>
   findings.flatMap((finding) => (finding.kind === kind ? [...finding.eventIds] : [])).sort()
@@ -133,7 +136,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { overview, status } = yield* Operations.Operations
-      const { observe } = yield* OutboxStore
+      const { gauges } = yield* OutboxStore
       yield* publish(0, 250)
       yield* drain
       const hour = 3_600_000
@@ -157,8 +160,8 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
 
       expect(yield* status).toMatchObject({ backlog: 3, lastDeliveredAt })
       expect((yield* status).oldestUndeliveredMillis).toBeLessThan(hour / 2)
-      expect(yield* observe).toMatchObject({ backlogEvents: 3 })
-      expect((yield* observe).oldestUndeliveredMillis).toBeLessThan(hour / 2)
+      expect(yield* gauges).toMatchObject({ backlogEvents: 3 })
+      expect((yield* gauges).oldestUndeliveredMillis).toBeLessThan(hour / 2)
       const given = yield* history
       expect(given.past).toEqual(before.past)
       expect(given.now.backlog).toBe(3)
@@ -221,7 +224,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const reports = yield* Effect.all(Arr.replicate(repair, 4), { concurrency: "unbounded" })
       // Each batch by one of them, or once more by one that saw it delivered again and ClickHouse before that.
       expect(Arr.reduce(reports, 0, (sum, { report }) => sum + report.requeued.batches)).toBeGreaterThanOrEqual(3)
-      yield* until(batches, (all) => all.every(isDelivered), "40 seconds")
+      yield* until(batches, (all) => all.every(isDelivered))
       expect(yield* eventLog).toEqual(before)
     }).pipe(fresh())
   )
@@ -262,7 +265,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         CLICKHOUSE_REQUEST_TIMEOUT: "1 second",
         OUTBOX_RETRY_BASE: "50 millis"
       })
-      yield* until(batches, (all) => all.every(isDelivered), "30 seconds")
+      yield* until(batches, (all) => all.every(isDelivered))
       expect(yield* counts).toEqual({ rows: 3, events: 3 })
       expect(yield* proxy.letGo).toBe(1)
       expect(yield* counts).toEqual({ rows: 3, events: 3 })
@@ -278,7 +281,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* lose("true")
       yield* repair
       // Unless it is told, a worker looks once a minute.
-      yield* until(counts, ({ rows }) => rows === 10, "30 seconds")
+      yield* until(counts, ({ rows }) => rows === 10)
     }).pipe(fresh())
   )
 
@@ -292,7 +295,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         Effect.fork
       )
       const tidying = yield* store
-        .housekeep({
+        .maintain({
           eventRetention: Duration.millis(50),
           failureRetention: Duration.days(1),
           incidentAfter: Duration.minutes(1)
@@ -306,7 +309,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       yield* Effect.repeat(look, { until: () => publishing.unsafePoll() !== null })
       yield* Fiber.join(publishing)
       yield* Fiber.interrupt(tidying)
-      yield* until(store.status, ({ backlog }) => backlog === 0, "40 seconds")
+      yield* until(store.status, ({ backlog }) => backlog === 0)
       yield* look
       expect(compared).toBeGreaterThan(0)
       expect(yield* counts).toEqual({ rows: 200, events: 200 })
@@ -348,11 +351,11 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const open = yield* failures.list({ state: "open" })
       const [first, second, third] = open
       if (first === undefined || second === undefined || third === undefined) return expect.fail("no failures")
-      yield* failures.discard(first.id, "not wanted", "ada")
+      yield* failures.discard(first.id, { reason: "not wanted", actor: ADA })
       const [event] = yield* failures.events(second.id)
       if (event === undefined) return expect.fail("no event")
-      yield* failures.correct(second.id, event.eventId, '{"event_context": {}}', "ada")
-      yield* failures.replay(second.id, "ada")
+      yield* failures.correct(second.id, { eventId: event.eventId, correction: '{"event_context": {}}', actor: ADA })
+      yield* failures.replay(second.id, { actor: ADA })
       yield* drain
       const { findings, report } = yield* verify()
       expect(findings).toEqual([
@@ -458,7 +461,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* publish(0, 10)
         yield* drain
         yield* until(
-          store.housekeep({
+          store.maintain({
             eventRetention: Duration.millis(1),
             failureRetention: Duration.days(1),
             incidentAfter: Duration.minutes(1)
@@ -480,21 +483,22 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     it.effect("leaves a batch alone whose rows have gone since it was read, or that was requeued by another", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
+        const outbox = Outbox.make(sql)
         const [eventId] = yield* publish(0, 10)
         yield* drain
         const range = { since: null, until: "infinity" }
-        const [delivered] = yield* Outbox.nextDelivered(sql, range, 0)
+        const [delivered] = yield* outbox.nextDelivered(range, 0)
         if (delivered === undefined || eventId === undefined) return expect.fail("nothing was delivered")
-        const requeue = Outbox.requeue(sql, delivered, [eventId], "ada")
+        const requeue = Batches.requeue(sql, delivered, { missing: [eventId], actor: ADA })
         expect(yield* requeue).toBe(true)
         expect(yield* requeue).toBe(false)
         yield* drain
-        const [again] = yield* Outbox.nextDelivered(sql, range, 0)
+        const [again] = yield* outbox.nextDelivered(range, 0)
         if (again === undefined) return expect.fail("it was not delivered again")
         // Of what it was when it was seen first there is nothing to requeue.
         expect(yield* requeue).toBe(false)
         yield* sql`TRUNCATE outbox.event`
-        expect(yield* Outbox.requeue(sql, again, [eventId], "ada")).toBe(false)
+        expect(yield* Batches.requeue(sql, again, { missing: [eventId], actor: ADA })).toBe(false)
         expect((yield* batches).every(isDelivered)).toBe(true)
       }).pipe(fresh())
     )

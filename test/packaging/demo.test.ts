@@ -6,12 +6,14 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it, layer } from "@effect/vitest"
-import { Effect, Schedule } from "effect"
+import { Effect } from "effect"
 import * as Judge from "../../examples/demo/Judge.ts"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import * as Config from "../../src/Config.ts"
 import * as Relay from "../../src/Relay.ts"
 import * as Environment from "../support/environment.ts"
+import { until } from "../support/wait.ts"
+import { isWhole } from "../support/whole.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.promise(async () => {
@@ -56,11 +58,7 @@ const processesIn = (directory: string) =>
       })
     : []
 
-const eventually = (what: () => boolean) =>
-  Effect.suspend(() => (what() ? Effect.void : Effect.fail("not yet"))).pipe(
-    Effect.retry(Schedule.spaced("50 millis")),
-    Effect.timeout("40 seconds")
-  )
+const eventually = (what: () => boolean) => until(Effect.sync(what), (so) => so)
 
 describe("npm run demo", () => {
   it.scopedLive("ends by itself when every event has arrived once, and leaves no process", () =>
@@ -73,7 +71,7 @@ describe("npm run demo", () => {
     })
   )
 
-  it.scopedLive("goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
+  it.scopedLive.runIf(isWhole)("goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
     Effect.gen(function* () {
       const directory = yield* temporary
       const { child, exitCode, output } = yield* demo("--data", directory)

@@ -32,19 +32,22 @@ interface Block {
 }
 
 /** Fenced blocks, without the indentation of a list that they are in. */
-const blocksOf = (page: string): ReadonlyArray<Block> => {
-  const text = read(page)
-  return [...text.matchAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm)].map(
-    ([, indent = "", language = "", body = ""], i, all) => ({
-      page,
-      line: text.slice(0, all[i]?.index).split("\n").length,
-      language,
-      text: body.replaceAll(new RegExp(`^${indent}`, "gm"), "")
-    })
-  )
-}
+const blocksIn = (page: string, text: string): ReadonlyArray<Block> =>
+  [...text.matchAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm)].map(([, indent = "", language = "", body = ""], i, all) => ({
+    page,
+    line: text.slice(0, all[i]?.index).split("\n").length,
+    language,
+    text: body.replaceAll(new RegExp(`^${indent}`, "gm"), "")
+  }))
+
+const blocksOf = (page: string): ReadonlyArray<Block> => blocksIn(page, read(page))
 
 const BLOCKS = PAGES.flatMap(blocksOf)
+
+/** The blocks of doc comments, without their asterisks. */
+const EXAMPLES = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
+  .filter((name) => /\.ts$/.test(name))
+  .flatMap((name) => blocksIn(`src/${name}`, read(`src/${name}`).replaceAll(/^ \* ?/gm, "")))
 
 const withoutBlocks = (page: string): string => read(page).replaceAll(/^ *```[\s\S]*?^ *```$/gm, "")
 
@@ -165,19 +168,41 @@ describe("The documentation", () => {
   })
 })
 
+/** What an example imports that stands for the reader's own code. */
+const EVENTS = `
+import { Schema } from "effect"
+import { Event } from "clickhouse-outbox"
+
+export const UserCreated = Event.define({
+  eventType: "user_created",
+  eventContext: Schema.Struct({ userId: Schema.Number })
+})
+`
+
+/** What people call in their programs, without what only relays need. */
+const SERVICES = ["BatchFailures", "EventLog", "Operations", "OperatorServer", "Relay", "Verification"]
+
 describe("TypeScript in the documentation", () => {
-  it.scopedLive("compiles where it uses the package", () =>
+  it("has an example for every service", () => {
+    const shown = EXAMPLES.map(({ page }) => page)
+    expect(SERVICES.filter((service) => !shown.includes(`src/${service}.ts`))).toEqual([])
+  })
+
+  it.scopedLive("compiles where it uses the package, in pages and in the examples of doc comments", () =>
     Effect.gen(function* () {
       mkdirSync(join(ROOT, ".data"), { recursive: true })
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => mkdtempSync(join(ROOT, ".data", "docs-"))),
         (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
       )
-      const uses = BLOCKS.filter(({ language, text }) => language === "ts" && /from "clickhouse-outbox/.test(text))
-      expect(uses.length).toBeGreaterThan(3)
+      const uses = [...BLOCKS, ...EXAMPLES].filter(
+        ({ language, text }) => language === "ts" && /from "clickhouse-outbox/.test(text)
+      )
+      expect(uses.length).toBeGreaterThan(15)
       for (const { line, page, text } of uses) {
         writeFileSync(join(folder, `${page.replaceAll(/\W/g, "_")}_line_${line}.ts`), text)
       }
+      writeFileSync(join(folder, "events.ts"), EVENTS)
       writeFileSync(
         join(folder, "tsconfig.json"),
         // In an example a definition may stand for itself.

@@ -10,12 +10,12 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
 import { Client } from "pg"
 import * as Databases from "../../src/embedded/Databases.ts"
 import * as EmbeddedClickHouse from "../../src/embedded/EmbeddedClickHouse.ts"
 import * as EmbeddedPostgres from "../../src/embedded/EmbeddedPostgres.ts"
 import { listen } from "../support/listen.ts"
+import { until } from "../support/wait.ts"
 
 const postgres = (url: string, sql: string) =>
   Effect.acquireUseRelease(
@@ -54,11 +54,7 @@ const processesIn = (directory: string) =>
     }
   })
 
-const eventually = (what: () => boolean) =>
-  Effect.suspend(() => (what() ? Effect.void : Effect.fail("not yet"))).pipe(
-    Effect.retry(Schedule.spaced("20 millis")),
-    Effect.timeout("10 seconds")
-  )
+const eventually = (what: () => boolean) => until(Effect.sync(what), (so) => so)
 
 /** What `npm run databases` runs. */
 const databases = (directory: string) =>
@@ -133,7 +129,10 @@ describe("EmbeddedClickHouse", () => {
       const server = yield* EmbeddedClickHouse.make()
       yield* clickhouse(server.url, "CREATE TABLE kept (n UInt64) ENGINE = MergeTree ORDER BY n")
       yield* Effect.fork(clickhouse(server.url, "INSERT INTO kept SELECT number + sleep(1) FROM numbers(3)"))
-      yield* Effect.sleep("200 millis")
+      yield* until(
+        clickhouse(server.url, "SELECT count() FROM system.processes WHERE query_kind = 'Insert'"),
+        (running) => running === "1"
+      )
       yield* server.restart
       assert.strictEqual(yield* clickhouse(server.url, "SELECT count() FROM kept"), "3")
     })

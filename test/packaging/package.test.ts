@@ -68,7 +68,7 @@ const program = Effect.gen(function* () {
   const operator = yield* HttpApiClient.make(Api, { baseUrl: Option.getOrThrow(url) })
   const { backlog } = yield* operator.outbox.status().pipe(
     Effect.filterOrFail(({ backlog }) => backlog === 0),
-    Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 })
+    Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 2400 })
   )
   const clickHouse = yield* ClickHouse.ClickHouse
   const delivered = yield* clickHouse.query("SELECT event_type, toJSONString(event_context) FROM event_log")
@@ -165,7 +165,7 @@ const emptyDatabase = Effect.gen(function* () {
   return url.href
 })
 
-layer(Live, { excludeTestServices: true, timeout: "120 seconds" })("The npm package", (it) => {
+layer(Live, { excludeTestServices: true })("The npm package", (it) => {
   it.effect("holds the build, the migrations and the documents of npm, and nothing else that lies around", () =>
     Effect.gen(function* () {
       const { files, tarballBytes } = yield* NpmProject.NpmProject

@@ -132,24 +132,24 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
   })
 
   describe("that Postgres refuses to commit", () => {
-    it.effect("fails with CommitRefused, where withTransaction dies", () =>
+    it.effect("fails with CommitFailed, where withTransaction dies", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const sameSeat = Effect.zipRight(insert("carol", 1), insert("dave", 1))
         expect(yield* Effect.exit(sql.withTransaction(sameSeat))).toMatchObject({ cause: { _tag: "Die" } })
 
         const error = yield* Effect.flip(transaction(sameSeat))
-        expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "CommitRefused" })
+        expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "CommitFailed" })
         expect(error.message).toContain('violates unique constraint "users_seat_key"')
         expect(yield* written("carol", "dave")).toEqual([])
       })
     )
 
-    it.effect("fails with CommitRefused when an administrator cancels the COMMIT", () =>
+    it.effect("fails with CommitFailed when an administrator cancels the COMMIT", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const error = yield* Effect.flip(transaction(sql`INSERT INTO cancelled VALUES (1)`))
-        expect(error).toMatchObject({ reason: "CommitRefused" })
+        expect(error).toMatchObject({ reason: "CommitFailed" })
         expect(error.message).toContain("nothing was written: canceling statement due to user request")
       })
     )

@@ -39,7 +39,7 @@ export const open = (browser: Browser, url: string, options: BrowserContextOptio
   Effect.acquireRelease(
     Effect.promise(async () => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options })
-      context.setDefaultTimeout(20_000)
+      context.setDefaultTimeout(120_000)
       const page = await context.newPage()
       const complaints: Array<string> = []
       page.on("console", (message) => {

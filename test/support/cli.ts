@@ -1,9 +1,9 @@
 /** The command line in a process of its own, as a user starts it. */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import type { Readable, Writable } from "node:stream"
-import { fileURLToPath } from "node:url"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import { inject } from "vitest"
 import { Environment } from "./environment.ts"
 import { until } from "./wait.ts"
 
@@ -44,8 +44,6 @@ export const UNREACHABLE = "postgres://ada:hunter2@127.0.0.1:1/app"
 
 const LISTENS = /The operator API listens on (http:[^\s",]+)/
 
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
-
 const kill = (child: ChildProcessByStdio<Writable, Readable, Readable>, signal: NodeJS.Signals) =>
   Effect.sync(() => void child.kill(signal))
 
@@ -57,7 +55,7 @@ export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
     const ended = yield* Deferred.make<Ended>()
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, [...(options.node ?? []), "--import", "tsx", MAIN, ...args], { env, stdio: "pipe" })
+        spawn(process.execPath, [...(options.node ?? []), inject("programs").cli, ...args], { env, stdio: "pipe" })
       ),
       (child) => Effect.zipRight(kill(child, "SIGKILL"), Deferred.await(ended))
     )
@@ -75,8 +73,7 @@ export const start = (args: ReadonlyArray<string>, options: Options = {}) =>
     const said = (found: (seen: string) => boolean) =>
       until(
         Effect.sync(() => stderr),
-        found,
-        "30 seconds"
+        found
       )
     const started: Process = {
       stdin: child.stdin,

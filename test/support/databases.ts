@@ -1,5 +1,6 @@
 /**
- * The databases that all test files share: started once, migrated once into a template that each file clones.
+ * What all test files share: databases, started once and migrated once into a template that each file clones, and the
+ * programs that tests start.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
@@ -10,12 +11,14 @@ import * as Scope from "effect/Scope"
 import type { TestProject } from "vitest/node"
 import * as Databases from "../../src/embedded/Databases.ts"
 import * as Migrations from "../../src/Migrations.ts"
+import * as Programs from "./programs.ts"
 
 declare module "vitest" {
   export interface ProvidedContext {
     readonly postgresUrl: string
     readonly clickhouseUrl: string
     readonly template: string
+    readonly programs: Programs.Programs
   }
 }
 
@@ -36,7 +39,9 @@ const migrateTemplate = (postgresUrl: string, template: string) =>
 
 export default async (project: TestProject): Promise<() => Promise<void>> => {
   const scope = Effect.runSync(Scope.make())
-  const databases = await Effect.runPromise(Scope.extend(Databases.make, scope))
+  const [databases, programs] = await Effect.runPromise(
+    Scope.extend(Effect.all([Databases.make, Programs.make], { concurrency: "unbounded" }), scope)
+  )
   const postgresUrl = Redacted.value(databases.postgresUrl)
   // Its own name, because databases from the environment outlive the run.
   const template = `outbox_template_${process.pid}_${Date.now()}`
@@ -44,5 +49,6 @@ export default async (project: TestProject): Promise<() => Promise<void>> => {
   project.provide("postgresUrl", postgresUrl)
   project.provide("clickhouseUrl", Redacted.value(databases.clickhouseUrl))
   project.provide("template", template)
+  project.provide("programs", programs)
   return () => Effect.runPromise(Scope.close(scope, Exit.void))
 }

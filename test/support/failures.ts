@@ -2,10 +2,13 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import { FailureId } from "../../src/BatchFailures.ts"
+import { Actor, FailureId } from "../../src/BatchFailures.ts"
 import type * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import { OutboxStore } from "../../src/OutboxStore.ts"
+
+/** Who does what an operator does in tests. */
+export const ADA = Actor.make("ada")
 
 /** Publishes the events and makes one failure of them all. */
 export const make = (events: ReadonlyArray<Event.Event>) =>

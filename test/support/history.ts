@@ -15,10 +15,13 @@ export interface Past {
 }
 
 export const write = (batches: ReadonlyArray<Past>) =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    // One present for all of them, however long it takes to write them.
+    const [row] = yield* sql<{ now: string }>`SELECT clock_timestamp()::text AS now`
     const ago = (seconds: number | undefined) =>
-      seconds === undefined ? sql`NULL` : sql`clock_timestamp() - ${seconds}::float8 * interval '1 second'`
-    return Effect.forEach(
+      seconds === undefined ? sql`NULL` : sql`${row?.now}::timestamptz - ${seconds}::float8 * interval '1 second'`
+    yield* Effect.forEach(
       batches,
       ({ delivered, events, holder = "elsewhere/1/0", published, sealed }) => sql`
         INSERT INTO outbox.batch (

@@ -23,20 +23,19 @@ export const make = Effect.gen(function* () {
     FOR EACH ROW WHEN (NEW.state = 'delivered') EXECUTE FUNCTION outbox.wait_to_acknowledge()
   `)
   yield* session.executeRaw("SELECT pg_advisory_lock(4711)", [])
+  // Other test files use the lock's number too, each in its own database.
+  const stopped = sql`
+    locktype = 'advisory' AND objid = 4711 AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  `
   const held: Held = {
     arrived: (count) =>
       Effect.asVoid(
-        Effect.orDie(
-          until(
-            sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted`,
-            (waiting) => waiting.length === count
-          )
-        )
+        Effect.orDie(until(sql`SELECT FROM pg_locks WHERE ${stopped}`, (waiting) => waiting.length === count))
       ),
     breakOff: Effect.asVoid(
       Effect.orDie(sql`
-        SELECT pg_terminate_backend(pid, 5000)
-        FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
+        SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE ${stopped}
       `)
     ),
     release: Effect.asVoid(Effect.orDie(session.executeRaw("SELECT pg_advisory_unlock_all()", [])))

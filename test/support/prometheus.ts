@@ -138,8 +138,7 @@ export const start = (job: string, relayPort: number) =>
           () => false
         )
       ),
-      (ready) => ready,
-      "30 seconds"
+      (ready) => ready
     )
     const ask = <A, I>(schema: Schema.Schema<A, I>, path: string, form: Record<string, string> = {}) =>
       Effect.promise(async () => {

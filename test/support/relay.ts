@@ -1,13 +1,14 @@
 /** Relays: in the test's own program, and in processes of their own. */
 import { type ChildProcess, spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import { inject } from "vitest"
 import * as Config from "../../src/Config.ts"
 import * as OutboxStore from "../../src/OutboxStore.ts"
 import * as Relay from "../../src/Relay.ts"
 import { another, Environment } from "./environment.ts"
+import { BOUND } from "./wait.ts"
 
 const relay = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) =>
   Relay.make({ ...relay, ...outbox })
@@ -16,7 +17,7 @@ const relay = Effect.flatMap(Effect.all([Config.relay, Config.outbox]), ([relay,
 /** Delivers everything that was committed. Dies, and says what is stuck, if that takes too long. */
 export const drain = Effect.flatMap(relay, ({ drain }) => drain).pipe(
   Effect.timeoutTo({
-    duration: "20 seconds",
+    duration: BOUND,
     onSuccess: () => Effect.void,
     onTimeout: () =>
       Effect.flatMap(OutboxStore.OutboxStore, ({ status }) =>
@@ -44,10 +45,9 @@ export const startProcess = (overrides: Readonly<Record<string, string>> = {}) =
   Effect.gen(function* () {
     const variables = yield* Environment
     const ended = yield* Deferred.make<number | NodeJS.Signals | null>()
-    const main = fileURLToPath(new URL("./relayProcess.ts", import.meta.url))
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, ["--import", "tsx", main], {
+        spawn(process.execPath, [inject("programs").relay], {
           stdio: ["ignore", "inherit", "inherit"],
           env: { ...process.env, LOG_LEVEL: "Error", ...variables, ...overrides }
         })

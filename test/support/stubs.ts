@@ -6,12 +6,12 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Batch, Lease } from "../../src/Batch.ts"
 import { ClickHouseSink } from "../../src/ClickHouseSink.ts"
-import { Observation, OutboxStore } from "../../src/OutboxStore.ts"
+import { OutboxGauges, OutboxStore } from "../../src/OutboxStore.ts"
 
 const unexpected = (what: string) => Effect.dieMessage(`Unexpected: ${what}`)
 
 /** Nothing is there, and nothing is wrong. */
-export const observation = new Observation({
+export const gauges = new OutboxGauges({
   backlogEvents: 0,
   oldestUndeliveredMillis: 0,
   oldestUnsealedMillis: 0,
@@ -29,7 +29,8 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
     OutboxStore.of({
       // Relays watch the databases, whatever they are tested for.
       position: Effect.succeed({ events: 0, batches: 0, transactions: "1" }),
-      outstanding: Effect.succeed({ batches: false, relayPause: null }),
+      hasPending: Effect.succeed(false),
+      relayPause: Effect.succeedNone,
       seal: () => unexpected("seal"),
       lease: () => unexpected("lease"),
       renew: () => unexpected("renew"),
@@ -46,8 +47,8 @@ export const store = (expected: Partial<typeof OutboxStore.Service>) =>
       fail: () => unexpected("fail"),
       republish: () => unexpected("republish"),
       abandon: () => unexpected("abandon"),
-      housekeep: () => unexpected("housekeep"),
-      observe: Effect.succeed(observation),
+      maintain: () => unexpected("maintain"),
+      gauges: Effect.succeed(gauges),
       connections: Effect.succeed({ used: 0, idle: 0, waiting: 0 }),
       status: unexpected("status"),
       ...expected
@@ -71,7 +72,7 @@ export const sink = (expected: Partial<typeof ClickHouseSink.Service>) =>
 
 /** A batch as the manifest would have it. */
 export const batch = Schema.decodeSync(Batch)({
-  id: "7",
+  id: 7,
   token: "00000000-0000-4000-8000-000000000007",
   fromSnapshot: "100:100:",
   toSnapshot: "200:200:",
@@ -80,7 +81,7 @@ export const batch = Schema.decodeSync(Batch)({
   lastTxId: "199",
   lastId: "10",
   eventCount: 10,
-  byteCount: "1000",
+  byteCount: 1000,
   slots: [0],
   eventTypes: ["tested"],
   firstEventDateTime: "2026-01-01 00:00:00.000000",

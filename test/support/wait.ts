@@ -3,11 +3,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 
+/** However slow the machine is, it is there by then; what took this long is not coming. */
+export const BOUND = "5 minutes"
+
 /** Looks until what it sees is so, and returns that. Dies of what it saw last if it takes too long. */
 export const until = <A, E, R>(
   look: Effect.Effect<A, E, R>,
   isSo: (seen: A) => boolean,
-  within: Duration.DurationInput = "10 seconds"
+  within: Duration.DurationInput = BOUND
 ): Effect.Effect<A, E, R> =>
   look.pipe(
     Effect.repeat({

@@ -17,7 +17,7 @@ const now = () => performance.timeOrigin + performance.now()
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: CONNECTIONS, min: CONNECTIONS })
 
-/** By its version, which is a number of its own for each, it is known again in ClickHouse. */
+/** Each event has a version of its own, by which it is found again in ClickHouse. */
 const publish = async (number: number) => {
   await pool.query({
     name: "publish",

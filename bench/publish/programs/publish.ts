@@ -9,7 +9,7 @@ import { Array, Clock, Effect, Layer, Schedule } from "effect"
 import { median } from "../../harness/statistics.ts"
 import { CONTEXT, TYPE } from "../tables.ts"
 
-// As it is installed: tsx, which runs this file, makes each function of the sources slower by naming it.
+// The build, as it is installed: tsx, which runs this file, slows each function of the sources by naming it.
 const { Event, EventPublisher, Postgres }: typeof import("clickhouse-outbox") = await import(
   new URL("../../../dist/index.js", import.meta.url).href
 )
@@ -43,7 +43,7 @@ const business = <E, R>(event: Effect.Effect<unknown, E, R>) =>
     )
   )
 
-/** Per second, while fibers do nothing else for so long. */
+/** Transactions per second, by fibers that do nothing else for so long. */
 const rate = <E, R>(transaction: Effect.Effect<unknown, E, R>, seconds: number) =>
   Effect.gen(function* () {
     const begun = yield* Clock.currentTimeMillis
@@ -78,7 +78,7 @@ const inTurns = <A, E, R, B, E2, R2>(one: Effect.Effect<A, E, R>, other: Effect.
 await Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* Effect.retry(sql`SELECT 1`, Schedule.recurs(3))
-  // Both have compiled what they need.
+  // Warm up: both kinds have compiled what they need.
   yield* inTurns(rate(kinds.plain, 0.5), rate(kinds.published, 0.5), 1)
   process.stdout.write("ready\n")
   yield* Effect.promise(() => once(process.stdin, "data"))

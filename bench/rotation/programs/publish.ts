@@ -25,7 +25,7 @@ const tenths = (millis: number) => Math.round(millis * 10) / 10
 
 const publish = async (client: pg.Client) => {
   for (let begin = origin; begin < origin + SECONDS * 1_000; begin = performance.now()) {
-    // By its version, which is a number of its own for each, an event is known again in ClickHouse.
+    // Each event has a version of its own, by which it is found again in ClickHouse.
     const number = begun.push(tenths(begin - origin))
     await client.query({ name: "publish", text: PUBLISH, values: [FIRST + number] })
     took[number - 1] = tenths(performance.now() - begin)

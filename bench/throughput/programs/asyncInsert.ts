@@ -6,7 +6,7 @@ import pg from "pg"
 import { SELECTED } from "../../harness/Source.ts"
 import { begin, clickHouse, databaseUrl, events, forEach, type Row, variable } from "./program.ts"
 
-/** As ClickHouse Cloud has it: nobody waits for them, so they may grow for a second, as the relay's batches do. */
+/** As in ClickHouse Cloud. No client waits for these buffers, so they grow for a second, as the relay's batches do. */
 const LARGE_BUFFERS = {
   async_insert_use_adaptive_busy_timeout: 0,
   async_insert_busy_timeout_max_ms: 1_000

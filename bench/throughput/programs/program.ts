@@ -22,10 +22,10 @@ export const clickHouse = createClient({
   clickhouse_settings: JSON_SETTINGS
 })
 
-/** A row as `JSONEachRow` has it; what else it has, such as an id, ClickHouse passes over. */
+/** A row of `JSONEachRow`. ClickHouse skips further fields, such as an id. */
 export type Row = Readonly<Record<string, unknown>>
 
-/** One insert. It is not collected with others: that is for those who have single rows. */
+/** One insert, which ClickHouse does not collect with others: it has many rows already. */
 export const insert = (rows: ReadonlyArray<Row>) =>
   clickHouse.insert({
     table: "event_log",
@@ -45,7 +45,7 @@ export const begin = async (): Promise<void> => {
   process.stdin.destroy()
 }
 
-/** Runs a task for each of the items, so many at a time. */
+/** Runs a task for each item, with bounded concurrency. */
 export const forEach = async <A>(
   items: ReadonlyArray<A>,
   concurrency: number,

@@ -1,5 +1,5 @@
 /** An event with its JSON as it is written: JavaScript's numbers would change the very ones that ClickHouse refused. */
-import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
+import type { Actor, EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
 import { prettyJson } from "../../../src/Cli/prettyJson.ts"
 import { fromRawMembers, rawMembers } from "../../../src/internal/rawMembers.ts"
@@ -34,7 +34,7 @@ const RAW: ReadonlySet<string> = new Set(["event_context", "metadata_version"])
 export const correct = (
   id: FailureId,
   eventId: EventId,
-  headers: { readonly actor?: string },
+  headers: { readonly actor?: Actor },
   correction: Correction
 ) => {
   const members = Object.entries(correction).map(

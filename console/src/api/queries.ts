@@ -1,6 +1,6 @@
 /** What views ask for, under which key, and how often again. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
-import { type EventCursor, type EventId, FailureId } from "clickhouse-outbox/operator-api"
+import { BatchId, type EventCursor, type EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as AuditText from "./auditText.ts"
@@ -119,9 +119,13 @@ export const auditQuery = pages(["audit"], (_, key) =>
 export type BatchFilter = Omit<Params<Client["outbox"]["batches"]>, "after" | "limit">
 
 export const batchesQuery = (filter: BatchFilter) =>
-  pages(["batches", filter], (client, key) => client.outbox.batches({ urlParams: { ...filter, ...after(key) } }))
+  pages(["batches", filter], (client, key) =>
+    client.outbox.batches({
+      urlParams: { ...filter, ...after(key === undefined ? undefined : BatchId.make(key)) }
+    })
+  )
 
-export const batchQuery = (id: number) =>
+export const batchQuery = (id: BatchId) =>
   queryOptions({
     queryKey: ["batch", id],
     queryFn: ({ signal }) => ask((client) => client.outbox.batch({ path: { id } }), { signal }),

@@ -1,4 +1,6 @@
 /** Who is using the console: with which token, and under which name. */
+import { Actor } from "clickhouse-outbox/operator-api"
+import * as Schema from "effect/Schema"
 import * as Stored from "./stored.ts"
 
 /**
@@ -13,10 +15,12 @@ export const operator = Stored.make(() => localStorage, "clickhouse-outbox.opera
 /** What the server takes as `X-Operator`; see `OperatorServer/Api/fields.ts`. */
 export const OPERATOR_PATTERN = "[\\x20-\\x7e]{1,255}"
 
+const isActor = Schema.is(Actor)
+
 /** The header of a change. */
-export const actor = (): { readonly actor?: string } => {
+export const actor = (): { readonly actor?: Actor } => {
   const name = operator.get()
-  return name === null ? {} : { actor: name }
+  return isActor(name) ? { actor: name } : {}
 }
 
 const listeners = new Set<() => void>()

@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query"
+import { BatchId } from "clickhouse-outbox/operator-api"
 import { Link } from "wouter"
 import { batchQuery } from "../api/queries.ts"
 import { Answered } from "../components/Answered.tsx"
@@ -15,9 +16,10 @@ interface Props {
   readonly id: string
 }
 
-export const Batch = ({ id }: Props) => (/^[1-9]\d{0,14}$/.test(id) ? <KnownBatch id={Number(id)} /> : <NotFound />)
+export const Batch = ({ id }: Props) =>
+  /^[1-9]\d{0,14}$/.test(id) ? <KnownBatch id={BatchId.make(Number(id))} /> : <NotFound />
 
-const KnownBatch = ({ id }: { readonly id: number }) => {
+const KnownBatch = ({ id }: { readonly id: BatchId }) => {
   const query = useQuery(batchQuery(id))
   return (
     <Page

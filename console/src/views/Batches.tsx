@@ -1,4 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query"
+import { BatchId } from "clickhouse-outbox/operator-api"
 import { Link } from "wouter"
 import { type BatchFilter, batchesQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
@@ -15,7 +16,8 @@ import { duration } from "../time.ts"
 
 const STATES = ["sealed", "leased", "retrying", "blocked", "delivered", "split", "failed"] as const
 
-const id = (text: string | undefined) => (text !== undefined && /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined)
+const id = (text: string | undefined) =>
+  text !== undefined && /^[1-9]\d{0,14}$/.test(text) ? BatchId.make(Number(text)) : undefined
 
 const useFilter = () => {
   const { get, set } = useSearch()

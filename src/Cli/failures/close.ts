@@ -20,7 +20,7 @@ export const discard = Command.make(
       const who = yield* actor
       yield* each(
         failureIds,
-        (id) => discard(id, reason, who),
+        (id) => discard(id, { reason, actor: who }),
         (closed) => Console.log(closed.map(({ id }) => `discarded failure ${id}`).join("\n"))
       )
     }).pipe(withServices(layer))
@@ -35,7 +35,7 @@ export const resolve = Command.make(
       const who = yield* actor
       yield* each(
         failureIds,
-        (id) => resolve(id, note, who),
+        (id) => resolve(id, { note, actor: who }),
         (closed) => Console.log(closed.map(({ id }) => `resolved failure ${id}`).join("\n"))
       )
     }).pipe(withServices(layer))
@@ -47,7 +47,7 @@ export const reopen = Command.make("reopen", { failureIds }, ({ failureIds }) =>
     const who = yield* actor
     yield* each(
       failureIds,
-      (id) => reopen(id, who),
+      (id) => reopen(id, { actor: who }),
       (reopened) => Console.log(reopened.map(({ id }) => `reopened failure ${id}`).join("\n"))
     )
   }).pipe(withServices(layer))

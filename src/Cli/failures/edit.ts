@@ -16,6 +16,7 @@ import {
   FailureId,
   layer
 } from "../../BatchFailures.ts"
+import type { EventId } from "../../Event.ts"
 import { actor } from "../actor.ts"
 import * as Editor from "../editor.ts"
 import { event, failureId } from "../options.ts"
@@ -70,7 +71,7 @@ export class WhichEvent extends Schema.TaggedError<WhichEvent>()("WhichEvent", {
 }
 
 /** Refuses before anything is edited what would be refused after it. */
-const findEvent = ({ eventCount, id: failureId, state }: BatchFailure, eventId: Option.Option<string>) =>
+const findEvent = ({ eventCount, id: failureId, state }: BatchFailure, eventId: Option.Option<EventId>) =>
   Effect.gen(function* () {
     const failures = yield* BatchFailures
     if (state !== "open") return yield* new FailureClosed({ failureId, state })
@@ -84,7 +85,7 @@ const findEvent = ({ eventCount, id: failureId, state }: BatchFailure, eventId: 
 
 const correct = ({ eventId, failureId }: FailedEvent, correction: string) =>
   Effect.gen(function* () {
-    return yield* (yield* BatchFailures).correct(failureId, eventId, correction, yield* actor)
+    return yield* (yield* BatchFailures).correct(failureId, { eventId, correction, actor: yield* actor })
   })
 
 /** None if nothing was changed. What was written and not taken is not thrown away. */

@@ -10,6 +10,7 @@ import * as Number from "effect/Number"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as BatchFailures from "../../BatchFailures.ts"
+import type { EventId } from "../../Event.ts"
 import * as Operations from "../../Operations.ts"
 import { actor } from "../actor.ts"
 import { event, failureId } from "../options.ts"
@@ -69,21 +70,21 @@ const confirmAll = Effect.gen(function* () {
 const replayAll = (filter: BatchFailures.Filter) =>
   Effect.gen(function* () {
     const { replayAll } = yield* BatchFailures.BatchFailures
-    yield* report([yield* replayAll(filter, yield* actor)])
+    yield* report([yield* replayAll(filter, { actor: yield* actor })])
   })
 
 const replayEach = (failureIds: Arr.NonEmptyReadonlyArray<BatchFailures.FailureId>) =>
   Effect.gen(function* () {
     const { replay } = yield* BatchFailures.BatchFailures
     const who = yield* actor
-    yield* each(failureIds, (id) => replay(id, who), report)
+    yield* each(failureIds, (id) => replay(id, { actor: who }), report)
   })
 
 /** Publishes one event again, and says so. */
-export const replayEvent = (failureId: BatchFailures.FailureId, eventId: string) =>
+export const replayEvent = (failureId: BatchFailures.FailureId, eventId: EventId) =>
   Effect.gen(function* () {
     const { replayEvent } = yield* BatchFailures.BatchFailures
-    yield* report([yield* replayEvent(failureId, eventId, yield* actor)])
+    yield* report([yield* replayEvent(failureId, { eventId, actor: yield* actor })])
   })
 
 const report = (replayed: ReadonlyArray<BatchFailures.Replayed>) => {

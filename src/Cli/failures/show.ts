@@ -35,7 +35,7 @@ export const show = Command.make("show", { failureId, ...page, json }, ({ after,
       failure: yield* failures.get(failureId),
       arrivals: yield* failures.arrivals([failureId]),
       events: yield* failures.events(failureId, { after: Option.getOrUndefined(after), limit }),
-      audit: yield* failures.audit({ failureId })
+      audit: yield* failures.audit(failureId)
     }
     yield* Console.log(json ? forPrograms(shown) : yield* forPeople(shown, limit))
   }).pipe(withServices(layer))

@@ -1,8 +1,8 @@
 /** What is asked of failures, and what is answered. */
 import * as Schema from "effect/Schema"
-import { BatchFailure, FailedEvent, FailureId, FailureState } from "../../BatchFailures/model.ts"
 import { ErrorClass } from "../../SinkError.ts"
 import { column } from "../../schema/columns.ts"
+import { BatchFailure, FailedEvent, FailureId, FailureState } from "../../schema/failures.ts"
 import {
   AFTER,
   fromId,

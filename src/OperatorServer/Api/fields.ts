@@ -6,7 +6,7 @@
 import type * as Arr from "effect/Array"
 import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
-import { AuditEntry } from "../../schema/audit.ts"
+import * as Audit from "../../schema/audit.ts"
 
 /** Everything that is wrong is said at once. */
 export const strict = { parseOptions: { errors: "all", onExcessProperty: "error" } } as const
@@ -82,7 +82,7 @@ export const jsonObject = (description: string) =>
   })
 
 /** Who asks, where nobody is named. */
-export const DEFAULT_ACTOR = "api"
+export const DEFAULT_ACTOR = Audit.Actor.make("api")
 
 /** ASCII: what a header may hold beyond it arrives differently from each client. */
 export const Actor = Schema.Struct({
@@ -91,7 +91,8 @@ export const Actor = Schema.Struct({
       Schema.pattern(/^[\x20-\x7e]{1,255}$/, {
         message: () => "Expected 1 to 255 printable ASCII characters",
         description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set.`
-      })
+      }),
+      Schema.brand("Actor")
     )
   ).pipe(Schema.fromKey("x-operator"))
 })
@@ -101,7 +102,7 @@ export const next = Schema.NullOr(Id).annotations({
 })
 
 const Entry = Schema.Struct({
-  ...AuditEntry.fields,
+  ...Audit.AuditEntry.fields,
   before: jsonObject("What was changed, as it was."),
   after: jsonObject("What was changed, as it is.")
 }).annotations({ identifier: "AuditEntry" })

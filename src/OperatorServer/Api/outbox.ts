@@ -4,13 +4,16 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { BatchState, BatchStatus, Incident, Whereabouts } from "../../Operations/model.ts"
+import { BatchState, BatchStatus, Incident, Whereabouts } from "../../schema/deliveries.ts"
 import { OutboxStatus } from "../../schema/status.ts"
 import { Authorization, about, NotFound } from "./common.ts"
-import { AuditPage, EventIdParam, fromId, Id, next, oneOf, optional, Page, page, strict } from "./fields.ts"
+import { AFTER, AuditPage, EventIdParam, fromId, next, oneOf, optional, Page, page, strict } from "./fields.ts"
+
+const Id = Schema.Int.pipe(Schema.positive(), Schema.brand("BatchId"))
 
 const BatchQuery = Schema.Struct({
   ...page,
+  after: optional(fromId(Id, AFTER)),
   state: optional(oneOf(BatchState, "What became of it.")),
   originId: optional(fromId(Id, "Those that were cut out of this batch, and itself.")).pipe(
     Schema.fromKey("origin_id")

@@ -1,15 +1,17 @@
 /** A page of the audit trail, of a failure or of everything. */
 import * as Effect from "effect/Effect"
-import { auditToJson, type BatchFailures } from "../../BatchFailures.ts"
+import { type AuditEntry, auditToJson } from "../../Operations.ts"
+import type * as Columns from "../../schema/columns.ts"
 import * as Answer from "../Answer.ts"
 import type { Page } from "../Api/fields.ts"
 import { heavyPage } from "../Page.ts"
 
-type Failures = typeof BatchFailures.Service
-
-export const auditPage = (failures: Failures, filter: Parameters<Failures["audit"]>[0], asked: typeof Page.Type) =>
+export const auditPage = <E>(
+  read: (page: Columns.Page<number>) => Effect.Effect<ReadonlyArray<AuditEntry>, E>,
+  asked: typeof Page.Type
+) =>
   heavyPage(
-    (page) => failures.audit(filter, page),
+    read,
     asked,
     ({ id }) => id,
     ({ after, before }) => before.length + after.length

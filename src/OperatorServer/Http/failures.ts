@@ -40,17 +40,20 @@ export const failures = (ask: Answer.Ask, useLarge: Body.UseLarge) =>
         )
         .handle("event", ({ path }) => Effect.map(ask(failures.event(path.id, path.event_id)), Answer.event))
         .handle("audit", ({ path: { id }, urlParams }) =>
-          Effect.zipRight(failures.get(id), auditPage(failures, { failureId: id }, urlParams)).pipe(ask)
+          Effect.zipRight(
+            failures.get(id),
+            auditPage((page) => failures.audit(id, page), urlParams)
+          ).pipe(ask)
         )
         .handleRaw("correct", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
-          useLarge(request, (correction) => ask(failures.correct(path.id, path.event_id, correction, actor))).pipe(
-            Effect.map(Answer.event)
-          )
+          useLarge(request, (correction) =>
+            ask(failures.correct(path.id, { eventId: path.event_id, correction, actor }))
+          ).pipe(Effect.map(Answer.event))
         )
         .handle("replayEvent", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
-          ask(failures.replayEvent(path.id, path.event_id, actor))
+          ask(failures.replayEvent(path.id, { eventId: path.event_id, actor }))
         )
-        .handle("replay", ({ headers: { actor = DEFAULT_ACTOR }, path }) => ask(failures.replay(path.id, actor)))
+        .handle("replay", ({ headers: { actor = DEFAULT_ACTOR }, path }) => ask(failures.replay(path.id, { actor })))
         .handleRaw("replayAll", ({ headers: { actor = DEFAULT_ACTOR }, request }) =>
           Body.json(Schemas.ReplayRequest)(request).pipe(
             Effect.filterOrFail(
@@ -58,29 +61,29 @@ export const failures = (ask: Answer.Ask, useLarge: Body.UseLarge) =>
               () =>
                 Problem.make("bad-request", 'Give a filter, or {"all": true} to replay every open failure, not both')
             ),
-            Effect.flatMap(({ all: _, ...filter }) => ask(failures.replayAll(filter, actor)))
+            Effect.flatMap(({ all: _, ...filter }) => ask(failures.replayAll(filter, { actor })))
           )
         )
         .handle("arrivals", ({ urlParams: { ids } }) => ask(failures.arrivals(ids)))
         .handleRaw("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
           Effect.flatMap(Body.json(Schemas.DiscardRequest)(request), ({ reason }) =>
-            ask(failures.discard(path.id, reason, actor))
+            ask(failures.discard(path.id, { reason, actor }))
           )
         )
         .handleRaw("resolve", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
           Effect.flatMap(Body.json(Schemas.ResolveRequest)(request), ({ note }) =>
-            ask(failures.resolve(path.id, note, actor))
+            ask(failures.resolve(path.id, { note, actor }))
           )
         )
         .handleRaw("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, request }) =>
           Effect.flatMap(Body.json(Schemas.DiscardAllRequest)(request), ({ ids, reason }) =>
-            ask(Effect.map(failures.discardAll(ids, reason, actor), (failures) => ({ failures })))
+            ask(Effect.map(failures.discardAll(ids, { reason, actor }), (failures) => ({ failures })))
           )
         )
-        .handle("reopen", ({ headers: { actor = DEFAULT_ACTOR }, path }) => ask(failures.reopen(path.id, actor)))
+        .handle("reopen", ({ headers: { actor = DEFAULT_ACTOR }, path }) => ask(failures.reopen(path.id, { actor })))
         .handleRaw("reopenAll", ({ headers: { actor = DEFAULT_ACTOR }, request }) =>
           Effect.flatMap(Body.json(Schemas.ReopenAllRequest)(request), ({ ids }) =>
-            ask(Effect.map(failures.reopenAll(ids, actor), (failures) => ({ failures })))
+            ask(Effect.map(failures.reopenAll(ids, { actor }), (failures) => ({ failures })))
           )
         )
     )

@@ -1,7 +1,6 @@
 /** The endpoints of where everything is. */
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as Effect from "effect/Effect"
-import { BatchFailures } from "../../BatchFailures.ts"
 import { Operations } from "../../Operations.ts"
 import type { Ask } from "../Answer.ts"
 import { Api } from "../Api.ts"
@@ -10,7 +9,7 @@ import { auditPage } from "./auditPage.ts"
 
 export const outbox = (ask: Ask) =>
   HttpApiBuilder.group(Api, "outbox", (handlers) =>
-    Effect.map(Effect.all([BatchFailures, Operations]), ([failures, operations]) =>
+    Effect.map(Operations, (operations) =>
       handlers
         .handle("status", () => ask(operations.status))
         .handle("batches", ({ urlParams: { after, limit, ...filter } }) =>
@@ -35,6 +34,6 @@ export const outbox = (ask: Ask) =>
             ask
           )
         )
-        .handle("audit", ({ urlParams }) => ask(auditPage(failures, {}, urlParams)))
+        .handle("audit", ({ urlParams }) => ask(auditPage((page) => operations.audit({}, page), urlParams)))
     )
   )

@@ -16,9 +16,11 @@ export const relay = (ask: Ask) =>
         .handle("state", () => ask(Effect.map(relayPause, (paused) => ({ paused: Option.getOrNull(paused) }))))
         .handleRaw("pause", ({ headers: { actor = DEFAULT_ACTOR }, request }) =>
           Effect.flatMap(Body.json(PauseRequest)(request), ({ reason }) =>
-            ask(Effect.map(pause(reason, actor), (paused) => ({ paused })))
+            ask(Effect.map(pause({ reason, actor }), (paused) => ({ paused })))
           )
         )
-        .handle("resume", ({ headers: { actor = DEFAULT_ACTOR } }) => ask(Effect.as(resume(actor), { paused: null })))
+        .handle("resume", ({ headers: { actor = DEFAULT_ACTOR } }) =>
+          ask(Effect.as(resume({ actor }), { paused: null }))
+        )
     )
   )

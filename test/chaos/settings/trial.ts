@@ -20,6 +20,7 @@ import * as BatchFailures from "../../../src/BatchFailures.ts"
 import * as ClickHouse from "../../../src/ClickHouse.ts"
 import * as ClickHouseSink from "../../../src/ClickHouseSink.ts"
 import * as Config from "../../../src/Config.ts"
+import { EventId } from "../../../src/Event.ts"
 import * as OutboxStore from "../../../src/OutboxStore.ts"
 import * as Postgres from "../../../src/Postgres.ts"
 import * as Relay from "../../../src/Relay.ts"
@@ -118,6 +119,7 @@ const good = (): ReadonlyArray<Published> => [
   event(5, "{}", { environment: "1", type: "swept" })
 ]
 
+const ACTOR = BatchFailures.Actor.make("sweep")
 const REFUSED = '{"n": 123456789012345678901234}'
 const CORRECTED = '{"n": 1}'
 
@@ -168,23 +170,32 @@ const deliver = (observer: SqlClient.SqlClient) =>
 const LOSES_ANSWER = /insert_deduplication_token=/
 
 /** All that is done under the setting. */
-const use = (lane: Lane, observer: SqlClient.SqlClient, events: ReadonlyArray<Published>, refused: Published) =>
+const use = (
+  lane: Lane,
+  observer: SqlClient.SqlClient,
+  events: ReadonlyArray<Published>,
+  [neighbour, refused]: readonly [Published, Published]
+) =>
   Effect.gen(function* () {
     const since = new Date(Date.now() - 1_000)
     yield* publish(events)
     yield* lane.proxy.cutNext(({ from, request }) => (from === "server" && LOSES_ANSWER.test(request) ? 0 : undefined))
     yield* deliver(observer)
-    yield* publish([refused])
+    yield* publish([neighbour, refused])
     yield* deliver(observer)
     const verification = yield* Verification.Verification
     const failures = yield* BatchFailures.BatchFailures
-    const before = yield* verification.verify({ since, requeueAs: "sweep" })
+    const before = yield* verification.verify({ since, requeueAs: ACTOR })
     yield* deliver(observer)
     const open = yield* failures.list({ state: "open" })
     const [failure] = open
     if (failure !== undefined) {
-      yield* failures.correct(failure.id, refused.id, `{"event_context": ${CORRECTED}}`, "sweep")
-      yield* failures.replay(failure.id, "sweep")
+      yield* failures.correct(failure.id, {
+        eventId: EventId.make(refused.id),
+        correction: `{"event_context": ${CORRECTED}}`,
+        actor: ACTOR
+      })
+      yield* failures.replay(failure.id, { actor: ACTOR })
     }
     yield* deliver(observer)
     const { missing, doubled } = yield* verification.verify({ since })
@@ -260,6 +271,7 @@ export const trial = (lane: Lane, identity: Identity): Effect.Effect<Outcome, ne
     const observer = yield* SqlClient.SqlClient
     const events = good()
     const refused = event(1, REFUSED)
+    const neighbour = event(0, '{"n": 2}')
     const said: Array<string> = []
     const heard = Logger.make<unknown, void>(({ logLevel, message }) => {
       if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) said.push(String(message))
@@ -273,13 +285,13 @@ export const trial = (lane: Lane, identity: Identity): Effect.Effect<Outcome, ne
           Effect.exit
         )
 
-    const used = yield* under(identity)(use(lane, observer, events, refused))
+    const used = yield* under(identity)(use(lane, observer, events, [neighbour, refused]))
     yield* lane.proxy.cutNext(() => undefined)
     const committed = yield* Effect.orDie(observer<{ id: string }>`SELECT event_id::text AS id FROM outbox.event`)
     const ids = new Set(committed.map(({ id }) => id))
-    const published = [...events, refused].filter(({ id }) => ids.has(id))
+    const published = [...events, neighbour, refused].filter(({ id }) => ids.has(id))
     // What was told to be published is.
-    const told = Exit.isSuccess(used) ? [...events, refused].filter(({ id }) => !ids.has(id)) : []
+    const told = Exit.isSuccess(used) ? [...events, neighbour, refused].filter(({ id }) => !ids.has(id)) : []
     const healed = yield* under({})(
       Effect.zipRight(
         drain,

@@ -1,5 +1,5 @@
-import type { DatabaseState, RelayState } from "../../../../src/internal/databaseState.ts"
-import type { Overview } from "../../../../src/Operations/overviewModel.ts"
+import type { Overview } from "../../../../src/schema/overview.ts"
+import type { DatabaseState, RelayState } from "../../../../src/schema/systems.ts"
 
 export type { OutboxStatus } from "../../../../src/schema/status.ts"
 export type { DatabaseState, Overview, RelayState }
