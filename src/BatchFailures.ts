@@ -60,6 +60,8 @@ export {
 } from "./schema/failures.ts"
 
 /**
+ * Failures, and what is done about them. `actor` is who does it, for people to read in the audit trail.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"

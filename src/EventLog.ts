@@ -35,6 +35,8 @@ export {
 } from "./schema/eventLog.ts"
 
 /**
+ * Events that have arrived.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"

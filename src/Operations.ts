@@ -2,8 +2,8 @@
  * What operators see and do besides failures: how far behind the outbox is, its batches and incidents, where an event
  * is, and a pause on all relays.
  *
- * Reading changes nothing and waits for nobody. A pause is a row in Postgres, so it holds every relay of the outbox, also
- * those that start later: no batch is taken until somebody resumes, a batch in flight is finished, and publishing goes
+ * Reading changes nothing and waits for nobody. A pause is a row in Postgres, so it stops every relay of the outbox, also
+ * those that start later: no batch is leased until somebody resumes, a batch in flight is finished, and publishing goes
  * on. The HTTP API and the command line are doors to this service.
  *
  * @since 0.1.0
@@ -45,6 +45,8 @@ export { Overview, OverviewBucket, OverviewNow } from "./schema/overview.ts"
 export { AlreadyPaused, DatabaseState, NotPaused, RelayLease, RelayState } from "./schema/systems.ts"
 
 /**
+ * The outbox, its batches and its relays, as operators see them. `actor` is who pauses or resumes.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"
@@ -70,7 +72,7 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
   {
     /** What is undelivered, and in which state. */
     readonly status: Effect.Effect<OutboxStatus, SqlError>
-    /** How the outbox fares, now and over time, by the manifest: true for all relays, and outlives each. */
+    /** How the outbox is doing, now and over time, by the manifest: true for all relays, and outlives each. */
     readonly overview: (range?: Overview.OverviewRange) => Effect.Effect<OverviewModel.Overview, SqlError>
     /** Those that are connected, or have delivered something lately. */
     readonly relays: Effect.Effect<ReadonlyArray<RelayState>, SqlError>
@@ -90,7 +92,7 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
       page?: Page<number>
     ) => Effect.Effect<ReadonlyArray<Incident>, SqlError>
     readonly relayPause: Effect.Effect<Option.Option<RelayPause>, SqlError>
-    /** No relay takes a batch until {@link resume}. Those in flight are finished. */
+    /** No relay leases a batch until {@link resume}. Those in flight are finished. */
     readonly pause: (why: {
       readonly reason: string
       readonly actor: Actor

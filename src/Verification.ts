@@ -52,6 +52,8 @@ export interface Options {
 }
 
 /**
+ * The comparison of the two databases.
+ *
  * @example
  * ```ts
  * import { Effect } from "effect"

@@ -1,9 +1,9 @@
 /**
- * How an outbox fares, and how it has fared.
+ * How an outbox is doing, and how it did over the last hours.
  *
  * Nothing is recorded for it. The manifest says when each batch was sealed and acknowledged, by whichever relay, so what
- * has happened is true for all relays together and outlives each. The cost is that of two ranges of indexes which hold
- * all that is asked for, and grows with the batches of the time that is looked at: half a second for 100,000 of them.
+ * has happened is true for all relays together and outlives each. It costs a scan of two index ranges, and grows with the
+ * batches of the time that is looked at: half a second for 100,000 of them.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"

@@ -19,9 +19,9 @@ import {
 /** Which batches. Everything given must hold. */
 export interface BatchFilter {
   readonly state?: BatchState | undefined
-  /** Those that were cut out of this one, and itself. */
+  /** The batch that was sealed: itself, and all that came of splitting it. */
   readonly originId?: BatchId | undefined
-  /** Those that this one was cut into. */
+  /** The batch that was split into them. */
   readonly parentId?: BatchId | undefined
 }
 
@@ -134,7 +134,7 @@ const BATCH_COLUMNS = `
   (SELECT failure.id::float8 FROM outbox.batch_failure AS failure WHERE failure.batch_id = batch.id) AS failure_id,
   token`
 
-/** These are told apart by more than what is stored; the index knows only that they are few. */
+/** Stored as `pending`, told apart by more; the index on it knows that they are few. */
 const isPending = (state: BatchState | undefined): boolean =>
   state !== undefined && !["delivered", "split", "failed"].includes(state)
 

@@ -40,7 +40,7 @@ export class Doubled extends Schema.Class<Doubled>("Doubled")({
 }) {}
 
 /**
- * Events that ClickHouse refused, and about which nobody has decided. They are not in ClickHouse, and are not missing.
+ * Events of an open failure: ClickHouse refused them, and nobody has decided about them yet. They do not count as missing.
  *
  * @since 0.1.0
  * @category models

@@ -1,4 +1,7 @@
-/** How deliveries go: batches, the incidents that delay them, and where an event is. One Schema for SQL's rows, the command line and HTTP. */
+/**
+ * How deliveries go: batches, the incidents that delay them, and where an event is. One Schema for SQL's rows, the command
+ * line and HTTP.
+ */
 import * as Schema from "effect/Schema"
 import { BatchId, FailureId } from "../Batch.ts"
 import { EventId } from "../Event.ts"
@@ -9,7 +12,8 @@ import { FailureState } from "./failures.ts"
 const Id = BatchId
 
 /**
- * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` was cut into other batches, `failed` is a failure.
+ * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` became other batches, `failed`
+ * became a failure.
  *
  * @since 0.1.0
  * @category models
@@ -36,13 +40,13 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
   message: Schema.NullOr(Schema.String),
   sealedAt: column("sealed_at", Schema.Date),
   firstErrorAt: column("first_error_at", Schema.NullOr(Schema.Date)),
-  /** From when on it may be tried, or until when it is leased; null if that does not matter any more. */
+  /** When it may be tried next, or when its lease ends; null if it is neither waiting nor leased. */
   availableAt: column("available_at", Schema.NullOr(Schema.Date)),
   deliveredAt: column("delivered_at", Schema.NullOr(Schema.Date)),
   leaseHolder: column("lease_holder", Schema.NullOr(Schema.String)),
-  /** The batch that it was cut out of. */
+  /** The batch that was split into this one and others. */
   parentId: column("parent_id", Schema.NullOr(Id)),
-  /** The batch that was sealed. */
+  /** The batch that was sealed, and split until this one came of it. */
   originId: column("origin_id", Schema.NullOr(Id)),
   incidentId: column("incident_id", Schema.NullOr(Schema.Int)),
   /** The failure that it became. */
@@ -59,7 +63,7 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
  */
 export class Place extends Schema.Class<Place>("Place")({
   state: Schema.Literal("pending", "delivered", "failed"),
-  /** Null as long as it is in none. */
+  /** Null until it is sealed. */
   batchId: column("batch_id", Schema.NullOr(Id)),
   batchState: column("batch_state", Schema.NullOr(BatchState)),
   failureId: column("failure_id", Schema.NullOr(FailureId)),
@@ -103,7 +107,7 @@ export class Incident extends Schema.Class<Incident>("Incident")({
   openedAt: column("opened_at", Schema.Date),
   lastSeenAt: column("last_seen_at", Schema.Date),
   closedAt: column("closed_at", Schema.NullOr(Schema.Date)),
-  /** Of its batches, those that failed. */
+  /** How many attempts at its batches failed. */
   attempts: Schema.Int,
   /** Up to 100 of its batches. */
   batchIds: column("batch_ids", Schema.Array(Id))

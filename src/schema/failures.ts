@@ -30,12 +30,12 @@ export class BatchFailure extends Schema.Class<BatchFailure>("BatchFailure")({
   state: FailureState,
   /** The batch that was refused. */
   batchId: column("batch_id", BatchId),
-  /** The batch that was sealed; `batchId` was cut out of it, unless it is the same. */
+  /** The batch that was sealed; `batchId` came of splitting it, unless it is the same. */
   originBatchId: column("origin_batch_id", BatchId),
   eventCount: column("event_count", Schema.Int),
-  /** Of these, how many were published again. */
+  /** How many of them were published again. */
   replayedCount: column("replayed_count", Schema.Int),
-  /** Of those that were not, how many were corrected. */
+  /** How many of the others were corrected. */
   correctedCount: column("corrected_count", Schema.Int),
   eventTypes: column("event_types", Schema.Array(Schema.String)),
   /** Whether there may be good events among them: so many of the batch were refused that the rest was not examined. */

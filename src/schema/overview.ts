@@ -1,10 +1,9 @@
-/** How an outbox fares: now, and over the last hours. One Schema for SQL's rows and HTTP. */
+/** How an outbox is doing: now, and over the last hours. One Schema for SQL's rows and HTTP. */
 import * as Schema from "effect/Schema"
 import { column } from "./columns.ts"
 
 /**
- * What happened in a stretch of time, of all relays together. How it stood at its end is how it stands now if it has not
- * ended.
+ * What happened in a stretch of time, of all relays together. What is said of its end is said of now if it has not ended.
  *
  * @since 0.1.0
  * @category models
@@ -14,7 +13,7 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   at: Schema.Date,
   /** Events that were published. Those of a batch are spread evenly over the time that it is known to hold. */
   published: Schema.Number,
-  /** Events that ClickHouse took: the first time, should their batch have been requeued since. */
+  /** Events that ClickHouse took, by the first delivery of a batch that was requeued since. */
   delivered: Schema.Int,
   /** Batches that they were in. */
   batches: Schema.Int,
@@ -22,11 +21,11 @@ export class OverviewBucket extends Schema.Class<OverviewBucket>("OverviewBucket
   refused: Schema.Int,
   /** Failures that they became. */
   failures: Schema.Int,
-  /** Events that were committed and neither delivered nor refused at its end, and those that a batch was requeued for. */
+  /** Events that waited for their delivery at its end, those that a batch was requeued for among them. */
   backlog: Schema.Number,
   /** How long the oldest of them had waited at its end, in milliseconds; 0 if there was none. */
   oldestMillis: column("oldest_ms", Schema.Number),
-  /** How long the oldest event of a delivered batch took to be acknowledged first; null if none was delivered. */
+  /** From publishing to the first acknowledgement, of the oldest event of each delivered batch; null if there is none. */
   p50Millis: column("p50_ms", Schema.NullOr(Schema.Number)),
   p95Millis: column("p95_ms", Schema.NullOr(Schema.Number))
 }) {}

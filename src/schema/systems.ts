@@ -12,7 +12,7 @@ import { RelayPause } from "./status.ts"
  */
 export class DatabaseState extends Schema.Class<DatabaseState>("DatabaseState")({
   reachable: Schema.Boolean,
-  /** Whether it has what `clickhouse-outbox migrate` makes, as it has to be. */
+  /** Whether it has all that `clickhouse-outbox migrate` makes. */
   migrated: Schema.Boolean,
   /** What is wrong, and what to do; null if nothing is. */
   reason: Schema.NullOr(Schema.String),
@@ -22,7 +22,7 @@ export class DatabaseState extends Schema.Class<DatabaseState>("DatabaseState")(
 }) {}
 
 /**
- * A batch that a relay has.
+ * A batch that a relay is sending.
  *
  * @since 0.1.0
  * @category models
@@ -33,7 +33,7 @@ export class RelayLease extends Schema.Class<RelayLease>("RelayLease")({
   /** Which of the relay's workers has it, from 0. */
   worker: Schema.Int,
   since: Schema.Date,
-  /** Until when nobody else takes it; renewed while the worker is alive. */
+  /** When its lease ends; renewed while the worker is alive. */
   until: Schema.Date
 }) {}
 
@@ -46,11 +46,11 @@ export class RelayLease extends Schema.Class<RelayLease>("RelayLease")({
 export class RelayState extends Schema.Class<RelayState>("RelayState")({
   /** Host and process: `host/pid`. */
   id: Schema.String,
-  /** Whether it is the one that answers. */
+  /** Whether it is the one that answered this. */
   self: Schema.Boolean,
   /** Its connections to Postgres. 0 if it is known by its batches alone, as one inside another program is. */
   connections: Schema.Int,
-  /** Since when it has the oldest of them; null if there is none, or if they are of a role that may not be looked at. */
+  /** When the oldest of them was made; null if there is none, or if its role may not be looked at. */
   connectedSince: column("connected_since", Schema.NullOr(Schema.Date)),
   leases: Schema.Array(RelayLease),
   /** In the last 15 minutes. */
