@@ -149,6 +149,14 @@ const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
  */
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
+/** A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. */
+const BAD_SETTING = / into vector of identifiers\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
+
+const ofText = (text: string): Meaning | undefined => {
+  if (PUSHING_TO_VIEW.test(text)) return unknown
+  return BAD_SETTING.test(text) ? configuration : undefined
+}
+
 /** What answers without a code is not ClickHouse: a proxy whose upstream is away, or a server at a wrong address. */
 const fromProxy = (status: number): Meaning => {
   if (status === 429) return transient
@@ -171,7 +179,7 @@ export const fromAnswer = (status: number, text: string): SinkError => {
     return new SinkError({ reason: `HTTP status ${status}: ${reason}${advice}`, ...meaning })
   }
   const code = Number(found)
-  const meaning = PUSHING_TO_VIEW.test(text) ? unknown : (meanings.get(code) ?? unknown)
+  const meaning = ofText(text) ?? meanings.get(code) ?? unknown
   return new SinkError({ code, reason, ...meaning, ...(meaning === data && refusedRow(code, text)) })
 }
 

@@ -57,7 +57,8 @@ export const FOUND: ReadonlyArray<Values.Setting> = [
   ["offset", "1"],
   ["additional_table_filters", "{'event_log': '1 = 0'}"],
   ["additional_result_filter", "1 = 0"],
-  ["session_timezone", "America/New_York"]
+  ["session_timezone", "America/New_York"],
+  ["exclude_materialize_skip_indexes_on_insert", "0"]
 ].map(([name = "", value = ""]) => ({ server: "ClickHouse", name, value }))
 
 const describe = ({ name, server, value }: Values.Setting): string =>
