@@ -150,7 +150,7 @@ const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
 /** A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. */
-const BAD_SETTING = / into vector of identifiers(?:: [^"'{}\n]+)?\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
+const BAD_SETTING = / into (?:set|vector) of identifiers(?:: [^"'{}\n]+)?\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
 const ofText = (text: string): Meaning | undefined => {
   if (PUSHING_TO_VIEW.test(text)) return unknown
