@@ -600,6 +600,20 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       )
     }
 
+    it.effect("of which one was frozen until its batch had left the manifest says that the lease is lost", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        yield* publish(10)
+        yield* store.seal({ flush: true })
+        const frozen = Option.getOrThrow(yield* store.lease("a relay that is frozen"))
+        yield* store.abandon(frozen)
+        yield* Relay.drain
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`DELETE FROM outbox.batch`
+        expect(yield* Effect.flip(store.sinceFirstAttempt(frozen))).toMatchObject({ _tag: "LeaseLost" })
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("of which one has lost the batch to another changes nothing", () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
