@@ -82,8 +82,8 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      * is due.
      */
     readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
-    /** Takes the oldest batch that may be tried now; none while relays are paused. `holder` is for people to read. */
-    readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
+    /** Takes the oldest batch that may be tried now; none while relays are paused. `owner` is for people to read. */
+    readonly lease: (owner: string) => Effect.Effect<Option.Option<Lease>, SqlError>
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /** What has happened since the batch was first tried, this attempt included. */

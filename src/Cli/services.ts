@@ -25,10 +25,10 @@ export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("Postgr
   override get message(): string {
     return this.sqlState === undefined
       ? `Postgres at ${this.address} cannot be reached: ${this.reason}`
-      : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
+      : `Postgres at ${this.address} answered with an error: ${this.reason} (SQLSTATE ${this.sqlState})`
   }
 
-  /** Whether trying again may help: Postgres did not answer, or was starting, stopping, full or busy. */
+  /** Whether trying again may help: Postgres did not answer, or was starting, stopping, full, or another transaction was in the way. */
   get isTransient(): boolean {
     return Postgres.isUnavailable({ code: this.sqlState })
   }

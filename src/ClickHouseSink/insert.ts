@@ -28,7 +28,7 @@ export type Taken = "all" | "fewer" | "unsaid"
 const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
 
 /**
- * The same for every insert: the token only works if a repeated batch is cut into the same blocks, so it is cut into
+ * The same for every insert: the token only works if a repeated batch is divided into the same blocks, so it becomes
  * one. https://clickhouse.com/docs/guides/developer/deduplicating-inserts-on-retries
  */
 const INSERT_SETTINGS: Settings = {

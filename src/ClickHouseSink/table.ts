@@ -33,7 +33,7 @@ export interface TableState {
 }
 
 /**
- * How settings are called that change how rows are read and cut into blocks. Newer versions have more of them than
+ * How settings are called that change how rows are read and divided into blocks. Newer versions have more of them than
  * those above, and an older one would refuse them: they are sent where the user's profile changes them.
  */
 const READING =

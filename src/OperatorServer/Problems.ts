@@ -98,8 +98,8 @@ export const starting = Kinds.make(
   "The relay still waits for its outbox, and its log says why. Trying again is safe"
 )
 
-export const busy = Kinds.make(
-  "busy",
+export const overloaded = Kinds.make(
+  "overloaded",
   "Nothing was done: too many requests wait already, or this one has waited for too long. Trying again in a few seconds is safe"
 )
 

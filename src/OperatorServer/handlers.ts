@@ -104,11 +104,11 @@ const failures = (inPostgres: InTurn) =>
             : inPostgres(failures.replayAll(filter, { actor }))
         )
         .handle("arrivals", ({ urlParams: { ids } }) => inPostgres(failures.arrivals(ids)))
-        .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { reason } }) =>
-          inPostgres(failures.discard(path.id, { reason, actor }))
+        .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
+          inPostgres(failures.discard(path.id, { note, actor }))
         )
-        .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, reason } }) =>
-          inPostgres(Effect.map(failures.discardAll(ids, { reason, actor }), (failures) => ({ failures })))
+        .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, note } }) =>
+          inPostgres(Effect.map(failures.discardAll(ids, { note, actor }), (failures) => ({ failures })))
         )
         .handle("resolve", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
           inPostgres(failures.resolve(path.id, { note, actor }))

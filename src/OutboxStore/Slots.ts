@@ -1,5 +1,5 @@
 /**
- * Slots: giving back the space of delivered events by emptying a whole slot, so that there are no dead rows and nothing
+ * Slots. Frees the space of delivered events by emptying a whole slot, so that there are no dead rows and nothing
  * to vacuum. New rows go to one slot after the other. Publishers lock the slot that they write to and no other, so they
  * notice nothing of it.
  *

@@ -43,7 +43,7 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
   /** When it may be tried next, or when its lease ends; null if it is neither waiting nor leased. */
   availableAt: column("available_at", Schema.NullOr(Schema.Date)),
   deliveredAt: column("delivered_at", Schema.NullOr(Schema.Date)),
-  leaseHolder: column("lease_holder", Schema.NullOr(Schema.String)),
+  leaseOwner: column("lease_owner", Schema.NullOr(Schema.String)),
   /** The batch that was split into this one and others. */
   parentId: column("parent_id", Schema.NullOr(Id)),
   /** The batch that was sealed, and split until this one came of it. */

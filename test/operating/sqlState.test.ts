@@ -17,7 +17,7 @@ const meaningOf = (error: unknown) => ({
 
 const nothing = { lost: false, unavailable: false, notPermitted: false, noOutbox: false }
 const lost = { ...nothing, lost: true, unavailable: true }
-const busy = { ...nothing, unavailable: true }
+const contended = { ...nothing, unavailable: true }
 
 describe("An error of Postgres", () => {
   for (const code of ["08006", "08001", "25P03", "25P04", "57P01", "57P03", "57P05", "EPIPE", "ECONNREFUSED"]) {
@@ -28,7 +28,7 @@ describe("An error of Postgres", () => {
 
   for (const code of ["40001", "40P01", "53100", "53300", "55P03", "57014"]) {
     it(`with code ${code} may pass by itself, and left nothing in doubt`, () => {
-      expect(meaningOf(sqlError(code))).toEqual(busy)
+      expect(meaningOf(sqlError(code))).toEqual(contended)
     })
   }
 
@@ -45,7 +45,7 @@ describe("An error of Postgres", () => {
   })
 
   it("is known by its code however deep it is the cause of another", () => {
-    expect(meaningOf(new SqlError({ cause: sqlError("57014"), message: "Failed" }))).toEqual(busy)
+    expect(meaningOf(new SqlError({ cause: sqlError("57014"), message: "Failed" }))).toEqual(contended)
     expect(Postgres.isLockTimeout(new SqlError({ cause: sqlError("55P03") }))).toBe(true)
     expect(Postgres.isLockTimeout(sqlError("57014"))).toBe(false)
   })

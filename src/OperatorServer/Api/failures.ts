@@ -82,11 +82,11 @@ const ArrivalsQuery = Schema.Struct({
   })
 }).annotations(strict)
 
-const reason = note("Why its events are not to be delivered, for the audit trail.")
+const why = note("Why its events are not to be delivered, for the audit trail.")
 
-const DiscardRequest = Schema.Struct({ reason }).annotations(strict)
+const DiscardRequest = Schema.Struct({ note: why }).annotations(strict)
 
-const DiscardAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }), reason }).annotations(strict)
+const DiscardAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }), note: why }).annotations(strict)
 
 const ReopenAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }) }).annotations(strict)
 
