@@ -21,7 +21,7 @@ const MAX_PROBLEMS_PER_LINE = 5
 const MAX_CHARACTERS_PER_PROBLEM = 300
 
 /** One thing that is wrong with one line. */
-export class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
+class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
   /** From 1. */
   line: Schema.Int,
   field: Schema.optionalWith(Schema.String, { exact: true }),

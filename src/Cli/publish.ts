@@ -36,7 +36,7 @@ export const publish = Command.make("publish", { file }, ({ file }) =>
   }).pipe(Effect.interruptible)
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
-export class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
+class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
   file: Schema.String,
   cause: Schema.Defect
 }) {
@@ -56,7 +56,7 @@ const open = (file: string) =>
     )
   })
 
-export class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
+class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
   /** Everything had been sent, but COMMIT had not been answered. */
   inDoubt: Schema.Boolean,
   failure: PostgresFailed
@@ -68,7 +68,7 @@ export class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishF
   }
 }
 
-export class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
+class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
   override get message(): string {
     return "Nothing was published. session_replication_role is replica, for this role, this database or by PGOPTIONS, so the trigger that publishes does not fire: publish without that setting, or by outbox.publish or outbox.publish_all, which need no trigger"
   }

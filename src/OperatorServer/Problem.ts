@@ -37,7 +37,7 @@ export class Issue extends Schema.Class<Issue>("ProblemIssue")({
   reason: Schema.String
 }) {}
 
-export type Kind = keyof typeof KINDS
+type Kind = keyof typeof KINDS
 
 const fields = {
   type: Schema.String.annotations({

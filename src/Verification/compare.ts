@@ -17,7 +17,7 @@ export interface Compared<A extends Batch> {
 }
 
 /** How both databases are asked. */
-export interface Sides {
+interface Sides {
   readonly retainedEventIds: (batch: Batch) => Effect.Effect<ReadonlyArray<EventId>, SqlError>
   readonly countRows: (typeof ClickHouseSink.Service)["countRows"]
   /** How often each was published. Costly. */
@@ -45,7 +45,8 @@ export const compare = <A extends Batch>(
     for (const { eventIds } of read) for (const id of eventIds) times.set(id, (times.get(id) ?? 0) + 1)
     const present = yield* countRows(boundsOf(batches), [...times.keys()])
     const seemDoubled = Arr.filter([...present], ([id, rows]) => rows > (times.get(id) ?? 0))
-    const published = seemDoubled.length === 0 ? new Map() : yield* countPublished(seemDoubled.map(([id]) => id))
+    const published =
+      seemDoubled.length === 0 ? new Map<EventId, number>() : yield* countPublished(seemDoubled.map(([id]) => id))
     const doubled = new Set(seemDoubled.flatMap(([id, rows]) => (rows > (published.get(id) ?? 0) ? [id] : [])))
     return read.map(({ batch, eventIds }) => ({
       batch,

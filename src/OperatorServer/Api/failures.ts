@@ -50,7 +50,7 @@ const FailureQuery = Schema.Struct({
   state: optional(oneOf(FailureState, "What became of it.")),
   code: optional(whole(0, MAX_INTEGER, CODE)),
   after: optional(fromId(FailureId, AFTER)),
-  limit
+  limit: limit(500)
 }).annotations(strict)
 
 /** All of them are locked in one transaction, which more would make long. */
