@@ -57,12 +57,6 @@ export {
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
-/**
- * For those who read batches without being a relay.
- *
- * @internal
- */
-export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
 export { OutboxGauges } from "./schema/gauges.ts"
@@ -186,7 +180,7 @@ export const make = (
       relayPause: Counts.relayPause(sql),
       gauges: gauges(sql),
       connections: postgres.connections,
-      status: Counts.status(sql)
+      status: Effect.withSpan(Counts.status(sql), "OutboxStore.status")
     }
   })
 

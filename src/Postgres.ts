@@ -23,18 +23,6 @@ import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
 import { CopyOut } from "./Postgres/CopyOut.ts"
 
-/** @internal */
-export {
-  type InvalidData,
-  invalidData,
-  isConnectionLost,
-  isLockTimeout,
-  isNoOutbox,
-  isNotPermitted,
-  isUnavailable,
-  sqlStateOf
-} from "./Postgres/SqlState.ts"
-
 /**
  * How many connections there are, by what they do, and how many statements wait for one.
  *

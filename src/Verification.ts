@@ -19,11 +19,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import type { Batch } from "./Batch.ts"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
-import { Reading } from "./OutboxStore.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
+import { retainedEventIds } from "./schema/batchCopy.ts"
 import * as Batches from "./schema/batches.ts"
 import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
 import { status } from "./schema/counts.ts"
@@ -92,8 +93,9 @@ export const make: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const sink = yield* ClickHouseSink
   const outbox = Outbox.make(sql)
+  const postgres = yield* Postgres
   const sides = {
-    retainedEventIds: Reading.make(yield* Postgres).retainedEventIds,
+    retainedEventIds: (batch: Batch) => retainedEventIds(postgres, batch),
     countRows: sink.countRows,
     countPublished: outbox.countPublished
   }

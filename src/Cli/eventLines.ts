@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { MAX_CONTEXT_BYTES } from "../Event.ts"
-import { invalidData } from "../Postgres.ts"
+import { invalidData } from "../internal/sqlState.ts"
 import { COLUMNS, decodeLine, type LineOptions, type Problem, toCopy } from "../schema/eventLine.ts"
 import { constraintIssues } from "../schema/eventRow.ts"
 

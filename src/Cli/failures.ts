@@ -229,7 +229,7 @@ const whatNext = ({ eventCount, id, nextFailureId, state }: BatchFailure): strin
 type ChangeError = FailureNotFound | FailureClosed | FailureNotReopened | SqlError
 
 /** What failed for one failure does not keep the others from what was asked. */
-class SomeFailed extends Schema.TaggedError<SomeFailed>()("SomeFailed", {
+export class SomeFailed extends Schema.TaggedError<SomeFailed>()("SomeFailed", {
   reasons: Schema.Array(Schema.String)
 }) {
   override get message(): string {
@@ -283,13 +283,13 @@ const replay = Command.make("replay", replayOptions, ({ all, event, failureIds, 
 
 const ALL_OR_IDS = "Name either the failures to replay, or --all"
 
-class Usage extends Schema.TaggedError<Usage>()("Usage", { reason: Schema.String }) {
+export class Usage extends Schema.TaggedError<Usage>()("Usage", { reason: Schema.String }) {
   override get message(): string {
     return `${this.reason}. See "clickhouse-outbox failures replay --help"`
   }
 }
 
-class NotConfirmed extends Schema.TaggedError<NotConfirmed>()("NotConfirmed", { reason: Schema.String }) {
+export class NotConfirmed extends Schema.TaggedError<NotConfirmed>()("NotConfirmed", { reason: Schema.String }) {
   override get message(): string {
     return this.reason
   }

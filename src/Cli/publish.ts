@@ -13,6 +13,7 @@ import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Config from "../Config.ts"
+import * as SqlState from "../internal/sqlState.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
@@ -36,7 +37,7 @@ export const publish = Command.make("publish", { file }, ({ file }) =>
   }).pipe(Effect.interruptible)
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
-class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
+export class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
   file: Schema.String,
   cause: Schema.Defect
 }) {
@@ -56,7 +57,7 @@ const open = (file: string) =>
     )
   })
 
-class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
+export class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
   /** Everything had been sent, but COMMIT had not been answered. */
   inDoubt: Schema.Boolean,
   failure: PostgresFailed
@@ -68,7 +69,7 @@ class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed",
   }
 }
 
-class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
+export class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
   override get message(): string {
     return "Nothing was published. session_replication_role is replica, for this role, this database or by PGOPTIONS, so the trigger that publishes does not fire: publish without that setting, or by outbox.publish or outbox.publish_all, which need no trigger"
   }
@@ -99,9 +100,9 @@ const explain = (config: Config.Postgres, error: SqlError, committing: boolean) 
   const invalid = EventLines.invalidAccordingTo(error)
   if (Option.isSome(invalid)) return invalid.value
   if (EventLines.isTriggersOff(error)) return new TriggersOff()
-  if (Postgres.isNoOutbox(error)) return new NotMigrated()
+  if (SqlState.isNoOutbox(error)) return new NotMigrated()
   return new PublishFailed({
-    inDoubt: committing && Postgres.isConnectionLost(error),
+    inDoubt: committing && SqlState.isConnectionLost(error),
     failure: fromSqlError(config, error)
   })
 }

@@ -30,13 +30,13 @@ export const isInteractive = (): boolean => Boolean(process.stdin.isTTY && proce
 export const confirm = (message: string, initial: boolean) =>
   Effect.catchTag(Prompt.confirm({ message, initial }), "QuitException", () => Effect.succeed(false))
 
-class EditorFailed extends Schema.TaggedError<EditorFailed>()("EditorFailed", { reason: Schema.String }) {
+export class EditorFailed extends Schema.TaggedError<EditorFailed>()("EditorFailed", { reason: Schema.String }) {
   override get message(): string {
     return `${this.reason}. Nothing was changed`
   }
 }
 
-class NotText extends Schema.TaggedError<NotText>()("NotText", {}) {
+export class NotText extends Schema.TaggedError<NotText>()("NotText", {}) {
   override get message(): string {
     return "What you wrote is not valid UTF-8. Nothing was changed"
   }
@@ -54,7 +54,7 @@ const command = Effect.gen(function* () {
   return yield* new EditorFailed({ reason: "There is no terminal to edit on: say what to change with options" })
 })
 
-interface Draft {
+export interface Draft {
   readonly path: string
   /** Lets the operator edit, and returns what the text is then. */
   readonly edit: Effect.Effect<string, EditorFailed | NotText | PlatformError>

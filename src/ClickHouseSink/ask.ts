@@ -8,8 +8,8 @@ import type { ClickHouse, Options } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { EventId } from "../Event.ts"
 import { SinkError } from "../SinkError.ts"
+import type { TableState } from "../schema/eventTable.ts"
 import { withNothingBehind } from "./current.ts"
-import type { TableState } from "./table.ts"
 
 type Asked = Pick<Config.ClickHouse, "table" | "cluster" | "requestTimeout">
 

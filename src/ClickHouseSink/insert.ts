@@ -7,7 +7,7 @@ import type * as Stream from "effect/Stream"
 import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import type { SinkError } from "../SinkError.ts"
-import type { TableState } from "./table.ts"
+import type { TableState } from "../schema/eventTable.ts"
 
 /** Rows that go into the table in one block, or not at all. */
 export interface Insertion<E> {

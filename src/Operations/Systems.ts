@@ -8,10 +8,10 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { reachable } from "../internal/reachable.ts"
 import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
 import { rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
 import { HAS_OUTBOX, NotMigrated } from "../schema/compatibility.ts"
+import { reachable } from "../schema/reachable.ts"
 import { DatabaseState, RelayState } from "../schema/systems.ts"
 
 const Server = Schema.Struct({ version: Schema.String, migrated: Schema.Boolean })

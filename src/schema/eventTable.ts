@@ -1,4 +1,4 @@
-/** What the table is: whether it de-duplicates, and which servers have its data. */
+/** What `event_log` is: whether it de-duplicates, and which servers have its data. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
