@@ -43,7 +43,7 @@ import * as Retention from "./OutboxStore/Retention.ts"
 import * as Sealing from "./OutboxStore/Sealing.ts"
 import * as Slots from "./OutboxStore/Slots.ts"
 import { type Connections, Postgres } from "./Postgres.ts"
-import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { type ForeignDatabase, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
 import * as Counts from "./schema/counts.ts"
 import { gauges, type OutboxGauges } from "./schema/gauges.ts"
 import type { OutboxStatus, RelayPause } from "./schema/status.ts"
@@ -64,7 +64,7 @@ export {
  */
 export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
-export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
+export { ForeignDatabase, NotMigrated } from "./schema/compatibility.ts"
 export { OutboxGauges } from "./schema/gauges.ts"
 export { OutboxStatus, RelayPause } from "./schema/status.ts"
 
@@ -170,7 +170,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
  */
 export const make = (
   config: Config.Outbox
-): Effect.Effect<typeof OutboxStore.Service, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+): Effect.Effect<typeof OutboxStore.Service, ForeignDatabase | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const postgres = yield* Postgres
@@ -216,7 +216,7 @@ const maintain = ({
  */
 export const layer = (
   config: Config.Outbox
-): Layer.Layer<OutboxStore, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+): Layer.Layer<OutboxStore, ForeignDatabase | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
   Layer.effect(OutboxStore, make(config))
 
 /**
@@ -227,6 +227,6 @@ export const layer = (
  */
 export const layerConfig: Layer.Layer<
   OutboxStore,
-  ConfigError.ConfigError | ForeignCluster | NotMigrated | SqlError,
+  ConfigError.ConfigError | ForeignDatabase | NotMigrated | SqlError,
   SqlClient.SqlClient | Postgres
 > = Layer.unwrapEffect(Effect.map(Config.outbox, layer))

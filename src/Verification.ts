@@ -25,7 +25,7 @@ import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
 import * as Batches from "./schema/batches.ts"
-import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import { type ForeignDatabase, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
 import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
 import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
@@ -86,7 +86,7 @@ export class Verification extends Context.Tag("clickhouse-outbox/Verification")<
  */
 export const make: Effect.Effect<
   typeof Verification.Service,
-  ForeignCluster | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
@@ -201,6 +201,6 @@ const pages = <A, E1, E2>(
  */
 export const layer: Layer.Layer<
   Verification,
-  ForeignCluster | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Layer.effect(Verification, make)

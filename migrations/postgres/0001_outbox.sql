@@ -190,8 +190,12 @@ $$;
 -- window_snapshot up to the cursor while that window is sealed batch by batch.
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-  -- Transaction ids belong to one cluster: this is the one they were read on.
+  -- Transaction ids belong to one cluster, and what is known of deliveries to one database: these are where all this was
+  -- written. A dump that is restored on the same cluster makes another table of outbox.event, and CREATE DATABASE …
+  -- TEMPLATE another database.
   system_identifier bigint NOT NULL,
+  database_oid oid NOT NULL,
+  table_oid oid NOT NULL,
   -- The timeline that all this is known to be of. Another one means that commits may have been lost.
   timeline integer NOT NULL,
   -- What was written by transactions before this one may have been delivered by commits that were lost.
@@ -210,9 +214,11 @@ CREATE TABLE outbox.sealer (
   CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
 ) WITH (fillfactor = 10);
 
-INSERT INTO outbox.sealer (system_identifier, timeline, sealed_snapshot, sealed_at)
-SELECT system_identifier, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
-FROM pg_control_system();
+INSERT INTO outbox.sealer (system_identifier, database_oid, table_oid, timeline, sealed_snapshot, sealed_at)
+SELECT
+  system_identifier, database.oid, 'outbox.event'::regclass, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
+FROM pg_control_system(), pg_database AS database
+WHERE datname = current_database();
 
 -- The manifest. The upper half of a row is immutable: it defines which events the batch holds and under which token
 -- ClickHouse de-duplicates it. The lower half is its delivery.

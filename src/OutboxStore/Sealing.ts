@@ -8,7 +8,7 @@
  * | between windows | null | what `sealed_snapshot` sees | looks at the window up to now; seals its first batch if that is due. If the window goes on behind it: inside a window |
  * | inside a window | its end, and the last key in a batch | that, and the window up to the cursor | seals the next batch, due or not. If it was the last: between windows |
  *
- * Whatever the state, it is the sealer's of one cluster and of one timeline. On another cluster sealing dies. On
+ * Whatever the state, it is the sealer's of one database and of one timeline. In another database sealing dies. On
  * another timeline it first puts everything undelivered in doubt.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
@@ -27,7 +27,7 @@ import type * as Config from "../Config.ts"
 import * as Metrics from "../Metrics.ts"
 import { BATCH_COLUMNS } from "../schema/batches.ts"
 import { rowOf } from "../schema/columns.ts"
-import { IS_FOREIGN, IS_NEW_TIMELINE, requireOwnCluster } from "../schema/compatibility.ts"
+import { IS_FOREIGN, IS_NEW_TIMELINE, requireOwnDatabase } from "../schema/compatibility.ts"
 import { CURSOR } from "../schema/counts.ts"
 import { afterKey, Key, type Range } from "../schema/events.ts"
 import { atomically } from "../Transaction.ts"
@@ -42,7 +42,7 @@ const Lock = Schema.Struct({
 })
 
 const Progress = Schema.Struct({
-  /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */
+  /** A connection that broke may have come back to another database, to which the stored ids mean nothing. */
   isForeign: Schema.Boolean,
   /** Commits may have been lost since the row was written. */
   isNewTimeline: Schema.Boolean,
@@ -102,7 +102,7 @@ export const make = (
       if (!isOurs) return Sealed.Busy()
       const progress = yield* readProgress
       // There is nothing that a relay could do about it, nor wait for.
-      if (progress.isForeign) yield* Effect.catchTag(requireOwnCluster(sql), "ForeignCluster", Effect.die)
+      if (progress.isForeign) yield* Effect.catchTag(requireOwnDatabase(sql), "ForeignDatabase", Effect.die)
       if (progress.isNewTimeline) {
         yield* enterTimeline(sql)
         return Sealed.Waiting({ dueIn: Duration.zero })

@@ -62,7 +62,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   /**
    * Each step is a transaction of its own, as TRUNCATE keeps its lock to the end. None is done where another relay does
-   * it now, where the outbox is another cluster's, and where a lock cannot be had in time.
+   * it now, where the outbox is another database's, and where a lock cannot be had in time.
    */
   const withLock = <A>(step: Effect.Effect<A, SqlError>): Effect.Effect<Option.Option<A>, SqlError> =>
     Effect.flatMap(lock, ({ isOurs }) => Effect.when(step, () => isOurs)).pipe(

@@ -1,11 +1,11 @@
-/** Repairs the outbox of a database that was moved to another cluster, where its transaction ids mean nothing. */
+/** Repairs the outbox of a database that was restored, copied or moved, where its transaction ids mean nothing. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { rowOf, rowsOf } from "../schema/columns.ts"
-import { type NotMigrated, requireOutbox } from "../schema/compatibility.ts"
+import { HERE, type NotMigrated, ORIGIN, requireOutbox } from "../schema/compatibility.ts"
 import { EVENT_COLUMNS, type Range } from "../schema/events.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
@@ -27,7 +27,7 @@ export interface Restamped {
 }
 
 /**
- * Gives every event and every batch transaction ids that are valid on this cluster.
+ * Gives every event and every batch transaction ids that are valid here, and makes the outbox this database's own.
  *
  * Which events a batch holds, their order and its token stay the same, so a batch that ClickHouse already has is
  * recognised. Every other event is sealed next, also what was published since the move. Happens whole or not at all;
@@ -84,7 +84,7 @@ export const restamp: Effect.Effect<
     `
     yield* sql`
       UPDATE outbox.sealer SET
-        system_identifier = control.system_identifier,
+        (${sql.literal(ORIGIN)}) = ${sql.literal(HERE)},
         timeline = outbox.current_timeline(),
         -- Of this transaction are the events that are sealed next.
         doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
@@ -93,7 +93,6 @@ export const restamp: Effect.Effect<
         window_snapshot = NULL,
         cursor_tx_id = NULL,
         cursor_id = NULL
-      FROM pg_control_system() AS control
     `
     // What was restored may be older than what was delivered.
     yield* doubtPending(sql)

@@ -17,7 +17,7 @@ import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Store from "../../src/OutboxStore.ts"
-import { ForeignCluster, OutboxStore, Sealed } from "../../src/OutboxStore.ts"
+import { ForeignDatabase, OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { SinkError } from "../../src/SinkError.ts"
 import { transaction } from "../../src/Transaction.ts"
 import * as Environment from "../support/environment.ts"
@@ -252,7 +252,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* sql`UPDATE outbox.sealer SET system_identifier = 4711`
         yield* publishMany(1)
         const exit = yield* Effect.timeout(Fiber.await(relay), BOUND)
-        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(ForeignCluster)
+        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(ForeignDatabase)
         expect(yield* store.status).toMatchObject({ unsealed: 1 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
