@@ -170,7 +170,11 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
  */
 export const make = (
   config: Config.Outbox
-): Effect.Effect<typeof OutboxStore.Service, ForeignDatabase | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+): Effect.Effect<
+  typeof OutboxStore.Service,
+  ForeignDatabase | NotMigrated | SqlError,
+  SqlClient.SqlClient | Postgres
+> =>
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const postgres = yield* Postgres

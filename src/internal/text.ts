@@ -1,4 +1,4 @@
-/** Text for people: why something failed, and text by anybody made harmless. */
+/** Text for people: the reason of an error, and text from anywhere made safe to print. */
 import { SqlError } from "@effect/sql/SqlError"
 
 /**
@@ -17,14 +17,14 @@ export const reasonOf = (error: unknown): string => {
   return message.includes(cause) ? message : `${message}: ${cause}`
 }
 
-/** What a terminal would act on, or what would put other text in another order. */
+/** Characters that a terminal acts on, or that reorder the text around them. */
 const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
 
 /** As JSON escapes them, so that JSON keeps its meaning. */
 const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
 
-/** The text with all that is not printed escaped, line ends included. */
+/** The text with every unprintable character escaped, line ends included. */
 export const visible = (text: string): string => text.replaceAll(UNPRINTABLE, escape)
 
-/** The same, line by line. */
+/** {@link visible}, line by line. */
 export const visibleLines = (text: string): string => text.split(/\r?\n/).map(visible).join("\n")
