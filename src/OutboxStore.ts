@@ -43,7 +43,12 @@ import * as Retention from "./OutboxStore/Retention.ts"
 import * as Sealing from "./OutboxStore/Sealing.ts"
 import * as Slots from "./OutboxStore/Slots.ts"
 import { type Connections, Postgres } from "./Postgres.ts"
-import { type ForeignDatabase, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import {
+  type ForeignDatabase,
+  type NotMigrated,
+  requireOwnOutbox,
+  type UnsuitableEncoding
+} from "./schema/compatibility.ts"
 import * as Counts from "./schema/counts.ts"
 import { gauges, type OutboxGauges } from "./schema/gauges.ts"
 import type { OutboxStatus, RelayPause } from "./schema/status.ts"
@@ -64,7 +69,7 @@ export {
  */
 export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
-export { ForeignDatabase, NotMigrated } from "./schema/compatibility.ts"
+export { ForeignDatabase, NotMigrated, UnsuitableEncoding } from "./schema/compatibility.ts"
 export { OutboxGauges } from "./schema/gauges.ts"
 export { OutboxStatus, RelayPause } from "./schema/status.ts"
 
@@ -172,7 +177,7 @@ export const make = (
   config: Config.Outbox
 ): Effect.Effect<
   typeof OutboxStore.Service,
-  ForeignDatabase | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres
 > =>
   Effect.gen(function* () {
@@ -220,8 +225,11 @@ const maintain = ({
  */
 export const layer = (
   config: Config.Outbox
-): Layer.Layer<OutboxStore, ForeignDatabase | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
-  Layer.effect(OutboxStore, make(config))
+): Layer.Layer<
+  OutboxStore,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
+  SqlClient.SqlClient | Postgres
+> => Layer.effect(OutboxStore, make(config))
 
 /**
  * {@link layer} from the environment: `OUTBOX_BATCH_EVENTS`, `OUTBOX_BATCH_BYTES`, `OUTBOX_LINGER`, `OUTBOX_LEASE`.
@@ -231,6 +239,6 @@ export const layer = (
  */
 export const layerConfig: Layer.Layer<
   OutboxStore,
-  ConfigError.ConfigError | ForeignDatabase | NotMigrated | SqlError,
+  ConfigError.ConfigError | ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres
 > = Layer.unwrapEffect(Effect.map(Config.outbox, layer))

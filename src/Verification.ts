@@ -25,7 +25,12 @@ import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
 import * as Batches from "./schema/batches.ts"
-import { type ForeignDatabase, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import {
+  type ForeignDatabase,
+  type NotMigrated,
+  requireOwnOutbox,
+  type UnsuitableEncoding
+} from "./schema/compatibility.ts"
 import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
 import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
@@ -86,7 +91,7 @@ export class Verification extends Context.Tag("clickhouse-outbox/Verification")<
  */
 export const make: Effect.Effect<
   typeof Verification.Service,
-  ForeignDatabase | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
@@ -201,6 +206,6 @@ const pages = <A, E1, E2>(
  */
 export const layer: Layer.Layer<
   Verification,
-  ForeignDatabase | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Layer.effect(Verification, make)

@@ -59,14 +59,29 @@ RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'produc
 -- checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
 -- a session. Rules are functions because outbox.publish_all looks at them too, to say which event it was.
 
--- As many bytes are at most as many characters, and need not be counted.
-CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-RETURN name <> '' AND (octet_length(name) <= 255 OR char_length(name) <= 255);
+-- As many bytes are at most as many characters, and need not be counted. In an encoding that is not UTF-8 there may be
+-- bytes that are no character of UTF-8: with one of them in it a batch could never be read. Converting fails, and says so.
+DO $$
+BEGIN
+  IF getdatabaseencoding() = 'UTF8' THEN
+    CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN name <> '' AND (octet_length(name) <= 255 OR char_length(name) <= 255);
 
-CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-RETURN jsonb_typeof(context) = 'object';
+    CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN jsonb_typeof(context) = 'object';
+  ELSE
+    CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN name <> '' AND char_length(name) <= 255 AND convert_to(name, 'UTF8') IS NOT NULL;
+
+    CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN jsonb_typeof(context) = 'object' AND convert_to(context::text, 'UTF8') IS NOT NULL;
+  END IF;
+END
+$$;
 
 -- ClickHouse's parser ends at 1,023. A level takes 8 bytes at least, unless they are compressed.
 CREATE FUNCTION outbox.is_shallow(context jsonb) RETURNS boolean
@@ -191,8 +206,8 @@ $$;
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   -- Transaction ids belong to one cluster, and what is known of deliveries to one database: these are where all this was
-  -- written. A dump that is restored on the same cluster makes another table of outbox.event, and CREATE DATABASE …
-  -- TEMPLATE another database.
+  -- written. A dump that is restored on the same cluster makes another table of outbox.event, and CREATE DATABASE
+  -- ... TEMPLATE another database.
   system_identifier bigint NOT NULL,
   database_oid oid NOT NULL,
   table_oid oid NOT NULL,

@@ -34,7 +34,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   return {
     /** Whole or not at all. At a stricter isolation the snapshot would be older than the lock. */
-    atomically: atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+    atomically: atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"),
     lock,
 
     /** Fails unless the failure is open, and keeps it so until the transaction ends. */

@@ -46,8 +46,7 @@ const Count = Schema.Struct({ count: Schema.Int })
 
 /** On disk before anything is sent: children that were delivered and then forgotten would be made anew, and doubled. */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL statement_timeout = 0;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL synchronous_commit = on;
   ${PLAN_SETTINGS}`
 

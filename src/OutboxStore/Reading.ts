@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import type { Postgres } from "../Postgres.ts"
+import { type Postgres, SEARCH_PATH } from "../Postgres.ts"
 import { PLAN_SETTINGS, rows, withEventIds } from "../schema/events.ts"
 import { BatchChanged } from "./model.ts"
 
@@ -18,10 +18,9 @@ const SINK_COLUMNS = `
   event_id,
   coalesce(split_part(traceparent, '-', 2), '')`
 
-/** The bytes must not depend on the session's defaults. A batch takes as long as ClickHouse takes it. */
+/** The bytes must not depend on the session's defaults. */
 const SETTINGS = `
-  SET LOCAL statement_timeout = 0;
-  SET LOCAL DateStyle = 'ISO';
+  SET LOCAL search_path = ${SEARCH_PATH};
   SET LOCAL client_encoding = 'UTF8';
   ${PLAN_SETTINGS}`
 

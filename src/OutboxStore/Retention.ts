@@ -10,8 +10,7 @@ import { atomically } from "../Transaction.ts"
 
 /** A relay that freezes here must not keep the lock. */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL idle_in_transaction_session_timeout = '10s'`
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE`
 
 const FAILURES_PER_STEP = 100
 const ROWS_PER_STEP = 10_000

@@ -72,9 +72,8 @@ const Look = Schema.Union(NotDue, Batch)
  * plan must not change with the statistics of a table that fills and empties all day.
  */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL synchronous_commit = on;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;

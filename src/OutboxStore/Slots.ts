@@ -33,9 +33,8 @@ const TABLE = "outbox.event_slot_"
  * so it gives up soon. A relay that freezes here must not keep the lock.
  */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL lock_timeout = '100ms';
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
   SET LOCAL enable_seqscan = off`
 
 const Lock = Schema.Struct({ isOurs: Schema.Boolean })

@@ -4,6 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
+import { SEARCH_PATH, stating } from "../Postgres.ts"
 import { rowOf, rowsOf } from "../schema/columns.ts"
 import { HERE, type NotMigrated, ORIGIN, requireOutbox } from "../schema/compatibility.ts"
 import { EVENT_COLUMNS, type Range } from "../schema/events.ts"
@@ -44,7 +45,9 @@ export const restamp: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   yield* requireOutbox(sql)
   return yield* Effect.gen(function* () {
-    yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    yield* sql.unsafe(
+      stating(`SET LOCAL search_path = ${SEARCH_PATH}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE`)
+    )
     yield* awaitSealer(sql)
     // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
     // what is stamped with the id falls into the window that begins with the snapshot.

@@ -1,19 +1,26 @@
 /** Text for people: the reason of an error, and text from anywhere made safe to print. */
 import { SqlError } from "@effect/sql/SqlError"
+import { advice } from "./postgresAdvice.ts"
 
 /**
  * The messages of an error and of what caused it. An error of SQL only says what was about to be done, "Failed to
- * acquire connection": its cause says what happened. None of the libraries' messages carries a password.
+ * acquire connection": its cause says what happened. None of the libraries' messages carries a password. Ends with what
+ * to do, where Postgres' own words do not say it.
  *
  * @internal
  */
 export const reasonOf = (error: unknown): string => {
-  if (error instanceof SqlError) return reasonOf(error.cause)
+  const todo = advice(error)
+  return todo === undefined ? wordsOf(error) : `${wordsOf(error)}. ${todo}`
+}
+
+const wordsOf = (error: unknown): string => {
+  if (error instanceof SqlError) return wordsOf(error.cause)
   // One for each address of a host.
-  if (error instanceof AggregateError) return error.errors.map(reasonOf).join("; ")
+  if (error instanceof AggregateError) return error.errors.map(wordsOf).join("; ")
   if (!(error instanceof Error)) return String(error)
   const message = error.message || error.name
-  const cause = error.cause === undefined ? "" : reasonOf(error.cause)
+  const cause = error.cause === undefined ? "" : wordsOf(error.cause)
   return message.includes(cause) ? message : `${message}: ${cause}`
 }
 

@@ -84,8 +84,7 @@ export const requeue = (
   `.pipe(firstRowOf(Requeued), Effect.map(Option.isSome), atomically(sql, REQUEUE_SETTINGS))
 
 const REQUEUE_SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   ${PLAN_SETTINGS}`
 
 /** Idle relays look for work when the number of batches moves. Sequences move at once, so only after the commit. */

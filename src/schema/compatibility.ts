@@ -4,6 +4,7 @@
  *
  * | found | how | what is done |
  * | --- | --- | --- |
+ * | text that is not checked | the database's encoding is SQL_ASCII | fails with {@link UnsuitableEncoding}; so does `migrate` |
  * | no outbox | the newest table is not there | fails with {@link NotMigrated} |
  * | rows of another database | the cluster, the database or the table is not the one that the outbox names, or the cluster's transaction ids are behind | fails with {@link ForeignDatabase}, until `restamp` |
  * | a new timeline | a standby was promoted, or a backup recovered | the sealer enters it; see `OutboxStore/Sealing.ts` |
@@ -26,6 +27,21 @@ import { rowOf, rowsOf } from "./columns.ts"
 export class NotMigrated extends Schema.TaggedError<NotMigrated>()("NotMigrated", {}) {
   override get message(): string {
     return 'The database has no outbox yet, or one of an older release. Run "clickhouse-outbox migrate"'
+  }
+}
+
+/**
+ * The database does not know which characters its text has.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnsuitableEncoding extends Schema.TaggedError<UnsuitableEncoding>()("UnsuitableEncoding", {
+  database: Schema.String,
+  encoding: Schema.String
+}) {
+  override get message(): string {
+    return `Database ${JSON.stringify(this.database)} has encoding ${this.encoding}, in which Postgres takes any bytes as text. One that is not UTF-8 in one event would stop the delivery of all. Make a database with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump of this one into it`
   }
 }
 
@@ -74,7 +90,19 @@ export const HAS_OUTBOX = "to_regclass('outbox.audit') IS NOT NULL"
 
 const Found = Schema.Struct({ found: Schema.Boolean })
 
-/** For what works on any cluster. */
+const Encoding = Schema.Struct({ database: Schema.String, encoding: Schema.String })
+
+/** Fails where the database cannot have an outbox. */
+export const requireEncoding = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError | UnsuitableEncoding> =>
+  sql`
+    SELECT current_database()::text AS database, getdatabaseencoding()::text AS encoding
+    WHERE getdatabaseencoding() = 'SQL_ASCII'
+  `.pipe(
+    rowsOf(Encoding),
+    Effect.flatMap(([unsuitable]) => (unsuitable === undefined ? Effect.void : new UnsuitableEncoding(unsuitable)))
+  )
+
+/** For what works in any database. */
 export const requireOutbox = (sql: SqlClient.SqlClient): Effect.Effect<void, NotMigrated | SqlError> =>
   Effect.flatMap(rowOf(Found)(sql`SELECT ${sql.literal(HAS_OUTBOX)} AS found`), ({ found }) =>
     found ? Effect.void : new NotMigrated()
@@ -136,5 +164,5 @@ export const requireOwnDatabase = (sql: SqlClient.SqlClient): Effect.Effect<void
 /** What a service asks before it works on an outbox. */
 export const requireOwnOutbox = (
   sql: SqlClient.SqlClient
-): Effect.Effect<void, ForeignDatabase | NotMigrated | SqlError> =>
-  Effect.zipRight(requireOutbox(sql), requireOwnDatabase(sql))
+): Effect.Effect<void, ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding> =>
+  requireEncoding(sql).pipe(Effect.zipRight(requireOutbox(sql)), Effect.zipRight(requireOwnDatabase(sql)))

@@ -20,6 +20,8 @@ export const ROW_COLUMNS = `tx_id, id, slot, ${EVENT_COLUMNS}`
 
 /** The plan must not depend on statistics of a table that comes and goes. */
 export const PLAN_SETTINGS = `
+  SET LOCAL enable_indexscan = on;
+  SET LOCAL enable_indexonlyscan = on;
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;
