@@ -339,10 +339,10 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
       expect(audited.map(({ action }) => action)).toEqual([
         "correct",
         "discard",
-        "requeue",
-        "hold",
+        "pause",
         "reopen",
         "replay",
+        "requeue",
         "resolve",
         "resume"
       ])
@@ -418,7 +418,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_re
       for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
         expect(yield* run(...command)).toMatchObject(done)
       }
-      expect(yield* run("hold", "--reason", "none")).toMatchObject(refusedByPostgres)
+      expect(yield* run("pause", "--reason", "none")).toMatchObject(refusedByPostgres)
     })
   )
 })
