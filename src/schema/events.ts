@@ -57,7 +57,7 @@ export const afterKey = (
   return narrows ? `(tx_id, id) ${orAt ? ">=" : ">"} ('${key.txId}'::xid8, ${key.id}::bigint)` : "true"
 }
 
-interface Narrowed {
+export interface Narrowed {
   /** A WHERE clause. */
   readonly filter?: string
   /** No more than this many, from the first on. */

@@ -62,6 +62,7 @@ export const sink = (expected: Partial<typeof ClickHouseSink.Service>) =>
       insert: () => unexpected("insert"),
       missing: () => unexpected("missing"),
       countRows: () => unexpected("countRows"),
+      readRows: () => unexpected("readRows"),
       check: Effect.void,
       ttl: unexpected("ttl"),
       deduplicationWindow: unexpected("deduplicationWindow"),
