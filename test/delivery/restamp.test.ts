@@ -186,7 +186,8 @@ const restore = ({ rows, values }: Effect.Effect.Success<typeof dump>) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const postgres = yield* Postgres
-    yield* sql.unsafe("DROP SCHEMA outbox CASCADE")
+    // A relay that runs may hold locks in another order, and Postgres ends one of the two.
+    yield* Effect.retry(sql.unsafe("DROP SCHEMA outbox CASCADE"), { times: 20 })
     yield* Migrations.postgres
     yield* sql.unsafe(`TRUNCATE ${rows.map(({ name }) => name).join(", ")}`)
     yield* Effect.forEach(rows, ({ name, rows }) =>
