@@ -340,6 +340,18 @@ LEFT JOIN outbox.batch
  AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot)
 WHERE batch.republished_event_ids IS NULL OR event.event_id <> ALL (batch.republished_event_ids);
 
+-- Fails because what must be given is NULL, and says of which event of several.
+CREATE FUNCTION outbox.refuse_null(argument text, detail text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = 'not_null_violation', MESSAGE = format('%s must not be NULL', argument), COLUMN = argument, SCHEMA = 'outbox',
+    DETAIL = coalesce(detail, '');
+END
+$$;
+
 -- Publishes one event in the caller's transaction and returns its id. For every language that speaks SQL.
 -- NULL means the default: now, the setting outbox.environment or 'production', version 1, a new uuid.
 -- Runs as its owner, so that an application needs no privilege on the table, and by a search_path that is not the
@@ -357,8 +369,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  context json := event_context::outbox.event_context;
+  context json;
 BEGIN
+  -- The table's own error would quote the row, and name one of the outbox's tables.
+  IF event_type IS NULL THEN PERFORM outbox.refuse_null('event_type'); END IF;
+  IF event_context IS NULL THEN PERFORM outbox.refuse_null('event_context'); END IF;
+  context := event_context::outbox.event_context;
   event_id := coalesce(event_id, outbox.uuid_v7());
   INSERT INTO outbox.event (
     event_type, event_context, context_bytes, event_date_time, environment, metadata_version, event_id, traceparent
@@ -395,7 +411,10 @@ DECLARE
   message text;
   violated text;
   type_name text;
+  which text := format('It is event %s of those published together: %s', place, concat_ws(', ', event_id, event_type));
 BEGIN
+  IF event_type IS NULL THEN PERFORM outbox.refuse_null('event_type', which); END IF;
+  IF event_context IS NULL THEN PERFORM outbox.refuse_null('event_context', which); END IF;
   PERFORM
     event_type::outbox.event_type, event_context::outbox.event_context,
     octet_length(event_context::text)::outbox.context_bytes, event_date_time::outbox.event_date_time,
@@ -405,11 +424,12 @@ EXCEPTION WHEN check_violation THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, violated = CONSTRAINT_NAME, type_name = PG_DATATYPE_NAME;
   RAISE EXCEPTION USING
     ERRCODE = 'check_violation', MESSAGE = message, CONSTRAINT = violated, SCHEMA = 'outbox', DATATYPE = type_name,
-    DETAIL = format('It is event %s of those published together: %s', place, concat_ws(', ', event_id, event_type));
+    DETAIL = which;
 END
 $$;
 
--- Publishes many events in one statement: the n-th elements of the arrays are the n-th event, with NULL as above.
+-- Publishes many events in one statement: the n-th elements of the arrays are the n-th event, with NULL as above. So many
+-- as the longest array has: empty ones publish nothing, and NULL in the place of one that must be given is refused.
 CREATE FUNCTION outbox.publish_all(
   event_types text[],
   event_contexts jsonb[],
@@ -437,14 +457,20 @@ BEGIN ATOMIC
     (SELECT outbox.current_slot())
   FROM (
     SELECT *, event_context::json AS context
-    FROM unnest(event_types, event_contexts, event_date_times, environments, metadata_versions, event_ids)
+    FROM unnest(
+      -- Of NULL it makes no row, whose absence nobody would notice: so one, which is refused below.
+      coalesce(event_types, '{NULL}'), coalesce(event_contexts, '{NULL}'), event_date_times, environments,
+      metadata_versions, event_ids
+    )
       WITH ORDINALITY
       AS given (event_type, event_context, event_date_time, environment, metadata_version, event_id, place)
     -- So that each context is written as text once, and not wherever it is used.
     OFFSET 0
   ) AS given
   WHERE CASE
-    WHEN (
+    WHEN event_types IS NULL THEN outbox.refuse_null('event_types')
+    WHEN event_contexts IS NULL THEN outbox.refuse_null('event_contexts')
+    WHEN given.event_type IS NOT NULL AND given.event_context IS NOT NULL AND (
       outbox.is_name(given.event_type)
       AND outbox.is_object(given.event_context)
       AND outbox.is_shallow(given.event_context)
@@ -461,13 +487,18 @@ BEGIN ATOMIC
   RETURNING published.event_id;
 END;
 
--- For COPY, whose lines are checked and written as events that are published one by one.
+-- A view's triggers cannot be ENABLE ALWAYS. Where session_replication_role is replica, as backfills set it, they do not
+-- fire, and Postgres would count rows that nobody writes. A domain's checks run all the same.
+CREATE DOMAIN outbox.new_event_type AS text
+  CONSTRAINT session_replication_role_must_not_be_replica CHECK (current_setting('session_replication_role') <> 'replica');
+
+-- For COPY, whose lines are checked and written as events that are published one by one. It reads no table: LOCK TABLE of
+-- a view locks all that it reads, which for whoever may publish would be every slot.
 CREATE VIEW outbox.new_event AS
 SELECT
-  event_type::text AS event_type, event_context::jsonb AS event_context, event_date_time::timestamptz AS event_date_time,
-  environment::text AS environment, metadata_version::bigint AS metadata_version, event_id,
-  traceparent::text AS traceparent
-FROM outbox.event;
+  NULL::outbox.new_event_type AS event_type, NULL::jsonb AS event_context, NULL::timestamptz AS event_date_time,
+  NULL::text AS environment, NULL::bigint AS metadata_version, NULL::uuid AS event_id, NULL::text AS traceparent
+WHERE false;
 
 CREATE FUNCTION outbox.publish_new_event() RETURNS trigger
 LANGUAGE plpgsql

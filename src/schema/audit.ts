@@ -15,7 +15,7 @@ import { column, DEFAULT_LIMIT, type Page, rfc3339, rowsOf } from "./columns.ts"
  * @category models
  */
 export const Actor = Schema.String.pipe(
-  Schema.pattern(/^[^\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]{1,255}$/u, {
+  Schema.pattern(/^[^\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]{1,255}$/u, {
     message: () => "Expected 1 to 255 characters that can be printed in one line"
   }),
   Schema.brand("Actor")
