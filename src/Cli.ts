@@ -11,7 +11,8 @@ import type { CliApp } from "@effect/cli/CliApp"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
 import type * as FileSystem from "@effect/platform/FileSystem"
-import type { Teardown } from "@effect/platform/Runtime"
+import { makeRunMain, type Teardown } from "@effect/platform/Runtime"
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as Cause from "effect/Cause"
 import * as ConfigError from "effect/ConfigError"
 import * as Console from "effect/Console"
@@ -21,22 +22,21 @@ import * as Option from "effect/Option"
 import { batches } from "./Cli/batches.ts"
 import { failures } from "./Cli/failures.ts"
 import { incidents } from "./Cli/incidents.ts"
-import { migrate } from "./Cli/migrate.ts"
-import { pause, resume } from "./Cli/pause.ts"
-import { withPlainText } from "./Cli/plainText.ts"
+import { migrate, restamp } from "./Cli/migrate.ts"
+import { normalize } from "./Cli/options.ts"
+import { pause, resume, status, where } from "./Cli/outbox.ts"
+import { visibleLines, withPlainText } from "./Cli/print.ts"
 import { publish } from "./Cli/publish.ts"
 import { relay } from "./Cli/relay.ts"
-import { restamp } from "./Cli/restamp.ts"
-import { status } from "./Cli/status.ts"
-import { visibleLines } from "./Cli/text.ts"
 import { verify } from "./Cli/verify.ts"
-import { where } from "./Cli/where.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./internal/logging.ts"
 import { version } from "./internal/version.ts"
 import { ForeignCluster } from "./OutboxStore.ts"
+import { SinkError } from "./SinkError.ts"
 
-const command = Command.make("clickhouse-outbox").pipe(
+/** @internal */
+export const command = Command.make("clickhouse-outbox").pipe(
   Command.withDescription(
     "Carries events from PostgreSQL to ClickHouse. DATABASE_URL and CLICKHOUSE_URL say where they are; docs/configuration.md lists all variables."
   ),
@@ -66,7 +66,7 @@ const command = Command.make("clickhouse-outbox").pipe(
 export const run = (
   argv: ReadonlyArray<string>
 ): Effect.Effect<void, Failure, CliApp.Environment | FileSystem.FileSystem> =>
-  Command.run(command, { name: "clickhouse-outbox", version })(argv.map(withoutGuess)).pipe(
+  Command.run(command, { name: "clickhouse-outbox", version })(normalize(argv)).pipe(
     // A relay cannot go on where its outbox has been moved, nor wait for it.
     Effect.catchSomeDefect((defect) =>
       defect instanceof ForeignCluster ? Option.some(Effect.fail(defect)) : Option.none()
@@ -77,33 +77,60 @@ export const run = (
     withPlainText
   )
 
-/**
- * A flag alone says yes. @effect/cli would take an argument after it for its value, if it could be one: the 1 of
- * `failures show --json 1` is a failure, not a yes.
- */
-const withoutGuess = (argument: string): string => (FLAGS.has(argument) ? `${argument}=true` : argument)
-
-const FLAGS = new Set(["--json", "--all", "--yes", "--replay", "--repair", "--until-empty"])
-
 type Failure = ConfigError.ConfigError | ValidationError.ValidationError | Error
 
-const report = (error: Failure) => {
-  if (ValidationError.isValidationError(error)) return Effect.void
-  return Console.error(visibleLines(ConfigError.isConfigError(error) ? Config.explain(error) : error.message))
+const report = (error: Failure) =>
+  // @effect/cli has printed it.
+  ValidationError.isValidationError(error) ? Effect.void : Console.error(visibleLines(messageOf(error)))
+
+const messageOf = (error: ConfigError.ConfigError | Error): string => {
+  if (ConfigError.isConfigError(error)) return Config.explain(error)
+  // Its message is for logs, and leaves out what may quote an event. Commands that end with one send none.
+  return error instanceof SinkError && error.code !== undefined ? `ClickHouse refused. ${error.reason}` : error.message
 }
 
 /** What shells report for a program that SIGINT has ended. */
-const INTERRUPTED = 130
+const EXIT_INTERRUPTED = 130
 
 /**
  * What the process exits with: 0 if the command did what it was asked, 1 if it could not, 130 if a signal came before it
  * had, or what the command has set. A relay was asked to run until a signal comes.
+ */
+const teardown: Teardown = (exit, onExit) => {
+  const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
+  if (interrupted) return onExit(Number(process.exitCode ?? EXIT_INTERRUPTED))
+  onExit(Exit.isFailure(exit) ? 1 : Number(process.exitCode ?? 0))
+}
+
+/** `NodeRuntime.runMain` for a signal that may have come already. */
+const runUntil = (signalled: Promise<void>) =>
+  makeRunMain(({ fiber, teardown }) => {
+    const keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+    let ended = false
+    signalled.then(() => {
+      ended = true
+      fiber.unsafeInterruptAsFork(fiber.id())
+    })
+    fiber.addObserver((exit) => {
+      clearInterval(keepAlive)
+      teardown(exit, (code) => {
+        if (ended || code !== 0) process.exit(code)
+      })
+    })
+  })
+
+/**
+ * Runs a command as the process, whose end is the command's. Reading the arguments is not interrupted: only the command
+ * knows what a signal means to it, so it begins, and is interruptible from there on.
  *
+ * @param argv as in `process.argv`
+ * @param signalled when the process is asked to end
  * @since 0.1.0
  * @category running
  */
-export const teardown: Teardown = (exit, onExit) => {
-  const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
-  if (interrupted) return onExit(Number(process.exitCode ?? INTERRUPTED))
-  onExit(Exit.isFailure(exit) ? 1 : Number(process.exitCode ?? 0))
-}
+export const main = (argv: ReadonlyArray<string>, signalled: Promise<void>): void =>
+  runUntil(signalled)(run(argv).pipe(Effect.provide(NodeContext.layer), Effect.uninterruptible), {
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    teardown
+  })

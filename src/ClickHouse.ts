@@ -181,6 +181,20 @@ const acquireClient = (config: Config.ClickHouse): Effect.Effect<ClickHouseClien
 /**
  * Connections are opened when needed, so a ClickHouse that is down fails the first request, not the layer.
  *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ClickHouse } from "clickhouse-outbox"
+ *
+ * const countOf = (eventType: string) =>
+ *   Effect.gen(function* () {
+ *     const { query } = yield* ClickHouse.ClickHouse
+ *     const [row] = yield* query("SELECT uniqExact(event_id) FROM event_log WHERE event_type = {eventType:String}", {
+ *       eventType
+ *     })
+ *     return Number(row?.[0])
+ *   }).pipe(Effect.provide(ClickHouse.layerConfig))
+ * ```
  * @since 0.1.0
  * @category layers
  */

@@ -2,6 +2,16 @@
  * Everything that differs between deployments, read from the environment. docs/configuration.md lists the variables;
  * a test holds that table and `.env.example` against this file.
  *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Config, Postgres } from "clickhouse-outbox"
+ *
+ * // As the variables say, but for what this program decides by itself.
+ * const PostgresLive = Layer.unwrapEffect(
+ *   Effect.map(Config.postgres, (config) => Postgres.layer({ ...config, maxConnections: 20 }))
+ * )
+ * ```
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
@@ -45,15 +55,59 @@ const positiveDuration = (name: string, fallback: Duration.DurationInput): Confi
     Config.withDefault(Duration.decode(fallback))
   )
 
-/** A URL may carry a password, so it is kept out of logs, and out of the message that refuses it. */
-const secretUrl = (name: string, protocols: ReadonlyArray<string>): Config.Config<Redacted.Redacted> =>
+/** A URL may carry a password, so it is kept out of logs, and out of the message about what is wrong with it. */
+const secretUrl = (name: string, problem: (text: string) => string | undefined): Config.Config<Redacted.Redacted> =>
   Config.redacted(name).pipe(
-    Config.mapOrFail((url) =>
-      URL.canParse(Redacted.value(url)) && protocols.includes(new URL(Redacted.value(url)).protocol)
-        ? Either.right(url)
-        : Either.left(ConfigError.InvalidData([name], `must be a URL that starts with ${protocols.join("// or ")}//`))
-    )
+    Config.mapOrFail((url) => {
+      const message = problem(Redacted.value(url))
+      return message === undefined ? Either.right(url) : Either.left(ConfigError.InvalidData([name], message))
+    })
   )
+
+const ESCAPES = "in a user or a password, write @ as %40, : as %3A, / as %2F, # as %23, ? as %3F and % as %25"
+
+const urlProblem = (text: string, protocols: ReadonlyArray<string>): string | undefined => {
+  if (/^["']|["']$/.test(text))
+    return "must not be in quotes: whoever reads the variable here takes them for a part of it"
+  if (!protocols.some((protocol) => text.toLowerCase().startsWith(`${protocol}//`))) {
+    return `must be a URL that starts with ${protocols.join("// or ")}//`
+  }
+  // What follows a # is no part of an address, so it is a password's, whose rest would be taken for a host.
+  if (text.includes("#")) return `must have no # in it: ${ESCAPES}`
+  return undefined
+}
+
+const databaseUrlProblem = (text: string): string | undefined => {
+  const problem = urlProblem(text, ["postgres:", "postgresql:"])
+  if (problem !== undefined) return problem
+  const [, authority = ""] = /^[^/]*\/\/([^/?]*)/.exec(text) ?? []
+  if (authority.slice(authority.lastIndexOf("@") + 1).includes(",")) {
+    return "must name one host: name the address that leads to the server that takes writes"
+  }
+  return URL.canParse(text) ? undefined : `is not a URL that can be read: ${ESCAPES}`
+}
+
+const clickHouseUrlProblem = (text: string): string | undefined => {
+  const problem = urlProblem(text, ["http:", "https:"])
+  if (problem !== undefined) return problem
+  if (!URL.canParse(text)) return `is not a URL that can be read: ${ESCAPES}`
+  // The client would take it for a database's name.
+  return new URL(text).pathname === "/"
+    ? undefined
+    : "must have no path: CLICKHOUSE_DATABASE names the database, and ClickHouse answers at /"
+}
+
+const tableName = (name: string): Either.Either<string, ConfigError.ConfigError> => {
+  if (name === "") return Either.left(ConfigError.InvalidData([], "must not be empty"))
+  // ClickHouse's client escapes these in a parameter, and ClickHouse takes an identifier as it comes.
+  if (/['\\\p{Cc}]/u.test(name)) {
+    return Either.left(ConfigError.InvalidData([], "must contain no apostrophe, backslash or control character"))
+  }
+  // It would be a part of the name, not what separates a database from it.
+  return name.includes(".")
+    ? Either.left(ConfigError.InvalidData([], "must be a table's name alone: CLICKHOUSE_DATABASE names its database"))
+    : Either.right(name)
+}
 
 const maxConnections = atLeast(3, "DATABASE_MAX_CONNECTIONS", 10)
 
@@ -66,7 +120,7 @@ const maxConnections = atLeast(3, "DATABASE_MAX_CONNECTIONS", 10)
  * @category config
  */
 export const postgres = Config.all({
-  url: secretUrl("DATABASE_URL", ["postgres:", "postgresql:"]),
+  url: secretUrl("DATABASE_URL", databaseUrlProblem),
   /** Each worker holds one while it copies; sealing, leases and cancelling statements take one each. */
   maxConnections,
   connectTimeout: positiveDuration("DATABASE_CONNECT_TIMEOUT", "5 seconds")
@@ -80,18 +134,11 @@ export type Postgres = Config.Config.Success<typeof postgres>
  * @category config
  */
 export const clickHouse = Config.all({
-  url: secretUrl("CLICKHOUSE_URL", ["http:", "https:"]),
+  url: secretUrl("CLICKHOUSE_URL", clickHouseUrlProblem),
   username: Config.option(Config.nonEmptyString("CLICKHOUSE_USER")),
   password: Config.option(Config.redacted("CLICKHOUSE_PASSWORD")),
   database: Config.option(Config.nonEmptyString("CLICKHOUSE_DATABASE")),
-  // ClickHouse's client escapes these in a parameter, and ClickHouse takes an identifier as it comes.
-  table: Config.nonEmptyString("CLICKHOUSE_TABLE").pipe(
-    Config.validate({
-      message: "must contain no apostrophe, backslash or control character",
-      validation: (name) => !/['\\\p{Cc}]/u.test(name)
-    }),
-    Config.withDefault("event_log")
-  ),
+  table: Config.mapOrFail(Config.string("CLICKHOUSE_TABLE"), tableName).pipe(Config.withDefault("event_log")),
   /** The cluster whose servers have replicas of the table. */
   cluster: Config.option(Config.nonEmptyString("CLICKHOUSE_CLUSTER")),
   /** PEM file of the authority that signed the server's certificate, where it is not a public one. */
@@ -104,7 +151,7 @@ export const clickHouse = Config.all({
 export type ClickHouse = Config.Config.Success<typeof clickHouse>
 
 /**
- * How the outbox is cut into batches, and how long one relay may keep a batch.
+ * How events are sealed into batches, and how long one worker may keep a batch.
  *
  * @since 0.1.0
  * @category config
@@ -116,12 +163,12 @@ export const outbox = Config.all({
   batchBytes: atLeast(1, "OUTBOX_BATCH_BYTES", 33_554_432).pipe(Config.map((n) => Bytes.make(n))),
   /** How long an event may wait for others before a batch that is not full is sealed. */
   linger: positiveDuration("OUTBOX_LINGER", "1 second"),
-  /** How long a worker that has gone silent keeps its batch from others. Renewed while it works. */
+  /** How long a batch stays leased to a worker that died. Renewed while the worker lives. */
   lease: positiveDuration("OUTBOX_LEASE", "30 seconds")
 })
 export type Outbox = Config.Config.Success<typeof outbox>
 
-/** Each holds a connection while it copies; without one to spare for it no lease could be renewed, nor a batch sealed. */
+/** Each holds a connection while it copies, and two more must be free to renew leases and to seal. */
 const workers = Config.all({ workers: atLeast(1, "OUTBOX_WORKERS", 2), connections: maxConnections }).pipe(
   Config.mapOrFail(({ connections, workers }) =>
     workers <= connections - 2
@@ -150,11 +197,11 @@ export const relay = Config.all({
   retryCap: positiveDuration("OUTBOX_RETRY_CAP", "10 seconds"),
   /** How long batches in flight may take to finish once the relay is asked to stop. */
   shutdownGrace: positiveDuration("OUTBOX_SHUTDOWN_GRACE", "10 seconds"),
-  /** Refused events of one batch that are isolated one by one. What is refused beyond them is parked unexamined. */
+  /** How many refused events of one batch are isolated one by one. The rest of the batch is parked unexamined. */
   refusedEventsLimit: atLeast(1, "OUTBOX_REFUSED_EVENTS_LIMIT", 100),
   /** How long a batch may fail before that is an incident. */
   incidentAfter: positiveDuration("OUTBOX_INCIDENT_AFTER", "1 minute"),
-  /** How long events stay in the outbox after they were published, and for longer if they are not delivered. */
+  /** How long events stay in the outbox after they were published. Those that are not delivered stay longer. */
   eventRetention: positiveDuration("OUTBOX_EVENT_RETENTION", "1 day"),
   /** How long closed failures, closed incidents and the audit trail are kept. Open ones are never deleted. */
   failureRetention: positiveDuration("OUTBOX_FAILURE_RETENTION", "90 days")

@@ -1,10 +1,10 @@
 /**
  * What an event is, and which events can be published.
  *
- * What can be known to be undeliverable is refused here, before anything is written and while the caller can still be
- * told: a context that is no JSON object, weighs more than 1 MiB or nests deeper than 1,000 levels, a timestamp outside of
- * ClickHouse's range, a negative version. `outbox.publish` checks the same rules for everybody who publishes through SQL.
- * What only ClickHouse can know, such as an integer beyond its 64 bits, is refused at delivery.
+ * What can never be delivered fails here, before anything is written and while the caller can still be told: a context
+ * that is no JSON object, weighs more than 1 MiB or nests deeper than 1,000 levels, a timestamp outside of ClickHouse's
+ * range, a negative version. `outbox.publish` checks the same rules for everybody who publishes through SQL. What only
+ * ClickHouse can know, such as an integer beyond its 64 bits, it refuses at delivery.
  *
  * @since 0.1.0
  */
@@ -13,9 +13,22 @@ import type * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import type { JsonObject } from "./Event/json.ts"
 
-export type { JsonObject, JsonValue } from "./Event/json.ts"
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type JsonValue = string | number | boolean | null | JsonObject | ReadonlyArray<JsonValue>
+
+/**
+ * What an event's context is. A member that is undefined counts as absent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JsonObject {
+  readonly [key: string]: JsonValue | undefined
+}
 
 /**
  * The identity of an event, from the publisher to ClickHouse. Time-ordered (uuid version 7) unless the caller set it.

@@ -19,10 +19,10 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import { type AnySpan, ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
-import { constraintIssues, type EventRow, toRow } from "./Event/row.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
 import * as Metrics from "./Metrics.ts"
 import { invalidData } from "./Postgres.ts"
+import { constraintIssues, type EventRow, toRow } from "./schema/eventRow.ts"
 
 /**
  * @since 0.1.0
@@ -87,7 +87,7 @@ export const make = (options: {
     }
   })
 
-/** The stack that a span would look up by itself ends in this file. */
+/** No stack trace: it would end in this file. */
 const producing = (attributes: Record<string, unknown>) =>
   ({ kind: "producer", attributes, captureStackTrace: false }) as const
 
@@ -98,11 +98,11 @@ const decideRows = (events: ReadonlyArray<Event>, environment: string) =>
     return Arr.isNonEmptyArray(issues) ? new EventInvalid({ issues }) : Effect.succeed(rows)
   })
 
-/** The span's context travels with the events. It begins only here: what is wrong with an event quotes it. */
+/** The span's context travels with the events. The span begins after validation, whose errors quote events. */
 const write = (sql: SqlClient.SqlClient, rows: Arr.NonEmptyReadonlyArray<EventRow>, insert: Insert) =>
   Effect.context<never>().pipe(
     Effect.flatMap((context) => insert(sql, rows, traceparent(Context.getOption(context, ParentSpan)))),
-    Effect.mapError((error) => refusedByPostgres(error, rows) ?? error),
+    Effect.mapError((error) => invalidAccordingTo(error, rows) ?? error),
     Effect.zipRight(Metric.incrementBy(Metrics.eventsPublished, rows.length))
   )
 
@@ -164,8 +164,8 @@ const insertAll: Insert = (sql, rows, traceparent) => {
  */
 const jsonArray = (json: ReadonlyArray<string>): string => `{${JSON.stringify(json).slice(1, -1)}}`
 
-/** What only Postgres can know: a context may weigh more as it writes JSON. Of several events it says which. */
-const refusedByPostgres = (error: SqlError, rows: Arr.NonEmptyReadonlyArray<EventRow>): EventInvalid | undefined => {
+/** What only Postgres can know: a context may weigh more as it writes JSON. It says which of several events that was. */
+const invalidAccordingTo = (error: SqlError, rows: Arr.NonEmptyReadonlyArray<EventRow>): EventInvalid | undefined => {
   const invalid = Option.getOrUndefined(invalidData(error))
   const issue = constraintIssues[invalid?.constraint ?? ""]
   const index = rows.length === 1 ? 0 : rows.findIndex((row) => invalid?.detail?.includes(row.eventId))

@@ -7,6 +7,14 @@
  * them: https://prometheus.io/docs/practices/naming/. Counters and histograms are this process' own, to be summed over
  * all of them. Gauges about the outbox are read from Postgres by each relay, which all say the same: take their maximum.
  *
+ * @example
+ * ```ts
+ * import { Effect, Metric } from "effect"
+ * import { Metrics } from "clickhouse-outbox"
+ *
+ * // In a program that runs a relay: whether more waits than its readers put up with.
+ * const isBehind = Effect.map(Metric.value(Metrics.backlogEvents), ({ value }) => value > 100_000)
+ * ```
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -15,28 +15,39 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import type * as ConfigError from "effect/ConfigError"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Config from "./Config.ts"
 import { reasonOf } from "./internal/text.ts"
 import { SEARCH_PATH } from "./Postgres.ts"
+import * as RetryPolicy from "./RetryPolicy.ts"
 import { SinkError } from "./SinkError.ts"
+import { rowOf, rowsOf } from "./schema/columns.ts"
 import { atomically } from "./Transaction.ts"
 
 /**
+ * A migration of Postgres failed.
+ *
  * @since 0.1.0
  * @category errors
  */
 export class MigrationFailed extends Schema.TaggedError<MigrationFailed>()("MigrationFailed", {
-  database: Schema.Literal("Postgres", "ClickHouse"),
-  cause: Schema.Defect
+  cause: Schema.Defect,
+  /** The event trigger of the database that failed, if it was one. */
+  eventTrigger: Schema.optionalWith(Schema.String, { exact: true })
 }) {
   override get message(): string {
-    return `${this.database} could not be migrated, and is as it was: ${reasonOf(this.cause)}`
+    const advice =
+      this.eventTrigger === undefined
+        ? ""
+        : `. That is in the event trigger ${this.eventTrigger}, which ran with a search_path of "${SEARCH_PATH}": let its function name the schema of what it uses, or SET a search_path of its own`
+    return `Postgres could not be migrated, and is as it was: ${reasonOf(this.cause)}${advice}`
   }
 }
 
@@ -49,7 +60,7 @@ interface File {
 const folderOf = (directory: "postgres" | "clickhouse"): string =>
   fileURLToPath(new URL(`../migrations/${directory}/`, import.meta.url))
 
-/** They come with the package: that one is missing is a bug. */
+/** The numbered files. They come with the package, so a missing one is a bug. */
 const files = (directory: "postgres" | "clickhouse"): Effect.Effect<ReadonlyArray<File>> =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -86,8 +97,8 @@ export const postgres: Effect.Effect<
     () => Effect.ignore(guard.executeRaw("COMMIT", []))
   )
   // Not IF NOT EXISTS, which needs the privilege to create schemas even where there is nothing to create.
-  const [schema] = yield* sql<{ found: boolean }>`SELECT to_regnamespace('outbox') IS NOT NULL AS found`
-  if (schema?.found !== true) yield* sql`CREATE SCHEMA outbox`
+  const { found } = yield* rowOf(Found)(sql`SELECT to_regnamespace('outbox') IS NOT NULL AS found`)
+  if (!found) yield* sql`CREATE SCHEMA outbox`
   const done = yield* Migrator.make({})({
     table: "outbox.migration",
     // Run by the migrator at the beginning of its transaction.
@@ -103,21 +114,57 @@ export const postgres: Effect.Effect<
   Effect.catchSomeDefect((defect) =>
     defect instanceof Migrator.MigrationError ? Option.some(Effect.fail(defect)) : Option.none()
   ),
-  Effect.mapError((error) =>
-    error instanceof Migrator.MigrationError ? new MigrationFailed({ database: "Postgres", cause: error }) : error
-  ),
+  Effect.catchAll((error) => explain(error)),
   Effect.withSpan("Migrations.postgres")
 )
 
-/** What is created here binds its functions now, and roles.sql calls some, with the rights of who migrates. */
+const Found = Schema.Struct({ found: Schema.Boolean })
+
+/**
+ * Names the event trigger that an error was raised in, which nobody thinks of and no message of Postgres' says. Event
+ * triggers run in the migration's session, so what they name without a schema is not found there.
+ */
+const explain = (
+  error: Migrator.MigrationError | SqlError
+): Effect.Effect<never, MigrationFailed | SqlError, SqlClient.SqlClient> =>
+  Effect.gen(function* () {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const triggers = yield* Effect.orElseSucceed(eventTriggers(sql), () => [])
+    const place = placeOf(error)
+    const failed = triggers.find(
+      ({ functionName, schema }) => place.includes(` ${functionName}(`) || place.includes(` ${schema}.${functionName}(`)
+    )
+    if (failed !== undefined) return yield* new MigrationFailed({ cause: error, eventTrigger: failed.name })
+    return yield* error._tag === "SqlError" ? error : new MigrationFailed({ cause: error })
+  })
+
+const EventTrigger = Schema.Struct({ name: Schema.String, functionName: Schema.String, schema: Schema.String })
+
+const eventTriggers = (sql: SqlClient.SqlClient) =>
+  rowsOf(EventTrigger)(sql`
+    SELECT evtname AS name, proname AS "functionName", pronamespace::regnamespace::text AS schema
+    FROM pg_event_trigger
+    JOIN pg_proc ON pg_proc.oid = evtfoid
+    WHERE evtenabled <> 'D'
+  `)
+
+/** Where Postgres met an error: the functions that were running, innermost first. */
+const placeOf = (error: unknown): string =>
+  Predicate.hasProperty(error, "where") && Predicate.isString(error.where)
+    ? error.where
+    : Predicate.hasProperty(error, "cause")
+      ? placeOf(error.cause)
+      : ""
+
+/** What is created here binds what it names now, and roles.sql calls functions with the rights of whoever migrates. */
 const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}`
 
 const pinningFailed = (cause: SqlError) =>
   new Migrator.MigrationError({ cause, reason: "failed", message: `"${PINNED}" failed` })
 
 /**
- * Says who may do what, as `migrations/postgres/roles.sql` has it. Roles are created where that is allowed, which on many
- * managed servers it is not: that is no failure, but somebody has to know.
+ * Runs `migrations/postgres/roles.sql`, which says who may do what. Many managed servers let nobody create roles: that
+ * is no failure, but somebody has to know.
  */
 const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.gen(function* () {
@@ -133,7 +180,9 @@ const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
     )(
       Effect.zipRight(
         sql.unsafe(text),
-        sql<{ name: string }>`SELECT name FROM unnest(${ROLES}::text[]) AS name WHERE to_regrole(name) IS NULL`
+        rowsOf(Schema.Struct({ name: Schema.String }))(
+          sql`SELECT name FROM unnest(${ROLES}::text[]) AS name WHERE to_regrole(name) IS NULL`
+        )
       )
     )
     if (missing.length === 0) return
@@ -146,15 +195,17 @@ const grantRoles = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
 const ROLES = ["outbox_publisher", "outbox_relay", "outbox_operator", "outbox_reader"]
 
 /** In one go, so that neither is looked for in what was filled in. */
-const fillIn = (sql: string, engine: string, onCluster: string): string =>
-  sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
+const fillIn = (
+  { sql }: File,
+  { engine, onCluster }: { readonly engine: string; readonly onCluster: string }
+): string => sql.replaceAll(/\$ON_CLUSTER|\$ENGINE/g, (name) => (name === "$ENGINE" ? engine : onCluster))
 
-/** ON CLUSTER takes no parameter. */
+/** A string literal: ON CLUSTER takes no parameter. */
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`
 
 const REPLICATING_DATABASE = /^(Replicated|Shared)$/
 
-/** Less than the request's own limit, whose error would not say which host is behind. */
+/** In seconds: less than the request's own limit, whose error would not say which host is behind. */
 const ddlTimeout = (requestTimeout: Duration.Duration): number =>
   Math.max(1, Math.floor(Duration.toSeconds(requestTimeout) * 0.8))
 
@@ -184,17 +235,19 @@ export const clickHouse = (
     const { cluster = Option.none(), requestTimeout = Duration.minutes(2), table } = config
     const migrations = yield* files("clickhouse")
     if (Option.isNone(cluster)) {
-      return yield* Effect.forEach(migrations, ({ sql }) => server.command(fillIn(sql, "MergeTree", ""), { table }), {
-        discard: true
-      })
+      return yield* Effect.forEach(
+        migrations,
+        (file) => server.command(fillIn(file, { engine: "MergeTree", onCluster: "" }), { table }),
+        { discard: true }
+      )
     }
     const [database] = yield* server.query("SELECT engine FROM system.databases WHERE name = currentDatabase()")
-    // A database that replicates its tables by itself refuses the clause.
+    // A database that replicates its tables by itself does not take the clause.
     const onCluster = REPLICATING_DATABASE.test(String(database?.[0])) ? "" : `ON CLUSTER ${quote(cluster.value)}`
-    yield* Effect.forEach(migrations, ({ sql }) =>
+    yield* Effect.forEach(migrations, (file) =>
       server
         .command(
-          fillIn(sql, "ReplicatedMergeTree", onCluster),
+          fillIn(file, { engine: "ReplicatedMergeTree", onCluster }),
           { table },
           {
             settings: {
@@ -207,19 +260,51 @@ export const clickHouse = (
     )
   }).pipe(Effect.withSpan("Migrations.clickHouse"))
 
+/** How long a program that starts waits for ClickHouse, so that its relay finds the table there. */
+const CLICKHOUSE_WAIT = Duration.seconds(5)
+
+const CLICKHOUSE_RETRIES = RetryPolicy.schedules({ retryBase: Duration.seconds(1), retryCap: Duration.seconds(30) })
+
+/** Ends when ClickHouse was migrated. `tried` is done when that was tried once. */
+const clickHouseUntilDone = (config: Config.ClickHouse, tried: Deferred.Deferred<void>) =>
+  clickHouse(config).pipe(
+    Effect.tapError((error) =>
+      Effect.logWarning("ClickHouse was not migrated, which is tried again. Publishing goes on without it", error)
+    ),
+    Effect.ensuring(Deferred.succeed(tried, undefined)),
+    Effect.retry(CLICKHOUSE_RETRIES.transient)
+  )
+
 /**
- * Migrates both databases before the layers that are built on it: for programs that bring their schema along.
+ * Migrates both databases: for programs that bring their schema along.
  *
+ * The layers that are built on it have Postgres migrated. Publishing needs no more than that, and so a program starts
+ * while ClickHouse is away: it is waited for no longer than 5 seconds, then migrated in the background as soon as it
+ * answers. Until then warnings say why it was not, and relays keep what is published.
+ *
+ * @example
+ * ```ts
+ * import { Layer } from "effect"
+ * import { ClickHouse, EventPublisher, Migrations, Postgres } from "clickhouse-outbox"
+ *
+ * const Live = EventPublisher.layerConfig.pipe(
+ *   Layer.provideMerge(Migrations.layerConfig),
+ *   Layer.provideMerge(Layer.merge(Postgres.layerConfig, ClickHouse.layerConfig))
+ * )
+ * ```
  * @since 0.1.0
  * @category layers
  */
 export const layerConfig: Layer.Layer<
   never,
-  ConfigError.ConfigError | MigrationFailed | SinkError | SqlError,
+  ConfigError.ConfigError | MigrationFailed | SqlError,
   ClickHouse | SqlClient.SqlClient
-> = Layer.effectDiscard(
-  Effect.zipRight(
-    postgres,
-    Effect.flatMap(Config.clickHouse, (config) => clickHouse(config))
-  )
+> = Layer.scopedDiscard(
+  Effect.gen(function* () {
+    const config = yield* Config.clickHouse
+    yield* postgres
+    const tried = yield* Deferred.make<void>()
+    yield* Effect.forkScoped(clickHouseUntilDone(config, tried))
+    yield* Effect.timeoutOption(Deferred.await(tried), CLICKHOUSE_WAIT)
+  })
 )

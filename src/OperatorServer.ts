@@ -2,15 +2,16 @@
  * The operator API: what {@link BatchFailures}, {@link Operations} and {@link EventLog} can do, over HTTP; and beside it
  * `/healthz`, `/readyz`, `/version` and `/metrics`, which are open to all who reach the server.
  *
- * A door and nothing else: every rule is in the services, so the command line can do no more and no less. Every error is
+ * Every rule is in the services, so the command line can do no more and no less. Every error is
  * `application/problem+json` with a `detail` that says what to do. Events keep every digit, in both directions. A change
- * is safe to repeat: what was published or closed meanwhile is a conflict, never done twice.
+ * is safe to repeat: what was published or closed meanwhile is a conflict, and nothing is done twice.
  *
  * It is a guest in the program that delivers. Its requests use as many connections to Postgres as they are given and no
- * more, so that no lease waits for them where these are to spare. Its clients cannot hold a connection for ever; what they
- * can make it keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB at the most.
- * When its port is taken it says so and tries again, and whatever becomes of it, the relay goes on. Without a token it
- * listens on loopback only, and answers nothing that a browser was led to ask.
+ * more, so leases never wait for it where there are connections to spare. Clients cannot hold a connection for ever, one
+ * request of each is handled at a time, and too many that wait for a database are told to come back. What they can make it
+ * keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB. When its port is taken it
+ * says so and tries again, and whatever becomes of it, the relay goes on. Without a token it listens on loopback only, and
+ * answers nothing that a browser was led to ask.
  *
  * `/` is the console, for people. `/docs` explains the API, `/openapi.json` describes it for programs, and {@link Api}
  * makes a client of it in TypeScript.
@@ -26,14 +27,12 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { BatchFailures } from "./BatchFailures.ts"
 import * as Config from "./Config.ts"
-import type { EventLog } from "./EventLog.ts"
 import * as Metrics from "./Metrics.ts"
-import type { Operations } from "./Operations.ts"
-import type { Relay } from "./Relay.ts"
+import type { Services } from "./OperatorServer/serve.ts"
 
 export { Api, Problem } from "./OperatorServer/Api.ts"
+export type { Services } from "./OperatorServer/serve.ts"
 
 /**
  * @since 0.1.0
@@ -46,9 +45,6 @@ export class OperatorServer extends Context.Tag("clickhouse-outbox/Operator")<
     readonly url: Effect.Effect<Option.Option<string>>
   }
 >() {}
-
-/** What it is a door to. */
-export type Services = BatchFailures | EventLog | Operations | Relay
 
 /**
  * @since 0.1.0
@@ -85,7 +81,7 @@ export const make = (
 export const makeEarly = (
   config: Config.Http,
   services: Effect.Effect<Context.Context<Services>, never, Scope.Scope>,
-  options: Options = {}
+  { concurrency = 1, console }: Options = {}
 ): Effect.Effect<typeof OperatorServer.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { port } = config
@@ -94,9 +90,9 @@ export const makeEarly = (
     const url = yield* Deferred.make<string>()
     const available = yield* Deferred.make<Context.Context<Services>>()
     yield* Effect.forkScoped(Effect.intoDeferred(services, available))
-    // Its libraries take longer to load than the rest of this package: programs that serve nothing are spared them.
-    const { listen } = yield* Effect.promise(() => import("./OperatorServer/listen.ts"))
-    yield* listen({ ...config, ...options, port, available, url }).pipe(
+    // Its libraries take longer to load than the rest of this package, so programs that serve nothing do not load them.
+    const { serve } = yield* Effect.promise(() => import("./OperatorServer/serve.ts"))
+    yield* serve({ ...config, port, concurrency, console, available, url }).pipe(
       Effect.onError((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The operator API has ended", cause)
       ),
@@ -112,9 +108,10 @@ export const makeEarly = (
  *
  * @example
  * ```ts
- * import { Layer } from "effect"
+ * import { Layer, Schema } from "effect"
  * import { BatchFailures, ClickHouse, Event, EventLog, Operations, OperatorServer, Postgres, Relay } from "clickhouse-outbox"
- * import { UserCreated } from "./events.ts"
+ *
+ * const UserCreated = Event.define({ eventType: "user_created", eventContext: Schema.Struct({ userId: Schema.Number }) })
  *
  * const OutboxLive = OperatorServer.layerConfig.pipe(
  *   Layer.provideMerge(Relay.layerConfig),

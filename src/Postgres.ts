@@ -191,6 +191,18 @@ const acquirePool = (
  * On a pool that the program has already. A relay needs one connection for each worker and two more. Somebody must
  * listen to the pool's `error` events.
  *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Pool } from "pg"
+ * import { EventPublisher, Postgres } from "clickhouse-outbox"
+ *
+ * const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 10 }).on("error", console.error)
+ *
+ * const PublisherLive = EventPublisher.layerConfig.pipe(
+ *   Layer.provideMerge(Postgres.layerFromPool(Effect.succeed(pool)))
+ * )
+ * ```
  * @since 0.1.0
  * @category layers
  */

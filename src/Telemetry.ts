@@ -1,22 +1,25 @@
 /**
  * Telemetry over OTLP: Effect's spans, logs and metrics to whatever speaks OpenTelemetry.
  *
- * Configured by the standard `OTEL_…` variables. Nothing is sent, nor are its libraries loaded, unless there is an
- * endpoint to send it to. What cannot be sent is dropped, and a warning says so: telemetry holds up nothing.
+ * Configured by the standard `OTEL_…` variables. Without an endpoint nothing is sent, and its libraries are
+ * not even loaded. What cannot be sent is dropped with a warning, so telemetry never slows delivery down.
  *
- * For programs that have no OpenTelemetry of their own. In one that has, as through `@effect/opentelemetry`'s `NodeSdk`,
- * this project's spans, logs and metrics are in there already.
+ * For programs without an OpenTelemetry of their own. One that has it, as through `@effect/opentelemetry`'s `NodeSdk`,
+ * sends this project's spans, logs and metrics already.
  *
  * @since 0.1.0
  */
+import type * as Resource from "@effect/opentelemetry/Resource"
+import type { MetricReader } from "@opentelemetry/sdk-metrics"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Config from "./Config.ts"
 
 /**
- * Sends until the scope closes, and then what is left, for which it takes at most 3 seconds. A process that then ends by
- * itself may live on for the exporter's time-out, if nobody takes what it sends.
+ * Sends until the scope closes, and then what is left, for 3 seconds at most. If nobody answers then, a process that ends
+ * by itself may live on for the exporter's time-out.
  *
  * @param serviceName `service.name`, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` says otherwise
  * @since 0.1.0
@@ -54,3 +57,14 @@ export const layer = (config: Config.Telemetry, serviceName = "clickhouse-outbox
  */
 export const layerConfig = (serviceName?: string): Layer.Layer<never, ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.telemetry, (config) => layer(config, serviceName)))
+
+/**
+ * Hands a reader what this program measures, until the scope closes. Loads OpenTelemetry's libraries.
+ *
+ * @internal
+ */
+export const registerReader = (reader: MetricReader): Effect.Effect<unknown, never, Resource.Resource | Scope.Scope> =>
+  Effect.flatMap(
+    Effect.promise(() => import("./Telemetry/producer.ts")),
+    ({ register }) => register(() => reader)
+  )

@@ -1,11 +1,6 @@
 #!/usr/bin/env node
-/** `clickhouse-outbox`: see Cli.ts. */
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Effect from "effect/Effect"
-import * as Cli from "./Cli.ts"
+/** `clickhouse-outbox`: see Cli.ts, which is loaded when signals are heard. */
+import { signalled } from "./internal/signals.ts"
 
-Cli.run(process.argv).pipe(
-  Effect.provide(NodeContext.layer),
-  NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true, teardown: Cli.teardown })
-)
+const { main } = await import("./Cli.ts")
+main(process.argv, signalled)

@@ -9,7 +9,7 @@ interface TabProps {
   readonly href: string
   readonly pattern: string
   readonly name: string
-  /** How many of them need somebody. */
+  /** How many need somebody. */
   readonly open?: number | undefined
 }
 

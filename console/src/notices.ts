@@ -1,13 +1,13 @@
-/** Short words about what was done, which go away by themselves: later if there is something to do or to watch. */
+/** Short notices of what was done. They go away by themselves, later if they offer an undo or count arrivals. */
 import type { FailureId } from "clickhouse-outbox/operator-api"
 import { useSyncExternalStore } from "react"
 
 export interface Notice {
   readonly id: number
   readonly text: string
-  /** Takes back what was done. */
+  /** Undoes it. */
   readonly undo?: () => void
-  /** Failures whose events are watched as they arrive. */
+  /** Failures whose replayed events are counted as they arrive. */
   readonly replayed?: ReadonlyArray<FailureId>
 }
 
@@ -26,7 +26,7 @@ const LONG_MILLIS = 30_000
 export const say = (text: string, more: Pick<Notice, "undo" | "replayed"> = {}) => {
   last += 1
   const notice = { id: last, text, ...more }
-  // What was done before can be taken back where it was done: here it might not be so any more.
+  // Only the newest change can be undone here: an older undo may no longer apply.
   set([...notices.filter(({ undo }) => undo === undefined), notice])
   setTimeout(() => dismiss(notice.id), Object.keys(more).length === 0 ? PLAIN_MILLIS : LONG_MILLIS)
 }

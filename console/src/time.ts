@@ -26,7 +26,7 @@ export const age = (at: Date, now: number): string => {
   const millis = now - at.getTime()
   if (millis < -1_000) return `in ${duration(-millis)}`
   if (millis < 1_000) return "just now"
-  // Whoever reads of minutes does not count seconds.
+  // In minutes, seconds are noise.
   const unit = millis < MINUTE_MILLIS || millis >= 60 * MINUTE_MILLIS ? 1_000 : MINUTE_MILLIS
   return `${duration(Math.floor(millis / unit) * unit).replace(".0 ", " ")} ago`
 }

@@ -9,13 +9,13 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import type { FailureId } from "../Batch.ts"
-import { decodeLine, type LineRow } from "../Event/lineRow.ts"
-import { constraintIssues } from "../Event/row.ts"
 import * as Event from "../Event.ts"
-import { fromRawMembers, rawMembers } from "../internal/rawMembers.ts"
+import { fromRawMembers, rawMembers } from "../internal/jsonText.ts"
 import { invalidData } from "../Postgres.ts"
 import { type Actor, insertAudit } from "../schema/audit.ts"
 import { rowOf } from "../schema/columns.ts"
+import { decodeLine, type LineRow } from "../schema/eventLine.ts"
+import { constraintIssues } from "../schema/eventRow.ts"
 import { CORRECTABLE, CorrectionInvalid, CorrectionIssue, FailedEvent } from "../schema/failures.ts"
 import * as Locking from "./Locking.ts"
 import { EVENT_COLUMNS } from "./Reading.ts"
@@ -179,8 +179,7 @@ const merge = (event: FailedEvent, members: ReadonlyMap<string, string>): Effect
       ...members
     ])
   )
-  const line = { number: 0, bytes: Option.some(Buffer.from(text)) }
-  return decodeLine(line, { nowMillis: 0, environment: event.environment }).pipe(
+  return decodeLine(text, { number: 0, nowMillis: 0, environment: event.environment }).pipe(
     Either.mapLeft(Arr.map(({ field = "", reason }) => new CorrectionIssue({ field, reason }))),
     Effect.catchAll((issues) => Effect.zipRight(failIfAny(issues), invalid("", "is no event")))
   )

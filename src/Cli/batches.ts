@@ -7,15 +7,25 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { BatchState, BatchStatus, layer, Operations } from "../Operations.ts"
 import { batchId, batchPage, json, origin } from "./options.ts"
+import {
+  count,
+  errorName,
+  fields,
+  indented,
+  indentedTable,
+  jsonLine,
+  more,
+  summary,
+  table,
+  times,
+  visibleLines
+} from "./print.ts"
 import { withServices } from "./services.ts"
-import { fields, indentedTable, table } from "./table.ts"
-import { count, indented, jsonLine, times, visibleLines } from "./text.ts"
-import { errorName, more, summary } from "./wording.ts"
 
 const state = Options.choice("state", BatchState.literals).pipe(Options.optional)
 
 const originId = origin.pipe(
-  Options.withDescription("Those that were cut out of this one, and itself."),
+  Options.withDescription("Those that were split off this one, and itself."),
   Options.optional
 )
 
@@ -45,13 +55,13 @@ const show = Command.make("show", { batchId, json }, ({ batchId, json }) =>
       json ? jsonLine({ ...encode(batch), children: encodeAll(parts) }) : yield* describe(batch, parts)
     )
   }).pipe(withServices(layer))
-).pipe(Command.withDescription("Shows a batch, what it was cut out of or into, and the failure that it became."))
+).pipe(Command.withDescription("Shows a batch, what it was split off or into, and the failure that it became."))
 
-/** More than a batch is ever cut into at once. */
+/** More than a batch is ever split into at once. */
 const MAX_CHILDREN = 10_000
 
 export const batches = Command.make("batches").pipe(
-  Command.withDescription("What the outbox was cut into, and how its delivery goes."),
+  Command.withDescription("What was sealed, and how its delivery goes."),
   Command.withSubcommands([list, show])
 )
 
@@ -76,7 +86,7 @@ const toRows = (batches: ReadonlyArray<BatchStatus>) =>
 const describe = (batch: BatchStatus, children: ReadonlyArray<BatchStatus>): Effect.Effect<string> =>
   Effect.gen(function* () {
     const time = yield* times
-    const parts = children.length === 0 ? [] : [`cut into\n${indentedTable(yield* toRows(children))}`]
+    const parts = children.length === 0 ? [] : [`split into\n${indentedTable(yield* toRows(children))}`]
     const when = (title: string, at: Date | null) => (at === null ? [] : [[title, time(at)]])
     const id = (title: string, id: number | null) => (id === null ? [] : [[title, String(id)]])
     return [
@@ -90,7 +100,7 @@ const describe = (batch: BatchStatus, children: ReadonlyArray<BatchStatus>): Eff
         ...when(batch.state === "leased" ? "leased until" : "tried again", batch.availableAt),
         ...(batch.state === "leased" ? [["leased by", batch.leaseHolder ?? ""]] : []),
         ...when("delivered", batch.deliveredAt),
-        ...id("cut out of", batch.parentId),
+        ...id("split off", batch.parentId),
         ...id("sealed as", batch.originId),
         ...id("failure", batch.failureId),
         ...id("incident", batch.incidentId),

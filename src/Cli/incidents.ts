@@ -7,10 +7,8 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Incident, layer, Operations } from "../Operations.ts"
 import { json, page } from "./options.ts"
+import { errorName, jsonLine, more, summary, table, times } from "./print.ts"
 import { withServices } from "./services.ts"
-import { table } from "./table.ts"
-import { jsonLine, times } from "./text.ts"
-import { errorName, more, summary } from "./wording.ts"
 
 const state = Options.choice("state", Incident.fields.state.literals).pipe(Options.optional)
 
@@ -20,7 +18,7 @@ const list = Command.make("list", { state, ...page, json }, ({ after, json, limi
       { state: Option.getOrUndefined(state) },
       { after: Option.getOrUndefined(after), limit }
     )
-    yield* Console.log(json ? jsonLine(encode(incidents)) : yield* forPeople(incidents, limit))
+    yield* Console.log(json ? jsonLine(encode(incidents)) : yield* describe(incidents, limit))
   }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Lists incidents, newest first."))
 
@@ -31,7 +29,7 @@ export const incidents = Command.make("incidents").pipe(
 
 const encode = Schema.encodeSync(Schema.Array(Incident))
 
-const forPeople = (incidents: ReadonlyArray<Incident>, limit: number): Effect.Effect<string> =>
+const describe = (incidents: ReadonlyArray<Incident>, limit: number): Effect.Effect<string> =>
   Effect.map(times, (time) => {
     if (incidents.length === 0) return "no incidents"
     const rows = incidents.map((incident) => [

@@ -3,6 +3,7 @@ import * as Args from "@effect/cli/Args"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -11,7 +12,7 @@ import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
-import { visible } from "./text.ts"
+import { visible } from "./print.ts"
 
 /** How a text is read, or what it must be. */
 interface Reader<A> {
@@ -24,26 +25,30 @@ const fromSchema = <A>(schema: Schema.Schema<A, string>, must: string): Reader<A
   must
 })
 
-const wrong = (name: string, must: string, text: string): HelpDoc.HelpDoc =>
-  HelpDoc.p(`${name}: must be ${must}, not "${visible(text)}"`)
+const wrong = (given: { readonly name: string; readonly must: string; readonly text: string }): HelpDoc.HelpDoc =>
+  HelpDoc.p(`${given.name}: must be ${given.must}, not "${visible(given.text)}"`)
 
 const argument = <A>(name: string, { must, read }: Reader<A>): Args.Args<A> =>
   Args.text({ name }).pipe(
     Args.mapEffect((text) =>
       Effect.flatMap(
         read(text),
-        Effect.mapError(() => wrong(`<${name}>`, must, text))
+        Effect.mapError(() => wrong({ name: `<${name}>`, must, text }))
       )
     )
   )
 
-const option = <A>(name: string, placeholder: string, { must, read }: Reader<A>): Options.Options<A> =>
+/** @param placeholder what the help prints for the value */
+const option = <A>(
+  { name, placeholder }: { readonly name: string; readonly placeholder: string },
+  { must, read }: Reader<A>
+): Options.Options<A> =>
   Options.text(name).pipe(
     Options.withPseudoName(placeholder),
     Options.mapEffect((text) =>
       Effect.flatMap(
         read(text),
-        Effect.mapError(() => ValidationError.invalidValue(wrong(`--${name}`, must, text)))
+        Effect.mapError(() => ValidationError.invalidValue(wrong({ name: `--${name}`, must, text })))
       )
     )
   )
@@ -75,24 +80,55 @@ export const batchId = argument("ID", batch)
 export const eventId = argument("EVENT_ID", uuid)
 
 /** What an operator has to say about a change. */
-export const remark = (name: string, description: string): Options.Options<string> =>
-  option(name, "text", fromSchema(Schema.compose(Schema.Trim, Schema.NonEmptyTrimmedString), "some text")).pipe(
-    Options.withDescription(description)
+export const remark = (name: string): Options.Options<string> =>
+  option(
+    { name, placeholder: "text" },
+    fromSchema(Schema.compose(Schema.Trim, Schema.NonEmptyTrimmedString), "some text")
   )
 
-export const json = Options.boolean("json").pipe(Options.withDescription("Prints JSON, in one line."))
+/** The names of all flags, as they are written. */
+const flags = new Set<string>()
 
-export const event = option("event", "event-id", uuid)
+/**
+ * An option that says yes and takes no value. @effect/cli would take the argument after it for its value, if it could be
+ * one: the 1 of `failures show --json 1` is a failure, not a yes. {@link normalize} keeps it from that.
+ */
+export const flag = (name: string): Options.Options<boolean> => {
+  flags.add(`--${name}`)
+  return Options.boolean(name)
+}
+
+export const json = flag("json").pipe(Options.withDescription("Prints JSON, in one line."))
+
+const LOG_LEVEL = "--log-level"
+
+/**
+ * The arguments as @effect/cli reads them right: every flag with its value, and the log level in front of the command,
+ * where alone it looks for it.
+ *
+ * @param argv as in `process.argv`
+ */
+export const normalize = ([node = "", script = "", ...args]: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const isLogLevel = (n: number) =>
+    args[n] === LOG_LEVEL || args[n - 1] === LOG_LEVEL || args[n]?.startsWith(`${LOG_LEVEL}=`) === true
+  const [rest, logLevel] = Arr.partition(args, (_, n) => isLogLevel(n))
+  return [node, script, ...logLevel, ...rest.map((argument) => (flags.has(argument) ? `${argument}=true` : argument))]
+}
+
+export const event = option({ name: "event", placeholder: "event-id" }, uuid)
 
 /** An error code of ClickHouse. */
-export const code = option("code", "number", wholeNumber(0, 2 ** 31 - 1))
+export const code = option({ name: "code", placeholder: "number" }, wholeNumber(0, 2 ** 31 - 1))
 
-export const origin = option("origin", "id", batch)
+export const origin = option({ name: "origin", placeholder: "id" }, batch)
 
 /**
  * Digits, of which there may be more than a JavaScript number holds. Not called --version, which every command has.
  */
-export const metadataVersion = option("metadata-version", "number", fromSchema(Digits, "a whole number from 0"))
+export const metadataVersion = option(
+  { name: "metadata-version", placeholder: "number" },
+  fromSchema(Digits, "a whole number from 0")
+)
 
 const MILLIS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
@@ -119,13 +155,13 @@ const pointInTime: Reader<Date> = {
     )
 }
 
-export const time = (name: string): Options.Options<Date> => option(name, "time", pointInTime)
+export const time = (name: string): Options.Options<Date> => option({ name, placeholder: "time" }, pointInTime)
 
 const pageOf = <Key>(key: Reader<Key>) => ({
-  after: Options.optional(option("after", "id", key)).pipe(
+  after: Options.optional(option({ name: "after", placeholder: "id" }, key)).pipe(
     Options.withDescription("The last that was shown: what comes after it is shown now.")
   ),
-  limit: option("limit", "number", wholeNumber(1, MAX_ID)).pipe(
+  limit: option({ name: "limit", placeholder: "number" }, wholeNumber(1, MAX_ID)).pipe(
     Options.withDefault(DEFAULT_LIMIT),
     Options.withDescription("The most that are shown.")
   )

@@ -13,29 +13,30 @@ import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Config from "../Config.ts"
-import * as EventLines from "../Event/EventLines.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
-import { fromSqlError, namePostgres, PostgresFailed } from "./PostgresFailed.ts"
-import { withProgress } from "./progress.ts"
+import { FIELDS } from "../schema/eventLine.ts"
+import * as EventLines from "./eventLines.ts"
+import { withProgress } from "./print.ts"
+import { fromSqlError, namePostgres, PostgresFailed } from "./services.ts"
 
 const file = Args.text({ name: "FILE" }).pipe(
   Args.withDescription(
-    `Events as NDJSON, one object a line, with the fields ${EventLines.FIELDS.join(", ")}; the first two are required. - is standard input.`
+    `Events as NDJSON, one object a line, with the fields ${FIELDS.join(", ")}; the first two are required. - is standard input.`
   )
 )
 
 export const publish = Command.make("publish", { file }, ({ file }) =>
   Effect.gen(function* () {
     const { environment, postgres } = yield* all({ environment: Config.environment, postgres: Config.postgres })
-    const rows = EventLines.toCopy({ environment })(yield* open(file))
+    const rows = EventLines.toCopyRows(yield* open(file), { environment })
     const count = yield* copy(postgres, rows).pipe(Effect.provide(Postgres.layer(postgres)), namePostgres(postgres))
     yield* Console.log(`published ${count} ${count === 1 ? "event" : "events"}`)
-  })
+  }).pipe(Effect.interruptible)
 ).pipe(Command.withDescription("Publishes the events of a file: all of them, or none if one is wrong."))
 
-class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
+export class FileUnreadable extends Schema.TaggedError<FileUnreadable>()("FileUnreadable", {
   file: Schema.String,
   cause: Schema.Defect
 }) {
@@ -55,7 +56,7 @@ const open = (file: string) =>
     )
   })
 
-class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
+export class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed", {
   /** Everything had been sent, but COMMIT had not been answered. */
   inDoubt: Schema.Boolean,
   failure: PostgresFailed
@@ -64,6 +65,12 @@ class PublishFailed extends Schema.TaggedError<PublishFailed>()("PublishFailed",
     return this.inDoubt
       ? `The connection was lost while the events were committed: look into outbox.event whether they are there before you publish them again. ${this.failure.message}`
       : `Nothing was published. ${this.failure.message}`
+  }
+}
+
+export class TriggersOff extends Schema.TaggedError<TriggersOff>()("TriggersOff", {}) {
+  override get message(): string {
+    return "Nothing was published. session_replication_role is replica, for this role, this database or by PGOPTIONS, so the trigger that publishes does not fire: publish without that setting, or by outbox.publish or outbox.publish_all, which need no trigger"
   }
 }
 
@@ -89,8 +96,9 @@ const copy = (
   })
 
 const explain = (config: Config.Postgres, error: SqlError, committing: boolean) => {
-  const refused = EventLines.refusedByPostgres(error)
-  if (Option.isSome(refused)) return refused.value
+  const invalid = EventLines.invalidAccordingTo(error)
+  if (Option.isSome(invalid)) return invalid.value
+  if (EventLines.isTriggersOff(error)) return new TriggersOff()
   if (Postgres.isNoOutbox(error)) return new NotMigrated()
   return new PublishFailed({
     inDoubt: committing && Postgres.isConnectionLost(error),

@@ -22,13 +22,14 @@ import * as Postgres from "../Postgres.ts"
 import * as Relay from "../Relay.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Telemetry from "../Telemetry.ts"
-import { namePostgres, PostgresFailed } from "./PostgresFailed.ts"
+import { flag } from "./options.ts"
+import { namePostgres, PostgresFailed } from "./services.ts"
 
-const untilEmpty = Options.boolean("until-empty").pipe(
+const untilEmpty = flag("until-empty").pipe(
   Options.withDescription("Ends when everything that was committed is delivered or has become a failure.")
 )
 
-/** What the relay itself uses: a connection for each worker, one for sealing and tidying up, one for renewing leases. */
+/** What the relay itself uses: one for each worker, one for sealing and maintenance, one for renewing leases. */
 const connectionsOf = (relay: Config.Relay): number => relay.workers + 2
 
 const configuration = all({
@@ -66,11 +67,12 @@ const waitForPostgres =
       Effect.retry({ while: isTransient, schedule: RetryPolicy.schedules(config).transient })
     )
 
-const MAX_CONCURRENCY = 4
+/** How many requests of the operator API may use Postgres at once. */
+const MAX_OPERATOR_CONNECTIONS = 4
 
 /**
- * The operator API, on the connections that the relay leaves to it, from the start: whoever asks is told what the relay
- * waits for. Whatever becomes of it is logged, and no end to the relay.
+ * Serves the operator API on the connections that the relay leaves over. It listens before the relay has started, so
+ * that probes are told what the relay waits for. If it fails that is logged, and the relay goes on.
  */
 const serve = (
   { clickHouse, http, postgres, relay }: Configuration,
@@ -86,7 +88,7 @@ const serve = (
       )
     )
   ).pipe(namePostgres(postgres), waitForPostgres(relay), Effect.orDie)
-  const concurrency = Math.min(MAX_CONCURRENCY, postgres.maxConnections - connectionsOf(relay))
+  const concurrency = Math.min(MAX_OPERATOR_CONNECTIONS, postgres.maxConnections - connectionsOf(relay))
   return Effect.gen(function* () {
     const context = yield* Effect.context<ClickHouse.ClickHouse | SqlClient.SqlClient>()
     yield* OperatorServer.makeEarly(http, Effect.provide(services, context), { concurrency })
@@ -98,7 +100,7 @@ const serve = (
   )
 }
 
-/** A signal is the end that a relay was asked to wait for, unless it was another; see `Cli.teardown`. */
+/** A signal is the end that a relay was asked to wait for, also while it starts. */
 const exitCleanly = Effect.zipRight(
   Effect.logInfo("The relay has stopped"),
   Effect.sync(() => {
@@ -106,7 +108,7 @@ const exitCleanly = Effect.zipRight(
   })
 )
 
-export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
+const run = (untilEmpty: boolean) =>
   Effect.gen(function* () {
     const config = yield* configuration
     const store = Layer.effect(
@@ -120,14 +122,15 @@ export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
       yield* Deferred.succeed(started, relay)
       yield* untilEmpty ? relay.drain : relay.run
     }).pipe(Effect.provide(Layer.merge(store, ClickHouseSink.layer(config.clickHouse))))
-    const running = untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))
-    const connected = running.pipe(
+    yield* (untilEmpty ? work : raceFirst(work, serve(config, Deferred.await(started)))).pipe(
       Effect.provide([Postgres.layerPinned(config.postgres, applicationName), ClickHouse.layer(config.clickHouse)]),
       namePostgres(config.postgres),
       Effect.provide(Telemetry.layerConfig())
     )
-    yield* untilEmpty ? connected : Effect.onInterrupt(connected, () => exitCleanly)
-  })
+  }).pipe(Effect.interruptible)
+
+export const relay = Command.make("relay", { untilEmpty }, ({ untilEmpty }) =>
+  untilEmpty ? run(untilEmpty) : Effect.onInterrupt(run(untilEmpty), () => exitCleanly)
 ).pipe(
   Command.withDescription(
     "Delivers what was committed, until SIGTERM or Ctrl-C. Any number of relays may run on one outbox."

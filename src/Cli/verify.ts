@@ -13,23 +13,19 @@ import * as ClickHouseSink from "../ClickHouseSink.ts"
 import * as Config from "../Config.ts"
 import * as Postgres from "../Postgres.ts"
 import { type Finding, Finding as FindingSchema, layer, Report, Verification } from "../Verification.ts"
-import { actor } from "./actor.ts"
-import { json, time } from "./options.ts"
-import { namePostgres } from "./PostgresFailed.ts"
-import { withProgress } from "./progress.ts"
-import { withoutEcho } from "./services.ts"
-import { fields } from "./table.ts"
-import { count, jsonLine, oneLine } from "./text.ts"
-import { errorName } from "./wording.ts"
+import { flag, json, time } from "./options.ts"
+import { count, errorName, fields, jsonLine, oneLine, withProgress } from "./print.ts"
+import { namePostgres, withoutEcho } from "./services.ts"
+import { actor } from "./terminal.ts"
 
-/** What scripts can tell from 1, which says that the databases could not be compared. */
-const NOT_WHOLE = 2
+/** The exit code for events that are missing or doubled. 1 means that the databases could not be compared. */
+const EXIT_NOT_WHOLE = 2
 
 const options = {
   since: Options.optional(time("since")).pipe(Options.withDescription("Only what was delivered from then on.")),
   until: Options.optional(time("until")).pipe(Options.withDescription("Only what was delivered before then.")),
-  repair: Options.boolean("repair").pipe(
-    Options.withDescription("Gives batches that lack events back to the relays, which send what is missing.")
+  repair: flag("repair").pipe(
+    Options.withDescription("Requeues batches that lack events, so that relays send what is missing.")
   ),
   json
 }
@@ -58,10 +54,10 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
     )
     if (!report.isWhole) {
       yield* Effect.sync(() => {
-        process.exitCode = NOT_WHOLE
+        process.exitCode = EXIT_NOT_WHOLE
       })
     }
-  }).pipe(withoutEcho)
+  }).pipe(withoutEcho, Effect.interruptible)
 ).pipe(
   Command.withDescription(
     "Compares the databases: whether ClickHouse has each delivered event once, as far as the outbox still has it."
@@ -71,7 +67,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
 const encodeFinding = Schema.encodeSync(FindingSchema)
 const encodeReport = Schema.encodeSync(Report)
 
-/** Those that a person looks up. All of them are in the JSON. */
+/** How many ids are printed for people. The JSON has all of them. */
 const IDS_SHOWN = 3
 
 const describe = (finding: Finding): string => {

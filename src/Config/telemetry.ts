@@ -18,16 +18,16 @@ const word = (name: string): Config.Config<Option.Option<string>> =>
 
 const OTLP = "OTEL_EXPORTER_OTLP"
 
-/** Whether a signal is sent. */
+/** What the variables say about traces, metrics or logs. */
 interface Signal {
   readonly isSent: boolean
-  /** What was asked for and is not there: it is for other programs, perhaps, that have the same variables. */
+  /** An exporter that is named and not supported. Other programs may share the variables, so it is no error. */
   readonly ignored: Option.Option<string>
 }
 
 const NOT_SENT: Signal = { isSent: false, ignored: Option.none() }
 
-/** Sent where there is an endpoint, or `otlp` is asked for. What is not sent is not checked. */
+/** Sent if there is an endpoint, or if the exporter is `otlp`. Variables of what is not sent are not checked. */
 const signal = (name: "TRACES" | "METRICS" | "LOGS"): Config.Config<Signal> =>
   Config.all({
     disabled: word("OTEL_SDK_DISABLED"),
@@ -43,7 +43,7 @@ const signal = (name: "TRACES" | "METRICS" | "LOGS"): Config.Config<Signal> =>
         const ignored = Option.filter(exporter, (text) => text !== "none")
         return Either.right({
           isSent: false,
-          ignored: Option.map(ignored, (text) => `OTEL_${name}_EXPORTER is ${text}, and only otlp is there`)
+          ignored: Option.map(ignored, (text) => `OTEL_${name}_EXPORTER is ${text}, and only otlp is supported`)
         })
       }
       if (Option.isNone(exporter) && Option.isNone(endpoint) && Option.isNone(ownEndpoint))
@@ -69,7 +69,7 @@ const checkEndpoint = check(
   (url) => /^https?:\/\//i.test(url) && URL.canParse(url)
 )
 
-const checkProtocol = check("http/protobuf, which is all there is", (protocol) => protocol === "http/protobuf")
+const checkProtocol = check("http/protobuf, the only protocol supported", (protocol) => protocol === "http/protobuf")
 
 const INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 
@@ -100,7 +100,7 @@ export const telemetry = Config.all({
       logs: logs.isSent,
       /** Time between two exports of metrics. */
       metricsInterval,
-      /** What of the variables is not followed, for the log. */
+      /** Variables that have no effect, for the log. */
       ignored: [traces, metrics, logs].flatMap(({ ignored }) => Option.toArray(ignored))
     }))
   )

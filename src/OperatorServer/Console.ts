@@ -1,8 +1,8 @@
 /**
- * The console: files that a build has put into `dist/console`, and nothing else of this machine.
+ * The console: the files that a build has put into `dist/console`, and nothing else of this machine.
  *
- * They hold no data, so everybody who reaches the server gets them, without a token and from wherever a link led here.
- * What they show they ask of the API, which looks at who asks.
+ * They hold no data, so everybody who reaches the server gets them, without a token and from whatever page a link led
+ * here. The data comes from the API, which checks who asks.
  */
 import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
@@ -13,12 +13,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SynchronizedRef from "effect/SynchronizedRef"
 
-/** The same seen from `src` and from `dist`. */
+/** The same path from `src` and from `dist`. */
 export const FOLDER = fileURLToPath(new URL("../../dist/console", import.meta.url))
 
 const INDEX = "index.html"
 
-/** Nothing is loaded from elsewhere, nothing is run that is not a file of the build, and nobody frames it. */
+/** Loads nothing from elsewhere, runs nothing but the build's files, and is in nobody's frame. */
 const HEADERS = {
   "content-security-policy":
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -51,16 +51,14 @@ interface File {
 
 type Files = ReadonlyMap<string, File>
 
-/** Its answer, if the request is for the console: a file of it, or a page that it draws in the browser. */
-export type Console = Effect.Effect<
-  Option.Option<HttpServerResponse.HttpServerResponse>,
-  never,
-  HttpServerRequest.HttpServerRequest
->
+/** What it answers to a path, if that is one of the console: a file, or a page that is drawn in the browser. */
+export type Console = (
+  path: string
+) => Effect.Effect<Option.Option<HttpServerResponse.HttpServerResponse>, never, HttpServerRequest.HttpServerRequest>
 
 /**
- * Everybody may ask, so a request is not to cost a look at the disk: what the build has made is read and kept once it is
- * there. Only what the folder is found to contain is ever read, so no path leads out of it.
+ * Everybody may ask, so no request reads the disk once the build is there: its files are read once and kept. Only names
+ * that the folder was found to contain are answered, so no path leads out of it.
  */
 export const make = (folder: string): Effect.Effect<Console, never, FileSystem.FileSystem> =>
   Effect.gen(function* () {
@@ -69,10 +67,9 @@ export const make = (folder: string): Effect.Effect<Console, never, FileSystem.F
     const read = SynchronizedRef.updateAndGetEffect(kept, (files) =>
       files.has(INDEX) ? Effect.succeed(files) : readFolder(fs, folder)
     )
-    return Effect.gen(function* () {
-      const { headers, method, url } = yield* HttpServerRequest.HttpServerRequest
-      const path = decode(url)
-      if (path === undefined || (method !== "GET" && method !== "HEAD")) return Option.none()
+    return Effect.fn(function* (path: string) {
+      const { headers, method } = yield* HttpServerRequest.HttpServerRequest
+      if (method !== "GET" && method !== "HEAD") return Option.none()
       const files = yield* read
       if (!files.has(INDEX)) return path === "/" ? Option.some(notBuilt) : Option.none()
       const name = nameOf(path, headers.accept ?? "")
@@ -103,15 +100,7 @@ const readFolder = (fs: FileSystem.FileSystem, folder: string): Effect.Effect<Fi
 
 const etagOf = (bytes: Uint8Array) => `"${createHash("sha256").update(bytes).digest("base64url")}"`
 
-const decode = (url: string): string | undefined => {
-  try {
-    return decodeURIComponent(url.replace(/[?#].*/s, ""))
-  } catch {
-    return undefined
-  }
-}
-
-/** A page that is opened by its address has no file: the index draws it. Programs are told that there is nothing. */
+/** A page that is opened by its address has no file: the index draws it. Programs get a 404. */
 const nameOf = (path: string, accept: string): string | undefined => {
   if (path === "/") return INDEX
   if (/\.[^/]*$/.test(path)) return path.slice(1)

@@ -1,9 +1,8 @@
 /**
- * What orchestrators and Prometheus ask for. Without a token, which these do not send: it names no host and quotes no
- * event. Answered from what the relay knows, so that asking costs next to nothing, however often.
+ * What orchestrators and Prometheus ask for. They send no token, so nothing here names a host or quotes an event. It is
+ * answered from what the relay knows already, so that asking costs next to nothing, however often.
  */
 import * as Resource from "@effect/opentelemetry/Resource"
-import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus"
 import * as Effect from "effect/Effect"
@@ -13,22 +12,22 @@ import type * as Scope from "effect/Scope"
 import { version } from "../internal/version.ts"
 import * as Metrics from "../Metrics.ts"
 import { Health } from "../Relay.ts"
-import { register } from "../Telemetry/producer.ts"
+import * as Telemetry from "../Telemetry.ts"
 
 export const PATHS = ["/healthz", "/readyz", "/version", "/metrics"] as const
 
+type Probes = Readonly<Record<(typeof PATHS)[number], Effect.Effect<HttpServerResponse.HttpServerResponse>>>
+
 /** @param health none as long as the relay waits to start */
-export const router = (
-  health: Effect.Effect<Option.Option<Health>>
-): Effect.Effect<HttpRouter.HttpRouter, never, Scope.Scope> =>
-  Effect.map(prometheus, (metrics) =>
-    HttpRouter.empty.pipe(
-      HttpRouter.get("/healthz", json(200, { status: "ok" })),
-      HttpRouter.get("/readyz", Effect.flatMap(health, readiness)),
-      HttpRouter.get("/version", json(200, { version })),
-      HttpRouter.get("/metrics", metrics)
-    )
-  )
+export const make = (health: Effect.Effect<Option.Option<Health>>): Effect.Effect<Probes, never, Scope.Scope> =>
+  Effect.map(prometheus, (metrics) => ({
+    "/healthz": json(200, { status: "ok" }),
+    "/readyz": Effect.flatMap(health, readiness),
+    "/version": json(200, { version }),
+    "/metrics": metrics
+  }))
+
+export const isProbe = (path: string): path is keyof Probes => PATHS.some((probe) => probe === path)
 
 const json = (status: number, body: object) =>
   Effect.succeed(HttpServerResponse.text(JSON.stringify(body), { status, contentType: "application/json" }))
@@ -46,13 +45,13 @@ const readiness = Option.match({
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 /**
- * Through OpenTelemetry's exporter, which is asked here instead of by a server of its own. What else the program measures
- * is its own affair.
+ * By OpenTelemetry's exporter, without the server that it would start. Only the package's own metrics: what else the
+ * program measures is not for this port.
  */
 const prometheus = Effect.gen(function* () {
   const reader = new PrometheusExporter({ preventServerStart: true })
   const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
-  yield* register(() => reader)
+  yield* Telemetry.registerReader(reader)
   return Effect.map(
     Effect.promise(() => reader.collect()),
     ({ resourceMetrics: { resource, scopeMetrics } }) => {

@@ -1,17 +1,16 @@
 /**
- * What the API answers when it cannot do what it was asked: `application/problem+json`, RFC 9457.
+ * What a problem is, `application/problem+json` of RFC 9457, and which kinds there are.
  *
- * Part of the contract, so nothing of the server is in here.
+ * Part of the contract, so nothing of the server is imported here. `Problems.ts` makes those that the server answers.
  */
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 /** Status and title of each kind of problem. `type` is the kind, as a URN. */
 const KINDS = {
   "bad-request": [400, "The request is not valid"],
   unauthorized: [401, "The token is missing or wrong"],
-  forbidden: [403, "The request comes from somewhere else"],
+  forbidden: [403, "The request does not come from this machine"],
   "not-permitted": [403, "The server's role may not do this"],
   "no-such-endpoint": [404, "There is no such endpoint"],
   "failure-not-found": [404, "There is no such failure"],
@@ -27,6 +26,7 @@ const KINDS = {
   "correction-invalid": [422, "The event could not be published like this"],
   "too-costly": [422, "Too much would have to be read"],
   bug: [500, "A bug"],
+  busy: [503, "Too many requests wait"],
   "postgres-unavailable": [503, "Postgres does not answer"],
   "clickhouse-unavailable": [503, "ClickHouse does not answer"]
 } as const
@@ -70,8 +70,6 @@ export const make = (kind: Kind, detail: string, issues?: ReadonlyArray<Issue>):
   const [status, title] = KINDS[kind]
   return new Problem({ type: URN + kind, title, status, detail, ...(issues !== undefined && { issues }) })
 }
-
-export const fail = (kind: Kind, detail: string): Effect.Effect<never, Problem> => Effect.fail(make(kind, detail))
 
 const wire = (status: number) =>
   Schema.Struct({

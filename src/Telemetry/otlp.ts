@@ -38,9 +38,9 @@ export const layer = (config: Config.Telemetry, serviceName: string): Layer.Laye
     config.traces ? traces : Layer.empty,
     config.metrics ? metrics(config.metricsInterval) : Layer.empty,
     config.logs ? logs : Layer.empty
-  ).pipe(Layer.provide(resource(serviceName)), Layer.provide(complaints))
+  ).pipe(Layer.provide(resource(serviceName)), Layer.provide(warnings))
 
-/** What the environment says about the process comes before what is known without it. */
+/** What the environment says about the process takes precedence. */
 const resource = (serviceName: string) =>
   Layer.sync(Resource.Resource, () =>
     resourceFromAttributes({
@@ -129,18 +129,18 @@ const contextOf = (fiberRefs: FiberRefs.FiberRefs) =>
     })
   )
 
-/** How often the same complaint is logged: an endpoint that is away is one problem, not one for each export. */
+/** The same warning is logged once a minute: an endpoint that is away would give one for each export. */
 const REPEAT_MILLIS = 60_000
 
-/** What the SDK could not do. It tells nobody else. */
-const complaints = Layer.effectDiscard(
+/** Logs what the SDK could not do, which it tells nobody else. */
+const warnings = Layer.effectDiscard(
   Effect.map(Effect.runtime<never>(), (runtime) => {
-    const said = new Map<string, number>()
+    const loggedAt = new Map<string, number>()
     const log = (text: string) => {
       const message = firstLine(text)
       const now = Date.now()
-      if (now - (said.get(message) ?? 0) < REPEAT_MILLIS) return
-      said.set(message, now)
+      if (now - (loggedAt.get(message) ?? 0) < REPEAT_MILLIS) return
+      loggedAt.set(message, now)
       Runtime.runFork(runtime)(Effect.logWarning(`Telemetry: ${message}`))
     }
     const ignore = () => {}
@@ -151,7 +151,7 @@ const complaints = Layer.effectDiscard(
   })
 )
 
-/** The SDK writes errors as JSON, with their stacks. */
+/** The SDK gives errors as JSON, with their stacks. */
 const SdkError = Schema.parseJson(Schema.Struct({ message: Schema.String }))
 
 const firstLine = (text: string): string => {

@@ -55,6 +55,8 @@ export interface EmbeddedServer {
   readonly pid: Effect.Effect<number>
   /** SIGKILL to the server and its own children, as a crash would end them. Returns when they are gone. */
   readonly kill: Effect.Effect<void>
+  /** Waits until the server that runs now has ended, in whatever way. */
+  readonly ended: Effect.Effect<void>
   /** Stops the server, unless it is gone already, and starts it again on the same port and data. */
   readonly restart: Effect.Effect<void, EmbeddedServerError>
 }
@@ -91,6 +93,7 @@ export const make = (options: Options): Effect.Effect<EmbeddedServer, EmbeddedSe
       port,
       pid: Effect.map(ScopedRef.get(running), ({ pid }) => pid),
       kill: Effect.flatMap(ScopedRef.get(running), ({ kill }) => kill),
+      ended: Effect.flatMap(ScopedRef.get(running), ({ ended }) => ended),
       restart: ScopedRef.set(running, start)
     }
   }).pipe(

@@ -41,6 +41,8 @@ export interface ServerProcess {
   readonly pid: number
   /** SIGKILL to the server and its own children. Returns when they are gone. */
   readonly kill: Effect.Effect<void>
+  /** Waits until it has ended, in whatever way. */
+  readonly ended: Effect.Effect<void>
 }
 
 /**
@@ -86,7 +88,7 @@ export const make = (options: Options): Effect.Effect<ServerProcess, NotReady, S
       onTimeout: () => new NotReady({ reason: "TimedOut", detail: `no answer in ${Duration.format(startTimeout)}` })
       // Also within `ScopedRef`, which acquires without interruption: there would be no time limit.
     }).pipe(Effect.interruptible)
-    return { pid, kill: kill(child, pid, exited) }
+    return { pid, kill: kill(child, pid, exited), ended: Deferred.await(exited) }
   }).pipe(inRealTime)
 
 const start = (options: Options): ChildProcess => {

@@ -9,11 +9,22 @@ import * as Options from "@effect/cli/Options"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as EmbeddedClickHouse from "./EmbeddedClickHouse.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
+import type { EmbeddedServerError } from "./EmbeddedServer.ts"
+
+class DatabaseEnded extends Data.TaggedError("DatabaseEnded")<{
+  readonly server: EmbeddedServerError["server"]
+  readonly log: string
+}> {
+  override get message(): string {
+    return `${this.server} has ended, so both are stopped. Its log is ${this.log}`
+  }
+}
 
 const data = Options.text("data").pipe(
   Options.withDefault(".data"),
@@ -37,10 +48,22 @@ const databases = Command.make(
       )
       yield* Console.log(`DATABASE_URL=${postgres.url}\nCLICKHOUSE_URL=${clickhouse.url}`)
       yield* Console.error(`Postgres and ClickHouse are running, with their data in ${data}. Ctrl-C stops them.`)
-      yield* Effect.never
+      // One without the other is of no use, and whoever started them has to know.
+      yield* Effect.raceFirst(
+        Effect.zipRight(
+          postgres.ended,
+          new DatabaseEnded({ server: "Postgres", log: `${data}/postgres/postgres.log` })
+        ),
+        Effect.zipRight(
+          clickhouse.ended,
+          new DatabaseEnded({ server: "ClickHouse", log: `${data}/clickhouse/clickhouse.log` })
+        )
+      )
     }).pipe(
       Effect.scoped,
-      Effect.catchTag("EmbeddedServerError", (error) => Effect.zipRight(Console.error(error.message), Effect.fail(1)))
+      Effect.catchTag("EmbeddedServerError", "DatabaseEnded", (error) =>
+        Effect.zipRight(Console.error(error.message), Effect.fail(1))
+      )
     )
 ).pipe(Command.withDescription("Runs Postgres and ClickHouse from npm packages, until Ctrl-C."))
 

@@ -1,7 +1,7 @@
-/** What to do about a server whose TLS certificate does not check out. Nothing was sent to it, a password least of all. */
+/** What to do about a server whose TLS certificate was not accepted. Nothing was sent to it, and no password. */
 import * as Predicate from "effect/Predicate"
 
-/** The names of what a database's address and its authority are configured by. */
+/** The variables that configure a database's address and its authority. */
 export interface Variables {
   readonly address: string
   readonly authority: string

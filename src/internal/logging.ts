@@ -21,8 +21,7 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import * as Config from "../Config.ts"
-import { visible, visibleLines } from "../internal/text.ts"
-import { reasonOf } from "./text.ts"
+import { reasonOf, visible, visibleLines } from "./text.ts"
 
 /**
  * @since 0.1.0
@@ -56,7 +55,7 @@ const traceIds = (fiberRefs: FiberRefs.FiberRefs): HashMap.HashMap<string, unkno
     })
   )
 
-/** An error among what is logged is said in a line: its stack is that of a library's callback. */
+/** Of an error its reason is logged: its stack is that of a library's callback. */
 const toText = (message: unknown): string =>
   Arr.ensure(message)
     .map((part) => (part instanceof Error ? reasonOf(part) : Inspectable.toStringUnknown(part, 0)))
@@ -73,7 +72,7 @@ const withTraceIds = Logger.mapInputOptions<unknown, unknown>((options) => ({
   annotations: HashMap.union(options.annotations, traceIds(options.context))
 }))
 
-/** What comes after a message's first line is indented, as the causes and annotations below it are. */
+/** Lines after a message's first are indented, as the causes and annotations below them are. */
 const indented = (text: string): string => visibleLines(text).replaceAll("\n", "\n    ")
 
 const pretty = Logger.prettyLogger({ stderr: true, colors: process.stderr.isTTY }).pipe(

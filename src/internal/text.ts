@@ -1,4 +1,4 @@
-/** Text for people: why something failed, and text by anybody made harmless. */
+/** Text for people: the reason of an error, and text from anywhere made safe to print. */
 import { SqlError } from "@effect/sql/SqlError"
 
 /**
@@ -18,8 +18,8 @@ export const reasonOf = (error: unknown): string => {
 }
 
 /**
- * What a terminal would act on, what would put other text in another order, and what shows nothing at all, as U+200B and
- * the tag characters do: with it one text looks like another.
+ * Characters that a terminal acts on, that reorder the text around them, or that show nothing, as U+200B and the tag
+ * characters do: with one of these a text looks like another.
  */
 const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu
 
@@ -30,8 +30,8 @@ const escape = (character: string): string =>
     .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
     .join("")
 
-/** The text with all that is not printed escaped, line ends included. */
+/** The text with every unprintable character escaped, line ends included. */
 export const visible = (text: string): string => text.replaceAll(UNPRINTABLE, escape)
 
-/** The same, line by line. */
+/** {@link visible}, line by line. */
 export const visibleLines = (text: string): string => text.split(/\r?\n/).map(visible).join("\n")

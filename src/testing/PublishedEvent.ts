@@ -26,18 +26,14 @@ export interface PublishedEvent<out Context = Event.JsonObject> {
  *
  * @internal
  */
-export const fromRows = Schema.decodeUnknown(
-  Schema.Array(
-    Schema.Struct({
-      eventId: Event.EventId,
-      eventType: Schema.String,
-      eventDateTime: Schema.Date,
-      environment: Schema.String,
-      eventContext: Schema.parseJson(
-        Schema.declare((value): value is Event.JsonObject => Predicate.isReadonlyRecord(value))
-      ),
-      metadataVersion: Schema.BigInt,
-      traceparent: Schema.OptionFromNullOr(Schema.String)
-    })
-  )
-)
+export const PublishedEventRow = Schema.Struct({
+  eventId: Event.EventId,
+  eventType: Schema.String,
+  eventDateTime: Schema.Date,
+  environment: Schema.String,
+  eventContext: Schema.parseJson(
+    Schema.declare((value): value is Event.JsonObject => Predicate.isReadonlyRecord(value))
+  ),
+  metadataVersion: Schema.BigInt,
+  traceparent: Schema.OptionFromNullOr(Schema.String)
+})

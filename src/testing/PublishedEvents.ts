@@ -48,8 +48,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { rfc3339, rowsOf } from "../schema/columns.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
-import { fromRows, type PublishedEvent } from "./PublishedEvent.ts"
+import { type PublishedEvent, PublishedEventRow } from "./PublishedEvent.ts"
 
 export type { Expected } from "./mismatch.ts"
 export type { PublishedEvent } from "./PublishedEvent.ts"
@@ -69,11 +70,11 @@ export class NotInTransaction extends Schema.TaggedError<NotInTransaction>()("No
 
 const published = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const rows = yield* sql`
+  return yield* rowsOf(PublishedEventRow)(sql`
     SELECT
       event_id::text AS "eventId",
       event_type AS "eventType",
-      to_char(event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "eventDateTime",
+      ${sql.literal(rfc3339("event_date_time"))} AS "eventDateTime",
       environment,
       event_context::text AS "eventContext",
       metadata_version::text AS "metadataVersion",
@@ -81,8 +82,7 @@ const published = Effect.gen(function* () {
     FROM outbox.event
     WHERE tx_id = pg_current_xact_id_if_assigned()
     ORDER BY id
-  `
-  return yield* Effect.orDie(fromRows(rows))
+  `)
 })
 
 /**

@@ -97,6 +97,27 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (
       })
     )
 
+    it.effect.each([
+      ["SIGTERM", 0],
+      ["SIGHUP", 0],
+      ["SIGTERM", 500]
+    ] as const)("ends with exit code 0 when it is told to by %s, %s ms after it began to load", ([signal, millis]) =>
+      Effect.gen(function* () {
+        // Node itself takes its time before a program can hear anything.
+        const whenHeard = `
+          const timer = setInterval(() => {
+            if (process.listenerCount("${signal}") === 0) return
+            clearInterval(timer)
+            setTimeout(() => process.kill(process.pid, "${signal}"), ${millis})
+          }, 1)
+        `
+        const node = ["--import", `data:text/javascript,${encodeURIComponent(whenHeard)}`]
+        const { code, stderr } = yield* Cli.run(["relay"], { node })
+        expect(code).toBe(0)
+        expect(stderr).toContain("The relay has stopped")
+      })
+    )
+
     it.scoped("ends with exit code 0 when it is told to by SIGTERM", () =>
       Effect.gen(function* () {
         const relay = yield* Cli.start(["relay"], { variables: { LOG_FORMAT: "pretty" } })
@@ -129,7 +150,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox", (
           concurrency: 2
         })
         expect(people.stdout).toMatch(
-          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 blocked, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}not held\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
+          /^undelivered {5}1 event, the oldest for .+\nnot in batches {2}1 event\nbatches {9}0 sealed, 0 leased, 0 retrying, 0 blocked, \d+ delivered, 0 failed\nfailures {8}0 open, with 0 events\nincidents {7}0 open\nrelays {10}not paused\nlast delivery {3}\d{4}-.+Z\nlast error {6}none\n$/
         )
         expect(JSON.parse(programs.stdout)).toEqual({
           backlog: 1,

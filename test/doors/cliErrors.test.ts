@@ -1,7 +1,9 @@
+import { createServer } from "node:http"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
+import { listen } from "../support/listen.ts"
 
 layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) => {
   it.effect("with the variables is said in a line each, without a stack", () =>
@@ -72,6 +74,19 @@ layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) 
       })
       expect({ code, stdout }).toEqual({ code: 1, stdout: "Postgres: was up to date\n" })
       expect(stderr).toBe("ClickHouse was not reached: connect ECONNREFUSED 127.0.0.1:1\n")
+    })
+  )
+
+  it.scoped("with ClickHouse is said whole by the command that met it, whatever kind of error it is", () =>
+    Effect.gen(function* () {
+      const said = "Code: 1002. DB::Exception: It is odd here. (UNKNOWN_EXCEPTION) (version 26.7.1.1)"
+      const odd = createServer((_, response) =>
+        response.writeHead(500, { "X-ClickHouse-Exception-Code": "1002" }).end(said)
+      )
+      const CLICKHOUSE_URL = `http://127.0.0.1:${yield* listen(odd)}`
+      const { code, stderr } = yield* Cli.run(["verify"], { variables: { CLICKHOUSE_URL } })
+      expect(code).toBe(1)
+      expect(stderr).toMatch(/^ClickHouse refused\. .*It is odd here/)
     })
   )
 })

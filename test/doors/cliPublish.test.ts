@@ -5,7 +5,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import * as EventLines from "../../src/Event/EventLines.ts"
+import * as EventLines from "../../src/Cli/eventLines.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { until } from "../support/wait.ts"
@@ -129,7 +129,10 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
   it.effect("looks for 20 lines that are wrong and says that there may be more", () =>
     Effect.gen(function* () {
       const input = Stream.make(Buffer.from("?\n".repeat(1_000)))
-      const { message } = yield* EventLines.toCopy({ environment: "test" })(input).pipe(Stream.runDrain, Effect.flip)
+      const { message } = yield* EventLines.toCopyRows(input, { environment: "test" }).pipe(
+        Stream.runDrain,
+        Effect.flip
+      )
       const lines = message.split("\n")
       expect(lines[20]).toMatch(/^ {2}line 20: /)
       expect(lines.slice(21)).toEqual(["  and perhaps more: the lines after that were not checked"])
@@ -148,6 +151,21 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
         )
       )
       expect(yield* published("refused")).toEqual([])
+    })
+  )
+
+  it.effect("fails, and counts nothing, where session_replication_role turns off the trigger that publishes", () =>
+    Effect.gen(function* () {
+      const url = new URL(String((yield* Environment.Environment).DATABASE_URL))
+      url.searchParams.set("options", "-c session_replication_role=replica")
+      const ended = yield* Cli.run(["publish", "-"], {
+        stdin: line("replicated"),
+        variables: { DATABASE_URL: url.href }
+      })
+      expect(ended).toEqual(
+        Cli.failed(expect.stringMatching(/^Nothing was published\. session_replication_role is replica/))
+      )
+      expect(yield* published("replicated")).toEqual([])
     })
   )
 
@@ -181,10 +199,10 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
     })
   )
 
-  it.scoped("publishes 100,000 lines in less memory than they take", () =>
+  it.scoped("publishes 20,000 lines in less memory than they take", () =>
     Effect.gen(function* () {
-      const lines = Array.from({ length: 100_000 }, (_, n) =>
-        line("many", { event_context: { n, text: "x".repeat(500) } })
+      const lines = Array.from({ length: 20_000 }, (_, n) =>
+        line("many", { event_context: { n, text: "x".repeat(2_600) } })
       )
       const path = yield* file(lines.join("\n"))
       expect((yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.stat(path))).size).toBeGreaterThan(50_000_000)
@@ -193,7 +211,7 @@ layer(Environment.layer(), { excludeTestServices: true })("clickhouse-outbox pub
         // Garbage that nobody has collected yet is not what this is about.
         node: ["--max-old-space-size=48", "--max-semi-space-size=8", "--import", `data:text/javascript,${report}`]
       })
-      expect({ code, stdout }).toEqual({ code: 0, stdout: "published 100000 events\n" })
+      expect({ code, stdout }).toEqual({ code: 0, stdout: "published 20000 events\n" })
       expect(Number(stderr)).toBeLessThan(200 * 1_024)
     })
   )

@@ -315,7 +315,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         "event_id: cannot be corrected"
       ],
       "a correction of no event": [`PATCH ${EVENT}`, json('{"event_type": "x"}'), 404, `has no event ${STRANGER}`],
-      "an endless nesting": [`PATCH ${EVENT}`, json("[".repeat(1_000_000)), 400, "The body is not JSON"],
+      "an endless nesting": [`PATCH ${EVENT}`, json("[".repeat(1_000_000)), 400, "1002 levels of objects and arrays"],
       "a replay of everything by mistake": ["POST /api/failures/replay", json("{}"), 400, 'or {"all": true}'],
       "a replay of everything and of some": [
         "POST /api/failures/replay",

@@ -1,4 +1,5 @@
 /** The server of the operator API: whom it lets in, and that nothing which happens to it stops the relay. */
+import * as Http from "node:http"
 import * as Net from "node:net"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
@@ -52,6 +53,28 @@ const connect = (url: string, sent: string) =>
     (socket) => Effect.sync(() => socket.destroy())
   )
 
+/** What is answered to a path exactly as it is written: a URL would be tidied up before it is sent. */
+const sent = (url: string, method: string, path: string, headers: Record<string, string>) =>
+  Effect.async<{ readonly status: number | undefined; readonly text: string }>((resume) => {
+    const { hostname, port } = new URL(url)
+    const request = Http.request({ hostname, port, path, method, headers, agent: false }, (response) => {
+      let text = ""
+      response.setEncoding("utf8").on("data", (chunk) => {
+        text += chunk
+      })
+      response.on("end", () => resume(Effect.succeed({ status: response.statusCode, text })))
+    })
+    request.end()
+  })
+
+const parsed = (text: string): { readonly type?: unknown } => {
+  try {
+    return Object(JSON.parse(text))
+  } catch {
+    return {}
+  }
+}
+
 /** A port that somebody else has, until the scope closes. */
 const takePort = Effect.map(
   Effect.suspend(() => listen(Net.createServer())),
@@ -68,6 +91,8 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           headers: { authorization, host: "outbox.example.com", origin: "https://console.example.com" }
         })
         expect(answered.status).toBe(200)
+        const lower = yield* ask("GET /api/relay", { headers: { authorization: `bearer ${TOKEN}` } })
+        expect(lower.status).toBe(200)
       })
     )
 
@@ -77,7 +102,10 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "one that begins like it": { authorization: `Bearer ${TOKEN.slice(0, -1)}` },
       "one that goes on": { authorization: `Bearer ${TOKEN}x` },
       "an empty one": { authorization: "Bearer " },
-      "another scheme": { authorization: `Basic ${Buffer.from(`api:${TOKEN}`).toString("base64")}` }
+      "another scheme": { authorization: `Basic ${Buffer.from(`api:${TOKEN}`).toString("base64")}` },
+      "seven other characters before it": { authorization: `Digest ${TOKEN}` },
+      "two spaces before it": { authorization: `Bearer  ${TOKEN}` },
+      "the token alone": { authorization: TOKEN }
     }
     for (const [what, headers] of Object.entries(wrong)) {
       it.scoped(`refuses ${what}, before it looks at anything else`, () =>
@@ -151,9 +179,9 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       Effect.gen(function* () {
         const url = yield* start()
         const { host, port } = new URL(url)
-        const statusOf = (headers: Record<string, string>) =>
-          Effect.map(ask(url, "POST /api/relay/resume", { headers }), ({ status }) => status)
-        const NOT_HELD = 409
+        const statusOf = (headers: Record<string, string>, request = "POST /api/relay/resume") =>
+          Effect.map(ask(url, request, { headers }), ({ status }) => status)
+        const NOT_PAUSED = 409
         for (const headers of [
           { host },
           { host: `localhost:${port}` },
@@ -161,16 +189,26 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           { host: "127.0.0.2:80" },
           { host: `[::1]:${port}` },
           { host, origin: `http://${host}` },
-          { host, "sec-fetch-site": "same-origin" },
-          { host, "sec-fetch-site": "none" }
+          { host, "sec-fetch-site": "same-origin" }
         ]) {
-          expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: NOT_HELD })
+          expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: NOT_PAUSED })
         }
+        // Of an address that somebody typed, which reads and changes nothing.
+        expect(yield* statusOf({ host, "sec-fetch-site": "none" }, "GET /api/relay")).toBe(200)
         for (const headers of [
           { host: "evil.example.com" },
           { host: "127.0.0.1.evil.example.com" },
           { host: `localhost.evil.example.com:${port}` },
           { host: "0.0.0.0" },
+          { host: "evil.example.com@127.0.0.1" },
+          { host: "127.0.0.1:80@evil.example.com" },
+          { host: "0x7f.1" },
+          { host: "127.1" },
+          { host: "2130706433" },
+          { host: "127.0.0.1 " + "evil.example.com" },
+          { host: "127.0.0.1/" },
+          { host, "sec-fetch-site": "none" },
+          { host, origin: `http://evil.example.com@${host}` },
           { host, origin: "http://evil.example.com" },
           { host, origin: "http://localhost:3000" },
           { host, origin: `https://${host}` },
@@ -194,6 +232,67 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       })
     )
   })
+
+  describe("takes a path in one way of writing it", () => {
+    it.scoped("so that a proxy's rule for /api holds: every other way is not found, by GET and by POST", () =>
+      Effect.gen(function* () {
+        const url = yield* start(withToken)
+        const headers = { authorization: `Bearer ${TOKEN}`, accept: "text/html,*/*;q=0.8" }
+        const other = (path: string) => [
+          path.replace(/[a-z]/, (letter) => letter.toUpperCase()),
+          path.toUpperCase(),
+          `/${path}`,
+          `${path}/`,
+          `${path}//`,
+          path.replace(/(?<=.)\//, "//"),
+          path.replace(/(?<=.)\//, "/./"),
+          path.replace(/[a-z]/, (letter) => `%${letter.charCodeAt(0).toString(16)}`),
+          `/x/..${path}`,
+          `/.${path}`,
+          `/%2e${path}`,
+          `/\\${path}`,
+          `${path}%20`,
+          `${path};x`,
+          `${path}%00`,
+          `http://127.0.0.1${path}`
+        ]
+        const PATHS = ["/api/status", "/docs", "/openapi.json", "/healthz", "/readyz", "/version", "/metrics"]
+        for (const path of PATHS) {
+          const expected = path === "/readyz" ? 503 : 200
+          expect({ path, status: (yield* sent(url, "GET", path, headers)).status }).toEqual({ path, status: expected })
+        }
+        for (const [method, path] of [
+          ...PATHS.flatMap((path) => other(path).map((written) => ["GET", written] as const)),
+          ...other("/api/relay/resume").map((written) => ["POST", written] as const)
+        ]) {
+          if (PATHS.includes(path)) continue
+          const { status, text } = yield* sent(url, method, path, headers)
+          expect({ method, path, status, type: parsed(text).type }).toEqual({
+            method,
+            path,
+            status: 404,
+            type: "urn:clickhouse-outbox:no-such-endpoint"
+          })
+        }
+      })
+    )
+  })
+
+  it.scoped("lets a page of its answers load and run nothing, and that of /docs only what is in it", () =>
+    Effect.gen(function* () {
+      const ask = yield* asker(withToken)
+      const headers = { authorization: `Bearer ${TOKEN}` }
+      for (const path of ["/api/status", "/api/nope", "/nope", "/healthz", "/metrics", "/openapi.json"]) {
+        const answered = yield* ask(`GET ${path}`, { headers })
+        expect({ path, policy: answered.headers["content-security-policy"] }).toEqual({
+          path,
+          policy: "default-src 'none'; frame-ancestors 'none'"
+        })
+      }
+      const docs = yield* ask("GET /docs", { headers })
+      expect(docs.headers["content-security-policy"]).toMatch(/^default-src 'self'; .*frame-ancestors 'none'$/)
+    })
+  )
 
   it.scoped("says 503 while Postgres does not answer, and no more than that; then it goes on", () =>
     Effect.gen(function* () {

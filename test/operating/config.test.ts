@@ -77,6 +77,38 @@ describe("Configuration", () => {
   })
 
   it.each([
+    ["DATABASE_URL", "postgres://ada:pa#hunter2@localhost/app", "must have no # in it: .*# as %23"],
+    ["DATABASE_URL", "postgres://ada:1#hunter2@localhost/app", "must have no # in it: .*# as %23"],
+    ["DATABASE_URL", "postgres://ada:hun/ter2@localhost/app", "is not a URL that can be read: .*/ as %2F"],
+    ["DATABASE_URL", '"postgres://ada:hunter2@localhost/app"', "must not be in quotes"],
+    ["DATABASE_URL", "postgres://ada:hunter2@a:5432,b:5432/app", "must name one host"],
+    ["DATABASE_URL", "postgres://ada:hunter2@a,b/app", "must name one host"],
+    ["CLICKHOUSE_URL", "http://localhost:8123/shop", "must have no path: CLICKHOUSE_DATABASE names the database"],
+    ["CLICKHOUSE_URL", "'http://localhost:8123'", "must not be in quotes"],
+    ["CLICKHOUSE_TABLE", "shop.event_log", "must be a table's name alone: CLICKHOUSE_DATABASE"]
+  ])("a %s of %s is said to be what is wrong with it, without the password", (name, value, reason) => {
+    const { loaded } = load([...REQUIRED.filter(([required]) => required !== name), [name, value]])
+    const explained = Either.mapLeft(loaded, Configuration.explain)
+    expect(explained).toEqual(Either.left(expect.stringMatching(new RegExp(`^${name}: ${reason}`))))
+    expect(explained).not.toEqual(Either.left(expect.stringMatching("hunter2|ter2")))
+  })
+
+  it.each([
+    "postgres://localhost",
+    "postgresql://ada:p%40%23%2F%3A@db.example.com:5433/app?sslmode=verify-full&sslrootcert=/ca.pem",
+    "postgres://ada@%2Fvar%2Frun%2Fpostgresql/app",
+    "postgres:///app?host=/var/run/postgresql",
+    "postgres://[::1]:5432/app"
+  ])("a DATABASE_URL of %s is taken", (url) => {
+    expect(
+      load([
+        ["CLICKHOUSE_URL", "http://localhost/"],
+        ["DATABASE_URL", url]
+      ]).loaded
+    ).toEqual(Either.right(expect.anything()))
+  })
+
+  it.each([
     ["DATABASE_URL", "mysql://ada:hunter2@localhost"],
     ["CLICKHOUSE_URL", "localhost:8123/hunter2"],
     ["DATABASE_MAX_CONNECTIONS", "2"],

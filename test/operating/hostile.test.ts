@@ -4,6 +4,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import * as Event from "../../src/Event.ts"
@@ -13,7 +14,7 @@ import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { counts } from "../support/eventLog.ts"
 import * as Failures from "../support/failures.ts"
-import { ask, asker, issuesOf, services } from "../support/operator.ts"
+import { ask, asker, issuesOf, services, start } from "../support/operator.ts"
 import * as Proxy from "../support/proxy.ts"
 import * as Relay from "../support/relay.ts"
 import { until } from "../support/wait.ts"
@@ -132,11 +133,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
           `GET /api/failures?state=${type}`,
           `GET /api/failures?since=${type}`,
           `GET /api/failures?${type}=1`,
-          `GET /api/failures/${type}`,
-          `GET /api/failures/${failureId}/events/${type}`,
           `GET /api/batches?state=${type}`,
-          `GET /api/batches/${type}`,
-          `GET /api/events/${type}`,
           `GET /api/overview?minutes=${type}`,
           `GET /api/overview?step=${type}`,
           `GET /api/overview?${type}=1`,
@@ -146,11 +143,20 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
           `GET /api/event-log?limit=${type}`,
           `GET /api/event-log?${type}=1`,
           `GET /api/event-log/names?since=${type}`,
-          `GET /api/event-log/${type}`,
           `GET /api/event-log/${eventId}?since=${type}`
         ]) {
           const { status } = yield* ask(wrong)
           expect({ wrong, status }).toEqual({ wrong, status: 400 })
+        }
+        for (const wrong of [
+          `GET /api/failures/${type}`,
+          `GET /api/failures/${failureId}/events/${type}`,
+          `GET /api/batches/${type}`,
+          `GET /api/events/${type}`,
+          `GET /api/event-log/${type}`
+        ]) {
+          const { status } = yield* ask(wrong)
+          expect({ wrong, status }).toEqual({ wrong, status: 404 })
         }
       }
       const sql = yield* SqlClient.SqlClient
@@ -250,6 +256,67 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
     })
   )
 
+  /** A server whose ClickHouse is behind a proxy, and how many requests that has seen. */
+  const behindProxy = Effect.gen(function* () {
+    const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+    const proxy = yield* Proxy.make(CLICKHOUSE_URL)
+    let requests = 0
+    yield* proxy.watch(({ from, sent }) => {
+      if (from === "client" && sent === 0) requests++
+      return undefined
+    })
+    const context = yield* Layer.build(Layer.provideMerge(services, Environment.another({ CLICKHOUSE_URL: proxy.url })))
+    const url = yield* Effect.provide(start(), context)
+    return { proxy, url, requests: Effect.sync(() => requests) }
+  })
+
+  it.scoped("keeps nobody waiting by a flood, and once it is gone ClickHouse is not asked what it had asked for", () =>
+    Effect.gen(function* () {
+      const { proxy, requests, url } = yield* behindProxy
+      yield* proxy.freeze(true)
+      const flood = yield* Effect.forEach(
+        Arr.makeBy(100, () => "GET /api/event-log HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20)),
+        (sent) => connect(url, sent),
+        { concurrency: 100 }
+      )
+      let answered = ""
+      for (const { socket } of flood) {
+        socket.on("data", (bytes: Buffer) => {
+          answered += bytes.toString("latin1")
+        })
+      }
+      for (const path of ["/healthz", "/version", "/metrics", "/api/status"]) {
+        const { status } = yield* ask(url, `GET ${path}`)
+        expect({ path, status }).toEqual({ path, status: 200 })
+      }
+      // Some wait, and the others are told to come back.
+      yield* until(
+        Effect.sync(() => answered),
+        (text) => text.includes("urn:clickhouse-outbox:busy")
+      )
+      expect(answered).toMatch(/HTTP\/1\.1 503 .*retry-after: 5/s)
+      for (const { socket } of flood) socket.destroy()
+      yield* proxy.freeze(false)
+      const after = yield* ask(url, "GET /api/event-log")
+      expect(after.status).toBe(200)
+      // Two at a time were asked before the flood was gone.
+      expect(yield* requests).toBeLessThan(10)
+    })
+  )
+
+  it.scoped("waits for its turn no longer than ten seconds, and is told that trying again is safe", () =>
+    Effect.gen(function* () {
+      const { proxy, url } = yield* behindProxy
+      yield* proxy.freeze(true)
+      const first = yield* Effect.raceAll(Arr.makeBy(3, () => ask(url, "GET /api/event-log")))
+      expect(first).toMatchObject({
+        status: 503,
+        headers: { "retry-after": "5" },
+        json: { type: "urn:clickhouse-outbox:busy", detail: expect.stringContaining("Nothing was done") }
+      })
+    })
+  )
+
   it.scoped("has its connection closed where it is slow, or sends what is too large", () =>
     Effect.gen(function* () {
       const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "0" } })
@@ -278,26 +345,72 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
     })
   )
 
-  describe("that sends deep JSON", () => {
+  describe("that sends JSON which is work to read", () => {
     const nested = (open: string, close: string, levels: number) => open.repeat(levels) + close.repeat(levels)
+    const keys = (count: number) => Arr.makeBy(count, (n) => `"${n.toString(36)}":0`).join()
 
-    for (const [what, value] of Object.entries({
-      arrays: nested("[", "]", 1_001),
-      objects: `${'{"a":'.repeat(1_000)}{}${"}".repeat(1_000)}`,
-      "a million arrays": nested("[", "]", 1_000_000)
-    })) {
-      it.effect(`is refused: ${what}`, () =>
+    const corrections: Record<string, readonly [body: string, status: number, says: RegExp]> = {
+      "arrays in arrays": [`{"event_context":{"a":${nested("[", "]", 1_001)}}}`, 400, /1002 levels/],
+      "objects in objects": [`{"event_context":{"a":${nested('{"a":', "}", 1_001)}}}`, 400, /1002 levels/],
+      "thirty thousand arrays": [`{"event_context":{"a":${nested("[", "]", 30_000)}}}`, 400, /1002 levels/],
+      "a million arrays that never end": ["[".repeat(1_000_000), 400, /1002 levels/],
+      "600,000 keys": [`{"event_context":{${keys(600_000)}}}`, 413, /1114112 bytes at most/],
+      "600,000 keys that no event has": [`{${keys(600_000)}}`, 413, /1114112 bytes at most/],
+      "600,000 elements": [`{"event_context":{"a":[${"0,".repeat(600_000)}0]}}`, 413, /at most/],
+      "a text of 2 MiB": [`{"event_context":{"a":"${"x".repeat(2 ** 21)}"}}`, 413, /1114112 bytes at most/]
+    }
+    for (const [what, [body, status, says]] of Object.entries(corrections)) {
+      it.effect(`is told so before any of it is parsed: ${what}`, () =>
         Effect.gen(function* () {
           const { eventId, failureId } = yield* Failures.make([event])
           const ask = yield* asker()
-          const answered = yield* ask(`PATCH /api/failures/${failureId}/events/${eventId}`, {
-            body: `{"event_context": {"a": ${value}}}`
-          })
-          expect([400, 422]).toContain(answered.status)
-          expect(issuesOf(answered).join() + answered.text).toMatch(/1000 levels|not JSON/)
+          const answered = yield* ask(`PATCH /api/failures/${failureId}/events/${eventId}`, { body })
+          expect(answered).toMatchObject({ status, headers: { "content-type": "application/problem+json" } })
+          expect(answered.text).toMatch(says)
         }).pipe(Effect.scoped, Effect.provide(services))
       )
     }
+
+    it.effect("is told so by every endpoint, and never that it has found a bug", () =>
+      Effect.gen(function* () {
+        const { failureId } = yield* Failures.make([event])
+        const ask = yield* asker()
+        const bodies: Arr.NonEmptyReadonlyArray<readonly [body: string, status: number]> = [
+          [`{"reason":${nested("[", "]", 30_000)}}`, 400],
+          [nested("[", "]", 30_000), 400],
+          [`{"ids":[${"0,".repeat(30_000)}0]}`, 413],
+          [`{${keys(5_000)}}`, 413],
+          [`{${keys(900)}}`, 400]
+        ]
+        for (const path of ["relay/pause", "failures/replay", "failures/discard", `failures/${failureId}/resolve`]) {
+          for (const [body, status] of bodies) {
+            const answered = yield* ask(`POST /api/${path}`, { body })
+            expect({ path, status: answered.status }).toEqual({ path, status })
+            expect(issuesOf(answered).length).toBeLessThanOrEqual(100)
+          }
+        }
+      }).pipe(Effect.scoped, Effect.provide(services))
+    )
+
+    it.effect(
+      "is not kept from what an event may be: a context of nearly 1 MiB, escaped to six, and one of 1,000 levels",
+      () =>
+        Effect.gen(function* () {
+          const { eventId, failureId } = yield* Failures.make([event])
+          const ask = yield* asker()
+          const correct = (body: string) => ask(`PATCH /api/failures/${failureId}/events/${eventId}`, { body })
+          const LENGTH = 2 ** 20 - 100
+          const escaped = yield* correct(`{"event_context": {"a": "${"\\u0061".repeat(LENGTH)}"}}`)
+          expect(escaped).toMatchObject({ status: 200, json: { event_context: { a: "a".repeat(LENGTH) } } })
+          const spaced = yield* correct(`{"event_context": {"a": [${" ".repeat(2 ** 21)}1]}}`)
+          expect(spaced).toMatchObject({ status: 200, json: { event_context: { a: [1] } } })
+          expect((yield* correct(`{"event_context": {"a": [${"0,".repeat(340_000)}0]}}`)).status).toBe(200)
+          expect((yield* correct(`{"event_context": {"a": ["]}", "\\"[{", ${nested("[", "]", 900)}]}}`)).status).toBe(
+            200
+          )
+          expect((yield* correct(`{"event_context":{"a":${nested("[", "]", 1_000)}}}`)).status).toBe(200)
+        }).pipe(Effect.scoped, Effect.provide(services))
+    )
   })
 
   it.scoped("writes no line of the log, however it is read", () =>

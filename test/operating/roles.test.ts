@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
+import * as Migrations from "../../src/Migrations.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { counts } from "../support/eventLog.ts"
@@ -35,7 +36,8 @@ interface Relation {
   readonly name: string
   readonly kind: string
   readonly column: string
-  /** Whether INSERT, UPDATE and DELETE mean anything for it. */
+  /** Whether INSERT, and whether UPDATE and DELETE, mean anything for it. */
+  readonly takesRows: boolean
   readonly writable: boolean
 }
 
@@ -56,7 +58,8 @@ const relations = Effect.flatMap(
         ORDER BY attnum
         LIMIT 1
       ) AS column,
-      -- INSERT, UPDATE and DELETE as bits.
+      -- As bits: INSERT, also by a trigger, and all three.
+      pg_relation_is_updatable(oid, true) & 8 = 8 AS "takesRows",
       pg_relation_is_updatable(oid, false) & 28 = 28 AS writable
     FROM pg_class AS class
     WHERE relnamespace = 'outbox'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
@@ -82,12 +85,12 @@ const functions = Effect.flatMap(
   `
 )
 
-const changes = ({ column, kind, name, writable }: Relation): ReadonlyArray<string> => {
+const changes = ({ column, kind, name, takesRows, writable }: Relation): ReadonlyArray<string> => {
   if (kind === "S")
     return [`SELECT nextval('${name}')`, `SELECT setval('${name}', 1)`, `ALTER SEQUENCE ${name} RESTART`]
-  const rows = [`INSERT INTO ${name} DEFAULT VALUES`, `UPDATE ${name} SET ${column} = ${column}`, `DELETE FROM ${name}`]
   return [
-    ...(writable ? rows : []),
+    ...(takesRows ? [`INSERT INTO ${name} DEFAULT VALUES`] : []),
+    ...(writable ? [`UPDATE ${name} SET ${column} = ${column}`, `DELETE FROM ${name}`] : []),
     ...(kind === "v"
       ? [`DROP VIEW ${name}`, `CREATE OR REPLACE VIEW ${name} AS SELECT 1`]
       : [`TRUNCATE ${name}`, `ALTER TABLE ${name} ADD COLUMN extra text`, `DROP TABLE ${name} CASCADE`])
@@ -136,6 +139,80 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
       expect(published).toMatchObject({ code: 0 })
       yield* Relay.drain
       expect(yield* counts).toEqual({ rows: 7, events: 7 })
+    })
+  )
+
+  it.scoped("makes nothing of the outbox's types that a migration would stumble over, and publishes all the same", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const login = yield* Login.make("outbox_publisher")
+      const types = yield* sql<{ name: string }>`
+        SELECT oid::regtype::text AS name FROM pg_type WHERE typnamespace = 'outbox'::regnamespace
+      `
+      expect(types.map(({ name }) => name)).toEqual(
+        expect.arrayContaining(["outbox.batch", "outbox.batch[]", "outbox.event_type", "outbox.new_event_type"])
+      )
+      const tables = types.map(({ name }, n) => `CREATE TEMPORARY TABLE mine_${n} (one ${name})`)
+      expect(yield* allowed(login, tables)).toEqual([])
+      // One that a later migration makes.
+      yield* sql`CREATE DOMAIN outbox.later AS text`
+      yield* Migrations.postgres
+      expect(yield* allowed(login, ["CREATE TEMPORARY TABLE mine (one outbox.later)"])).toEqual([])
+      const query = yield* Login.session(login)
+      yield* query("SELECT outbox.publish('typed', '{}')")
+      yield* query(`SELECT outbox.publish_all('{typed}', '{"{}"}')`)
+      yield* query("INSERT INTO outbox.new_event (event_type, event_context) VALUES ('typed', '{}')")
+      yield* query("PREPARE typed AS SELECT outbox.publish($1, $2); EXECUTE typed('typed', '{}')")
+      expect(yield* sql`SELECT count(*)::integer AS count FROM outbox.event WHERE event_type = 'typed'`).toEqual([
+        { count: 4 }
+      ])
+    })
+  )
+
+  it.scoped("locks no slot by locking outbox.new_event, so space is given back meanwhile", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+      for (const mode of ["ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]) {
+        yield* query("BEGIN")
+        yield* Effect.ignore(query(`LOCK TABLE outbox.new_event IN ${mode} MODE`))
+        expect(
+          yield* sql`
+            SELECT relation::regclass::text AS locked
+            FROM pg_locks
+            WHERE relation::regclass::text ~ '^outbox.event' AND pid <> pg_backend_pid()
+          `
+        ).toEqual([])
+        yield* query("ROLLBACK")
+      }
+    })
+  )
+
+  it.scoped("is told by name what must not be NULL, and nothing of the outbox's tables", () =>
+    Effect.gen(function* () {
+      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+      for (const [statement, column] of [
+        ["SELECT outbox.publish(NULL, '{}')", "event_type"],
+        ["SELECT outbox.publish('secret', NULL)", "event_context"],
+        ["SELECT outbox.publish_all(NULL, '{\"{}\"}')", "event_types"],
+        ["SELECT outbox.publish_all('{secret}', NULL)", "event_contexts"],
+        ["SELECT outbox.publish_all(NULL, NULL)", "event_types"],
+        ["SELECT outbox.publish_all('{secret,NULL}', '{\"{}\",\"{}\"}')", "event_type"],
+        ["SELECT outbox.publish_all('{secret}', '{NULL}')", "event_context"],
+        ["INSERT INTO outbox.new_event (event_context) VALUES ('{}')", "event_type"],
+        ["INSERT INTO outbox.new_event (event_type) VALUES ('secret')", "event_context"]
+      ] as const) {
+        const error = Object(yield* Effect.flip(query(statement)))
+        expect({ statement, code: error.code, column: error.column, table: error.table }).toEqual({
+          statement,
+          code: "23502",
+          column,
+          table: undefined
+        })
+        expect(error.message).toBe(`${column} must not be NULL`)
+        expect(String(error.detail)).not.toContain("Failing row")
+      }
+      expect(yield* query("SELECT outbox.publish_all('{}', '{}')")).toEqual([])
     })
   )
 
@@ -339,10 +416,10 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
       expect(audited.map(({ action }) => action)).toEqual([
         "correct",
         "discard",
-        "requeue",
-        "hold",
+        "pause",
         "reopen",
         "replay",
+        "requeue",
         "resolve",
         "resume"
       ])
@@ -418,7 +495,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_re
       for (const command of [["status"], ["failures", "list"], ["batches", "list"], ["incidents"]]) {
         expect(yield* run(...command)).toMatchObject(done)
       }
-      expect(yield* run("hold", "--reason", "none")).toMatchObject(refusedByPostgres)
+      expect(yield* run("pause", "--reason", "none")).toMatchObject(refusedByPostgres)
     })
   )
 })

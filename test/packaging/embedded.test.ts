@@ -70,8 +70,12 @@ const databases = (directory: string) =>
     child.stdout.on("data", (chunk) => {
       output += chunk
     })
+    let said = ""
+    child.stderr.on("data", (chunk) => {
+      said += chunk
+    })
     yield* eventually(() => output.includes("CLICKHOUSE_URL"))
-    return { child, exit: Deferred.await(exit), output }
+    return { child, exit: Deferred.await(exit), output, said: Effect.sync(() => said) }
   })
 
 describe("EmbeddedPostgres", () => {
@@ -193,6 +197,18 @@ describe.runIf(existsSync("/proc/self/cmdline"))("no server process remains", ()
       const { child } = yield* databases(directory)
       assert.isAtLeast(processesIn(directory).length, 4)
       child.kill("SIGKILL")
+      yield* eventually(() => processesIn(directory).length === 0)
+    })
+  )
+
+  it.scopedLive("when one of them dies: `npm run databases` says which, stops the other and fails", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporary
+      const { exit, said } = yield* databases(directory)
+      const [pid] = readFileSync(join(directory, "postgres", "data", "postmaster.pid"), "utf8").split("\n")
+      process.kill(Number(pid), "SIGKILL")
+      assert.strictEqual(yield* exit, 1)
+      assert.include(yield* said, "Postgres has ended, so both are stopped. Its log is ")
       yield* eventually(() => processesIn(directory).length === 0)
     })
   )

@@ -358,6 +358,27 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     })
   )
 
+  it.scoped(
+    "works where session_replication_role turns triggers off, and outbox.new_event, which needs one, refuses",
+    () =>
+      Effect.gen(function* () {
+        const query = yield* session
+        yield* query("SET session_replication_role = replica")
+        yield* query("SELECT outbox.publish('without_triggers', '{}')")
+        yield* query(`SELECT outbox.publish_all('{without_triggers}', '{"{}"}')`)
+        const refused = { constraint: "session_replication_role_must_not_be_replica" }
+        for (const insert of [
+          "INSERT INTO outbox.new_event (event_type, event_context) VALUES ('without_triggers', '{}')",
+          "INSERT INTO outbox.new_event SELECT 'without_triggers', '{}'",
+          "INSERT INTO outbox.new_event DEFAULT VALUES",
+          "COPY outbox.new_event (event_type, event_context) FROM PROGRAM 'echo without_triggers,{}' (FORMAT csv)"
+        ]) {
+          expect(yield* Effect.flip(query(insert)), insert).toMatchObject(refused)
+        }
+        expect(yield* query(events, [["without_triggers"]])).toHaveLength(2)
+      })
+  )
+
   it.scoped("needs the role outbox_publisher and no other privilege, and gives none", () =>
     Effect.gen(function* () {
       const query = yield* session

@@ -1,6 +1,6 @@
-/** The audit trail with what was and what is as it is written: corrections are about digits. */
+/** The audit trail, with before and after as text: corrections are about digits, which JavaScript's numbers would change. */
 import * as Effect from "effect/Effect"
-import { rawMembers } from "../../../src/internal/rawMembers.ts"
+import { rawMembers } from "../../../src/internal/jsonText.ts"
 import { elements } from "../json/elements.ts"
 import { count } from "../numbers.ts"
 import { type Answer, asText, type Client } from "./client.ts"
@@ -8,7 +8,7 @@ import { type Answer, asText, type Client } from "./client.ts"
 type Page = Answer<Client["outbox"]["audit"]>
 export type Entry = Page["entries"][number] & { readonly beforeText: string; readonly afterText: string }
 
-/** What a line says behind the name of what was changed: a reason as it was written, or what became of it. */
+/** The end of an entry's line: a reason as it was written, or what the change came to. */
 export const detailOf = ({ action, afterText, beforeText, eventId }: Entry): string => {
   const after = rawMembers(afterText)
   const number = (name: string) => Number(after.get(name) ?? 0)

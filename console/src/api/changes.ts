@@ -2,12 +2,12 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query"
 import type { EventId, FailureId } from "clickhouse-outbox/operator-api"
 import type * as Effect from "effect/Effect"
-import { ask, type Client } from "./client.ts"
+import { type Client, request } from "./client.ts"
 import * as EventText from "./eventText.ts"
 import type { FailureFilter } from "./queries.ts"
 import { actor } from "./session.ts"
 
-/** A mutation after which no answer is taken for current, except the texts that somebody may be editing. */
+/** A mutation that invalidates every query when it ends, except the texts of events, which somebody may be editing. */
 export const useChange = <Input, A>(
   change: (input: Input) => Promise<A>,
   onSuccess?: (answer: A, input: Input) => void
@@ -20,34 +20,33 @@ export const useChange = <Input, A>(
   })
 }
 
-const asked = <A, E>(use: (client: Client, headers: ReturnType<typeof actor>) => Effect.Effect<A, E>) =>
-  ask((client) => use(client, actor()), { isChange: true })
+const send = <A, E>(use: (client: Client, headers: ReturnType<typeof actor>) => Effect.Effect<A, E>) =>
+  request((client) => use(client, actor()), { isChange: true })
 
 export const correct = (failureId: FailureId, eventId: EventId, correction: EventText.Correction) =>
-  asked((_, headers) => EventText.correct(failureId, eventId, headers, correction))
+  send((_, headers) => EventText.correct(failureId, eventId, headers, correction))
 
 export const replay = (ids: ReadonlyArray<FailureId>) =>
-  asked((client, headers) => client.failures.replayAll({ headers, payload: { ids } }))
+  send((client, headers) => client.failures.replayAll({ headers, payload: { ids } }))
 
 /** Every open failure that the filter lets through, or every open one. */
 export const replayMatching = ({ state: _, ...filter }: FailureFilter) =>
-  asked((client, headers) =>
+  send((client, headers) =>
     client.failures.replayAll({ headers, payload: Object.keys(filter).length === 0 ? { all: true } : filter })
   )
 
 export const replayEvent = (input: Parameters<Client["failures"]["replayEvent"]>[0]["path"]) =>
-  asked((client, headers) => client.failures.replayEvent({ headers, path: input }))
+  send((client, headers) => client.failures.replayEvent({ headers, path: input }))
 
 export const discard = (ids: ReadonlyArray<FailureId>, reason: string) =>
-  asked((client, headers) => client.failures.discardAll({ headers, payload: { ids, reason } }))
+  send((client, headers) => client.failures.discardAll({ headers, payload: { ids, reason } }))
 
 export const resolve = (id: FailureId, note: string) =>
-  asked((client, headers) => client.failures.resolve({ headers, path: { id }, payload: { note } }))
+  send((client, headers) => client.failures.resolve({ headers, path: { id }, payload: { note } }))
 
 export const reopen = (ids: ReadonlyArray<FailureId>) =>
-  asked((client, headers) => client.failures.reopenAll({ headers, payload: { ids } }))
+  send((client, headers) => client.failures.reopenAll({ headers, payload: { ids } }))
 
-export const pause = (reason: string) =>
-  asked((client, headers) => client.relay.pause({ headers, payload: { reason } }))
+export const pause = (reason: string) => send((client, headers) => client.relay.pause({ headers, payload: { reason } }))
 
-export const resume = () => asked((client, headers) => client.relay.resume({ headers }))
+export const resume = () => send((client, headers) => client.relay.resume({ headers }))

@@ -8,7 +8,7 @@ import { Api } from "clickhouse-outbox/operator-api"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { type AskError, Silent, toAskError } from "./AskError.ts"
+import { type ApiError, TimedOut, toApiError } from "./ApiError.ts"
 import * as Session from "./session.ts"
 
 const authorized = HttpClient.mapRequest((request: HttpClientRequest.HttpClientRequest) => {
@@ -28,21 +28,21 @@ export type Client = ReturnType<typeof make>
 
 const client = make()
 
-/** What a method of the client comes to, without the response that it can be asked for beside it. */
+/** What a method of the client returns. Methods can return the response beside it, which nobody here asks for. */
 export type Answer<Method extends (request: never) => Effect.Effect<unknown, unknown>> = Exclude<
   Effect.Effect.Success<ReturnType<Method>>,
   ReadonlyArray<unknown>
 >
 
-/** What was answered, and the text that it came as. */
+/** An answer, and the text that it was decoded from. */
 export interface WithText<A> {
   readonly answer: A
   readonly text: string
 }
 
 /**
- * Asks with this text as the request's body, if there is one, and keeps the answer's text too: the numbers of an event
- * keep every digit that they are written with, as JavaScript's own would not.
+ * Sends `body` as it is, if there is one, and keeps the answer's text too. In text the numbers of an event keep every
+ * digit, which JavaScript's numbers would not.
  */
 export const asText = <A, E>(
   use: (client: Client) => Effect.Effect<A, E>,
@@ -68,32 +68,32 @@ export const asText = <A, E>(
     return Effect.map(use(make((client) => keeping(sending(client)))), (answer) => ({ answer, text }))
   })
 
-interface Asking {
+interface RequestOptions {
   readonly signal?: AbortSignal
   /** How long an answer may take. */
-  readonly patience?: Duration.Duration
+  readonly timeout?: Duration.Duration
   /** Whether something is to be changed. */
   readonly isChange?: boolean
 }
 
-const PATIENCE = Duration.seconds(30)
+const TIMEOUT = Duration.seconds(30)
 /** Replaying very many takes a while. */
-const CHANGE_PATIENCE = Duration.minutes(2)
+const CHANGE_TIMEOUT = Duration.minutes(2)
 
-/** Rejects with an {@link AskError} and nothing else. */
-export const ask = async <A, E>(
+/** Rejects with an {@link ApiError} and nothing else. */
+export const request = async <A, E>(
   use: (client: Client) => Effect.Effect<A, E>,
-  { isChange = false, patience = isChange ? CHANGE_PATIENCE : PATIENCE, signal }: Asking = {}
+  { isChange = false, timeout = isChange ? CHANGE_TIMEOUT : TIMEOUT, signal }: RequestOptions = {}
 ): Promise<A> => {
   const answer = await Effect.runPromise(
     use(client).pipe(
-      Effect.timeoutFail({ duration: patience, onTimeout: () => new Silent({ isChange, patience }) }),
-      Effect.mapError(toAskError),
+      Effect.timeoutFail({ duration: timeout, onTimeout: () => new TimedOut({ isChange, timeout }) }),
+      Effect.mapError(toApiError),
       Effect.either
     ),
     signal === undefined ? {} : { signal }
   )
   if (Either.isRight(answer)) return answer.right
   if (answer.left._tag === "Problem" && answer.left.status === 401) Session.locked.lock()
-  throw answer.left satisfies AskError
+  throw answer.left satisfies ApiError
 }

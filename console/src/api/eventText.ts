@@ -1,15 +1,14 @@
-/** An event with its JSON as it is written: JavaScript's numbers would change the very ones that ClickHouse refused. */
+/** An event's JSON as text: JavaScript's numbers would change the very ones that ClickHouse refused. */
 import type { Actor, EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Effect from "effect/Effect"
-import { prettyJson } from "../../../src/Cli/prettyJson.ts"
-import { fromRawMembers, rawMembers } from "../../../src/internal/rawMembers.ts"
+import { fromRawMembers, prettyJson, rawMembers } from "../../../src/internal/jsonText.ts"
 import { type Answer, asText, type Client, type WithText } from "./client.ts"
 
 type FailedEvent = Answer<Client["failures"]["event"]>
 
 export interface EventText {
   readonly event: FailedEvent
-  /** Laid out for reading. */
+  /** Indented for reading. */
   readonly context: string
   readonly version: string
 }
@@ -28,7 +27,7 @@ export interface Correction {
   readonly metadata_version?: string
 }
 
-/** As JSON already; the others become JSON here. */
+/** Members that are JSON text already. The others are encoded here. */
 const RAW: ReadonlySet<string> = new Set(["event_context", "metadata_version"])
 
 export const correct = (

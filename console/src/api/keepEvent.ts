@@ -3,7 +3,7 @@ import type { FailureId } from "clickhouse-outbox/operator-api"
 import type { EventText } from "./eventText.ts"
 import { failureEventQuery, failureEventsQuery } from "./queries.ts"
 
-/** Has an event as it is by now wherever it was read: one's own change is not to be taken for somebody else's. */
+/** Puts a saved event into every query that has it, so that the page does not take its own change for somebody else's. */
 export const keepEvent = (queries: QueryClient, failureId: FailureId, text: EventText): void => {
   queries.setQueryData(failureEventQuery(failureId, text.event.eventId).queryKey, text)
   queries.setQueryData(

@@ -1,4 +1,4 @@
-/** What of a failure is left to be taken care of. */
+/** How much of a failure is left to take care of. */
 import type { Answer, Client } from "./client.ts"
 
 type Failure = Pick<
@@ -11,6 +11,6 @@ export const leftOf = ({ eventCount, replayedCount }: Failure): number => eventC
 export const isCorrected = (failure: Failure): boolean =>
   failure.correctedCount > 0 && failure.correctedCount === leftOf(failure)
 
-/** Whether it holds what was refused for its data alone, and is as it was. */
+/** Whether replaying it would fail again: it was refused for its data, and not all of it was corrected. */
 export const isRefusedAgain = (failure: Failure): boolean =>
   failure.errorClass === "data" && !failure.parked && failure.correctedCount < leftOf(failure)

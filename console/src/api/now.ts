@@ -1,4 +1,4 @@
-/** The present, second by second, for everything that shows an age. One timer, and none while nothing shows any. */
+/** The current time, every second, for whatever shows an age. One timer for all of them, and none while there are none. */
 import { useSyncExternalStore } from "react"
 
 const listeners = new Set<() => void>()

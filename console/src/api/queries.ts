@@ -1,10 +1,10 @@
-/** What views ask for, under which key, and how often again. */
+/** The queries of all views: their keys, and how often they are repeated. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
 import { BatchId, type EventCursor, type EventId, FailureId } from "clickhouse-outbox/operator-api"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as AuditText from "./auditText.ts"
-import { ask, type Client } from "./client.ts"
+import { type Client, request } from "./client.ts"
 import * as EventText from "./eventText.ts"
 import { LIST_MILLIS, LIVE_MILLIS } from "./queryClient.ts"
 
@@ -12,23 +12,23 @@ type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] 
   ? P
   : never
 
-/** A page is a request: whoever has read far back is not followed any more. */
-const FOLLOWED_PAGES = 4
+/** Each page is a request of its own, so a list that was read further than this is no longer refreshed. */
+const REFRESHED_PAGES = 4
 
-/** What is shown as it is now is old without an answer. */
-const LIVE_PATIENCE = Duration.seconds(6)
+/** Live numbers without an answer for this long are shown as old. */
+const LIVE_TIMEOUT = Duration.seconds(6)
 
 interface Listed {
   readonly state: { readonly data: { readonly pages: ReadonlyArray<unknown> } | undefined }
 }
 
-const follow =
+const refresh =
   (millis: number) =>
   ({ state }: Listed) =>
-    (state.data?.pages.length ?? 0) > FOLLOWED_PAGES ? (false as const) : millis
+    (state.data?.pages.length ?? 0) > REFRESHED_PAGES ? (false as const) : millis
 
 /** What every list has in common. */
-const paged = { placeholderData: keepPreviousData, refetchInterval: follow(LIST_MILLIS) } as const
+const paged = { placeholderData: keepPreviousData, refetchInterval: refresh(LIST_MILLIS) } as const
 
 const none = <A>(): A | undefined => undefined
 
@@ -40,7 +40,7 @@ const pages = <A extends { readonly next: number | null }, E>(
   infiniteQueryOptions({
     ...paged,
     queryKey: key,
-    queryFn: ({ pageParam, signal }) => ask((client) => get(client, pageParam), { signal }),
+    queryFn: ({ pageParam, signal }) => request((client) => get(client, pageParam), { signal }),
     initialPageParam: none<number>(),
     getNextPageParam: ({ next }: A) => next ?? undefined
   })
@@ -52,58 +52,58 @@ export const overviewQuery = (urlParams: Params<Client["overview"]["overview"]>)
   queryOptions({
     queryKey: ["overview", urlParams],
     queryFn: ({ signal }) =>
-      ask((client) => client.overview.overview({ urlParams }), { signal, patience: LIVE_PATIENCE }),
+      request((client) => client.overview.overview({ urlParams }), { signal, timeout: LIVE_TIMEOUT }),
     placeholderData: keepPreviousData,
     refetchInterval: LIVE_MILLIS
   })
 
 export const statusQuery = queryOptions({
   queryKey: ["status"],
-  queryFn: ({ signal }) => ask((client) => client.outbox.status(), { signal, patience: LIVE_PATIENCE }),
+  queryFn: ({ signal }) => request((client) => client.outbox.status(), { signal, timeout: LIVE_TIMEOUT }),
   refetchInterval: LIVE_MILLIS
 })
 
 export const systemsQuery = queryOptions({
   queryKey: ["systems"],
-  queryFn: ({ signal }) => ask((client) => client.overview.systems(), { signal, patience: LIVE_PATIENCE }),
+  queryFn: ({ signal }) => request((client) => client.overview.systems(), { signal, timeout: LIVE_TIMEOUT }),
   refetchInterval: LIVE_MILLIS
 })
 
 export type FailureFilter = Omit<Params<Client["failures"]["list"]>, "after" | "limit">
 
-/** As often as the header, which says how many there are. */
+/** Refreshed as often as the header, which counts them. */
 export const failuresQuery = (filter: FailureFilter) => ({
   ...pages(["failures", filter], (client, key) =>
     client.failures.list({
       urlParams: { ...filter, ...after(key === undefined ? undefined : FailureId.make(key)) }
     })
   ),
-  refetchInterval: follow(LIVE_MILLIS)
+  refetchInterval: refresh(LIVE_MILLIS)
 })
 
 export const failureQuery = (id: FailureId) =>
   queryOptions({
     queryKey: ["failure", id],
-    queryFn: ({ signal }) => ask((client) => client.failures.get({ path: { id } }), { signal }),
+    queryFn: ({ signal }) => request((client) => client.failures.get({ path: { id } }), { signal }),
     refetchInterval: LIST_MILLIS
   })
 
-/** Until all have arrived: counting them reads the whole outbox. */
+/** Repeated until all have arrived and not after that: counting them reads the whole outbox. */
 export const arrivalsQuery = (ids: ReadonlyArray<FailureId>) =>
   queryOptions({
     queryKey: ["arrivals", ids],
-    queryFn: ({ signal }) => ask((client) => client.failures.arrivals({ urlParams: { ids } }), { signal }),
+    queryFn: ({ signal }) => request((client) => client.failures.arrivals({ urlParams: { ids } }), { signal }),
     refetchInterval: ({ state }) => (state.data?.pending === 0 ? false : LIVE_MILLIS)
   })
 
 export const failureEventsQuery = (id: FailureId) =>
   pages(["failure", id, "events"], (client, key) => client.failures.events({ path: { id }, urlParams: after(key) }))
 
-/** Asked once: somebody may be writing a correction of it. */
+/** Fetched once: somebody may be writing a correction of it. */
 export const failureEventQuery = (id: FailureId, eventId: EventId) =>
   queryOptions({
     queryKey: ["failure", id, "event", eventId],
-    queryFn: ({ signal }) => ask(() => EventText.get(id, eventId), { signal }),
+    queryFn: ({ signal }) => request(() => EventText.get(id, eventId), { signal }),
     staleTime: Number.POSITIVE_INFINITY
   })
 
@@ -128,7 +128,7 @@ export const batchesQuery = (filter: BatchFilter) =>
 export const batchQuery = (id: BatchId) =>
   queryOptions({
     queryKey: ["batch", id],
-    queryFn: ({ signal }) => ask((client) => client.outbox.batch({ path: { id } }), { signal }),
+    queryFn: ({ signal }) => request((client) => client.outbox.batch({ path: { id } }), { signal }),
     refetchInterval: LIST_MILLIS
   })
 
@@ -144,7 +144,7 @@ export const eventLogQuery = (filter: EventFilter) =>
     ...paged,
     queryKey: ["event-log", filter],
     queryFn: ({ pageParam: before, signal }) =>
-      ask((client) => client.eventLog.list({ urlParams: { ...filter, ...(before !== undefined && { before }) } }), {
+      request((client) => client.eventLog.list({ urlParams: { ...filter, ...(before !== undefined && { before }) } }), {
         signal
       }),
     initialPageParam: none<EventCursor>(),
@@ -153,24 +153,24 @@ export const eventLogQuery = (filter: EventFilter) =>
 
 export const eventNamesQuery = queryOptions({
   queryKey: ["event-log", "names"],
-  queryFn: ({ signal }) => ask((client) => client.eventLog.names({ urlParams: {} }), { signal }),
+  queryFn: ({ signal }) => request((client) => client.eventLog.names({ urlParams: {} }), { signal }),
   staleTime: 60_000
 })
 
-/** Where an event is: in the outbox, in failures. */
+/** Where an event is in the outbox and in failures. */
 export const whereQuery = (eventId: EventId) =>
   queryOptions({
     queryKey: ["where", eventId],
-    queryFn: ({ signal }) => ask((client) => client.outbox.where({ path: { event_id: eventId } }), { signal }),
+    queryFn: ({ signal }) => request((client) => client.outbox.where({ path: { event_id: eventId } }), { signal }),
     refetchInterval: LIVE_MILLIS
   })
 
 export type Hints = Params<Client["eventLog"]["event"]>
 
-/** What ClickHouse has of it. */
+/** Its rows in ClickHouse. */
 export const loggedEventQuery = (eventId: EventId, hints: Hints = {}) =>
   queryOptions({
     queryKey: ["logged", eventId, hints],
     queryFn: ({ signal }) =>
-      ask((client) => client.eventLog.event({ path: { event_id: eventId }, urlParams: hints }), { signal })
+      request((client) => client.eventLog.event({ path: { event_id: eventId }, urlParams: hints }), { signal })
   })

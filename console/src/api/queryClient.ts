@@ -1,6 +1,6 @@
 import { QueryClient } from "@tanstack/react-query"
 
-/** What is shown is at most so old while somebody looks at it. */
+/** How often what is shown is fetched again while the page is visible. */
 export const LIVE_MILLIS = 2_000
 export const LIST_MILLIS = 5_000
 
@@ -9,7 +9,7 @@ export const queryClient = new QueryClient({
     queries: {
       // Every view asks again by itself within seconds: a failed request is shown at once, not after hidden retries.
       retry: false,
-      // It asks its own server, which is there or not whatever the browser thinks of its network.
+      // The server may be on this machine, whatever the browser thinks of its network.
       networkMode: "always",
       structuralSharing: false
     },

@@ -4,7 +4,7 @@ import { useLocation, useSearchParams } from "wouter"
 
 const latest = new Map<string, string>()
 
-/** A view's address as it was left. */
+/** A view's address with the filters that it was last left with. */
 export const asLeft = (path: string): string => path + (latest.get(path) ?? "")
 
 export const useSearch = () => {

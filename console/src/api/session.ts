@@ -1,4 +1,4 @@
-/** Who is using the console: with which token, and under which name. */
+/** Who uses the console: the token, and the name for the audit trail. */
 import { Actor } from "clickhouse-outbox/operator-api"
 import * as Schema from "effect/Schema"
 import * as Stored from "./stored.ts"

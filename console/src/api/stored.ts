@@ -3,12 +3,12 @@ import { useSyncExternalStore } from "react"
 
 export interface Stored {
   readonly get: () => string | null
-  /** Null takes it away. */
+  /** Null removes it. */
   readonly set: (value: string | null) => void
   readonly subscribe: (listener: () => void) => () => void
 }
 
-/** Where storage is forbidden, it is kept until the page is closed. */
+/** Where storage is forbidden, the value lasts until the page is closed. */
 export const make = (storage: () => Storage, key: string): Stored => {
   const listeners = new Set<() => void>()
   let value = attempt(() => storage().getItem(key)) ?? null

@@ -9,14 +9,14 @@ const time = (value: string | undefined): Date | undefined => {
   return Number.isNaN(at.getTime()) ? undefined : at
 }
 
-/** When what is listed happened, as the address has it: so many minutes back from now, between two times, or neither. */
+/** The period of a list, from the address: the last so many minutes, between two times, or any time. */
 export const usePeriod = () => {
   const { get, set } = useSearch()
   const [sinceText, untilText] = [get("since"), get("until")]
   const span = get("span") ?? (sinceText === undefined && untilText === undefined ? "" : GIVEN)
   const between = useMemo((): { readonly since?: Date; readonly until?: Date } => {
-    // Back from the minute in which the list was opened: one that moved on could not be read page by page, and whoever
-    // comes back to it from one of its failures finds it as it was.
+    // Counted back from the minute in which the list was opened. A period that moved on could not be read page by page,
+    // and going back to the list would show another one.
     if (span !== GIVEN) {
       return /^\d{1,6}$/.test(span)
         ? { since: new Date((Math.floor(Date.now() / 60_000) - Number(span)) * 60_000) }

@@ -3,7 +3,7 @@ import { say } from "../notices.ts"
 import { count } from "../numbers.ts"
 import { reopen, useChange } from "./changes.ts"
 
-/** Takes back that failures were closed. */
+/** Reopens failures that were discarded or resolved. */
 export const useReopening = () =>
   useChange(
     (ids: ReadonlyArray<FailureId>) => reopen(ids),

@@ -5,12 +5,12 @@ import { Loading } from "./Loading.tsx"
 
 interface Props<A> {
   readonly query: UseQueryResult<A>
-  /** What is on its way, such as "failures". */
+  /** What is loading, such as "failures". */
   readonly what: string
   readonly children: (answer: A) => ReactNode
 }
 
-/** Shows an answer. Until it is there, that it is on its way; if it gets old, the last one with the reason above it. */
+/** Shows a query's answer. Before the first one, that it is loading; when a later one fails, the error above the last. */
 export const Answered = <A,>({ children, query, what }: Props<A>) => (
   <>
     {query.error !== null && <Failed error={query.error} onRetry={() => void query.refetch()} />}

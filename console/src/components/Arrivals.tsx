@@ -10,7 +10,7 @@ interface Props {
   readonly ids: ReadonlyArray<FailureId>
 }
 
-/** Counts replayed events in as they arrive. */
+/** Counts replayed events as they arrive. */
 export const Arrivals = ({ ids }: Props) => (
   <Answered query={useQuery(arrivalsQuery(ids))} what="what has arrived">
     {({ delivered, failed, pending }) => {

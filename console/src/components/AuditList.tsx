@@ -1,5 +1,5 @@
 import { Link } from "wouter"
-import type { AskError } from "../api/AskError.ts"
+import type { ApiError } from "../api/ApiError.ts"
 import { detailOf, type Entry } from "../api/auditText.ts"
 import { Failed } from "./Failed.tsx"
 import { JsonText } from "./JsonText.tsx"
@@ -10,7 +10,7 @@ import { Time } from "./Time.tsx"
 interface Props {
   readonly query: Parameters<typeof LoadMore>[0]["query"] & {
     readonly data: { readonly pages: ReadonlyArray<{ readonly entries: ReadonlyArray<Entry> }> } | undefined
-    readonly error: AskError | null
+    readonly error: ApiError | null
     readonly refetch: () => unknown
   }
   readonly empty: string

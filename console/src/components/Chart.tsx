@@ -1,9 +1,8 @@
 import { type PointerEvent, useId, useState } from "react"
-import { minute, zone } from "../time.ts"
-import { ChartTable } from "./ChartTable.tsx"
+import { local, minute, zone } from "../time.ts"
 import { pieces } from "./scale.ts"
 
-export interface Line {
+interface Line {
   readonly name: string
   /** Null where there is none. */
   readonly values: ReadonlyArray<number | null>
@@ -12,7 +11,7 @@ export interface Line {
 
 interface Props {
   readonly title: string
-  /** The value that matters, in large. */
+  /** The newest value, shown large. */
   readonly now: string
   readonly about: string
   readonly times: ReadonlyArray<Date>
@@ -25,7 +24,7 @@ interface Props {
 const WIDTH = 400
 const HEIGHT = 96
 
-/** Lines over time. The pointer reads values off; a sentence and a table say the same to whoever does not see it. */
+/** Lines over time. The pointer shows values; a sentence and a table have the same for those who cannot see the lines. */
 export const Chart = ({ about, format, isBad = false, lines, now, times, title }: Props) => {
   const id = useId()
   const [at, setAt] = useState<number>()
@@ -92,10 +91,63 @@ export const Chart = ({ about, format, isBad = false, lines, now, times, title }
         <span>{first !== undefined && minute(first, Date.now())}</span>
         <span>{last !== undefined && `${minute(last, Date.now())} ${zone(last)}`}</span>
       </p>
-      <ChartTable title={title} times={times} lines={lines} format={format} />
+      <Table title={title} times={times} lines={lines} format={format} />
     </figure>
   )
 }
 
 /** A line of no length, which round caps make visible. */
 const dot = (x: number, y: number) => `M${x.toFixed(1)} ${y.toFixed(1)}h0.01`
+
+interface TableProps {
+  readonly title: string
+  readonly times: ReadonlyArray<Date>
+  readonly lines: ReadonlyArray<Line>
+  readonly format: (value: number) => string
+}
+
+/** A chart's values, newest first, to read or to hear. */
+const Table = ({ format, lines, times, title }: TableProps) => {
+  const [isOpen, setIsOpen] = useState(false)
+  return (
+    <details onToggle={({ currentTarget }) => setIsOpen(currentTarget.open)}>
+      <summary>
+        <span className="hidden">{title} </span>as a table
+      </summary>
+      {isOpen && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a long table is scrolled with the keyboard too
+        <section className="scroll" tabIndex={0} aria-label={`${title} as a table`}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">From</th>
+                {lines.map(({ name }) => (
+                  <th scope="col" key={name} className="number">
+                    {name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {times
+                .map((time, n) => (
+                  <tr key={time.getTime()}>
+                    <th scope="row">{local(time, Date.now())}</th>
+                    {lines.map(({ name, values }) => {
+                      const value = values[n]
+                      return (
+                        <td key={name} className="number">
+                          {value === undefined || value === null ? "–" : format(value)}
+                        </td>
+                      )
+                    })}
+                  </tr>
+                ))
+                .reverse()}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </details>
+  )
+}

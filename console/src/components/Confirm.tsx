@@ -1,5 +1,5 @@
 import { type FormEvent, type ReactNode, useId, useState } from "react"
-import type { AskError } from "../api/AskError.ts"
+import type { ApiError } from "../api/ApiError.ts"
 import * as Session from "../api/session.ts"
 import { Dialog } from "./Dialog.tsx"
 import { Failed } from "./Failed.tsx"
@@ -13,12 +13,12 @@ interface Props {
   /** Asks for a text, such as a reason, under this label. */
   readonly note?: string
   readonly isPending: boolean
-  readonly error: AskError | null
+  readonly error: ApiError | null
   readonly onConfirm: (note: string) => void
   readonly onClose: () => void
 }
 
-/** Asks before something is changed, and under which name, once. */
+/** Asks before something is changed. The first time it also asks for the operator's name. */
 export const Confirm = ({ action, children, error, isDanger, isPending, note, onClose, onConfirm, title }: Props) => {
   const [text, setText] = useState("")
   const [name, setName] = useState(Session.operator.get() ?? "")

@@ -4,7 +4,7 @@ import { focus, headingAbove } from "./focus.ts"
 interface Props {
   readonly title: string
   readonly children: ReactNode
-  /** What was asked for is being done: the button that opened it may have nothing left to do, and go. */
+  /** Its action is under way, after which the button that opened it may be gone. */
   readonly isWorking?: boolean
   readonly onClose: () => void
 }
@@ -20,7 +20,7 @@ export const Dialog = ({ children, isWorking = false, onClose, title }: Props) =
   useEffect(() => {
     wasWorking.current = isWorking
   }, [isWorking])
-  // Not after it has left the page: the browser gives the focus back only from a dialog that is there.
+  // A layout effect, because the browser gives the focus back only while the dialog is still in the page.
   useLayoutEffect(() => {
     const element = dialog.current
     const above = headingAbove(document.activeElement)

@@ -5,7 +5,7 @@ interface Props {
   readonly children?: ReactNode
 }
 
-/** Nothing is here, what that means, and where to go. */
+/** An empty list: what that means, and where to go. */
 export const Empty = ({ children, title }: Props) => (
   <div className="empty">
     <p className="title">{title}</p>

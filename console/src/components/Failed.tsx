@@ -1,7 +1,7 @@
-import { type AskError, titleOf } from "../api/AskError.ts"
+import { type ApiError, titleOf } from "../api/ApiError.ts"
 
 interface Props {
-  readonly error: AskError
+  readonly error: ApiError
   readonly onRetry?: () => void
 }
 

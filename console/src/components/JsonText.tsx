@@ -1,5 +1,5 @@
 import { useMemo } from "react"
-import { prettyJson } from "../../../src/Cli/prettyJson.ts"
+import { prettyJson } from "../../../src/internal/jsonText.ts"
 
 interface Props {
   readonly label: string
@@ -7,7 +7,7 @@ interface Props {
   readonly text: string
 }
 
-/** JSON to read: laid out, every digit as it is. */
+/** JSON for reading: indented, with every digit as it is. */
 export const JsonText = ({ label, text }: Props) => {
   const pretty = useMemo(() => prettyJson(text), [text])
   return (

@@ -7,7 +7,7 @@ interface Props<A> {
   readonly children: (answer: A) => ReactNode
 }
 
-/** What was answered last; that it is old, once there is no answer any more. */
+/** Shows a query's last answer, and how old it is once the query fails. */
 export const LastKnown = <A,>({ children, query: { data, dataUpdatedAt, error } }: Props<A>) => {
   if (data === undefined) return null
   if (error === null) return children(data)

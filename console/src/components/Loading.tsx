@@ -2,7 +2,7 @@ interface Props {
   readonly what: string
 }
 
-/** It becomes visible only after a moment, so that what comes at once does not flicker. */
+/** Visible only after a moment, so that fast answers do not flicker. */
 export const Loading = ({ what }: Props) => (
   <p className="loading" role="status">
     Loading {what}…

@@ -4,7 +4,7 @@ import { asLeft } from "../api/search.ts"
 
 interface Props {
   readonly title: string
-  /** The list that this is of: where it is, and its name. */
+  /** The list that it belongs to: address and name. */
   readonly back?: readonly [href: string, name: string]
   /** Beside the title. */
   readonly aside?: ReactNode
@@ -19,7 +19,7 @@ export const Page = ({ aside, back, children, title }: Props) => {
   useEffect(() => {
     document.title = `${title} · clickhouse-outbox`
   }, [title])
-  // After a link was followed, what is new begins here. A page that was just loaded begins at its top.
+  // After a link the focus goes to the new view's title. A page that was just loaded keeps it at the top.
   useEffect(() => {
     if (!isFirst) heading.current?.focus()
     isFirst = false

@@ -4,8 +4,8 @@ import { TimeFilter } from "./TimeFilter.tsx"
 
 interface Props {
   readonly period: ReturnType<typeof usePeriod>
-  /** What is listed unless something else is chosen. */
-  readonly otherwise: string
+  /** The name of the default period. */
+  readonly defaultName: string
 }
 
 const SPANS = [
@@ -16,12 +16,12 @@ const SPANS = [
   [GIVEN, "a time…"]
 ] as const
 
-export const PeriodFilter = ({ otherwise, period: { between, set, span } }: Props) => (
+export const PeriodFilter = ({ defaultName, period: { between, set, span } }: Props) => (
   <>
     <Choice
       label="From"
       value={span}
-      options={[["", otherwise], ...SPANS.filter(([, text]) => text !== otherwise)]}
+      options={[["", defaultName], ...SPANS.filter(([, text]) => text !== defaultName)]}
       onChange={(span) => set({ span, ...(span !== GIVEN && { since: undefined, until: undefined }) })}
     />
     {span === GIVEN && (

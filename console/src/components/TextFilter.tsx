@@ -6,11 +6,11 @@ interface Props {
   readonly onChange: (value: string) => void
   readonly placeholder?: string
   readonly inputMode?: "numeric" | "text"
-  /** What may be meant. */
+  /** Offered while somebody types. */
   readonly suggestions?: ReadonlyArray<string>
 }
 
-const SETTLED_MILLIS = 300
+const TYPING_PAUSE_MILLIS = 300
 
 /** Applies itself once typing pauses. */
 export const TextFilter = ({ inputMode = "text", label, onChange, placeholder, suggestions = [], value }: Props) => {
@@ -19,7 +19,7 @@ export const TextFilter = ({ inputMode = "text", label, onChange, placeholder, s
   useEffect(() => setTyped(value), [value])
   useEffect(() => {
     if (typed === value) return
-    const timer = setTimeout(() => onChange(typed.trim()), SETTLED_MILLIS)
+    const timer = setTimeout(() => onChange(typed.trim()), TYPING_PAUSE_MILLIS)
     return () => clearTimeout(timer)
   })
   return (

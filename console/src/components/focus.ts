@@ -1,4 +1,4 @@
-/** Where a keyboard goes on when the button that was pressed has gone. */
+/** Where the focus goes when the button that was pressed is gone. */
 
 export const headingAbove = (element: Element | null): HTMLElement | null =>
   element?.closest("section")?.querySelector("h2") ?? document.querySelector("h1")

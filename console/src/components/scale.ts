@@ -1,4 +1,4 @@
-/** Where a chart's gaps are, nothing is drawn: pieces of neighbours that have a value. */
+/** Splits a line at its gaps, into runs of neighbours that have a value. */
 export const pieces = (
   values: ReadonlyArray<number | null>
 ): ReadonlyArray<ReadonlyArray<readonly [index: number, value: number]>> => {

@@ -11,7 +11,7 @@ interface Props {
   readonly id: string
 }
 
-/** Where an event is now, and what ClickHouse has of it. */
+/** Where an event is now, and its rows in ClickHouse. */
 export const Event = ({ id }: Props) =>
   Option.match(Schema.decodeOption(EventId)(id), {
     onNone: () => (

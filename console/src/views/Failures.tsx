@@ -18,7 +18,7 @@ export const Failures = () => {
   const query = useInfiniteQuery(failuresQuery(filter))
   const [selected, setSelected] = useState<ReadonlySet<number>>(new Set())
   const failures = query.data?.pages.flatMap(({ failures }) => failures)
-  // What was closed meanwhile is no longer among what can be changed.
+  // Failures that were closed meanwhile drop out of the selection.
   const chosen = (failures ?? []).filter(({ id, state }) => state === "open" && selected.has(id))
   return (
     <Page title="Failures">

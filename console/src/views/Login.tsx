@@ -1,6 +1,6 @@
 import { useMutation } from "@tanstack/react-query"
 import { type FormEvent, useState } from "react"
-import { ask } from "../api/client.ts"
+import { request } from "../api/client.ts"
 import { queryClient } from "../api/queryClient.ts"
 import * as Session from "../api/session.ts"
 import { Failed } from "../components/Failed.tsx"
@@ -10,7 +10,7 @@ export const Login = () => {
   const signIn = useMutation({
     mutationFn: (token: string) => {
       Session.token.set(token)
-      return ask((client) => client.relay.state({}))
+      return request((client) => client.relay.state({}))
     },
     onSuccess: async (_, token) => {
       queryClient.clear()

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query"
-import { titleOf } from "../api/AskError.ts"
+import { titleOf } from "../api/ApiError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
 import { LastKnown } from "../components/LastKnown.tsx"

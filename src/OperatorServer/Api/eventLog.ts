@@ -6,8 +6,7 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { EventCursor, EventNames, LoggedEvent, LoggedEvents } from "../../schema/eventLog.ts"
 import * as Problem from "../Problem.ts"
-import { Authorization, about, NotFound } from "./common.ts"
-import { EventIdParam, optional, saying, strict, text, time, whole } from "./fields.ts"
+import { Authorization, about, EventIdParam, NotFound, optional, saying, strict, text, time, whole } from "./fields.ts"
 
 const TooMuch = Problem.ofStatus(422, "Too much would have to be read. A type or a shorter time makes it less.")
 
@@ -35,7 +34,7 @@ const EventNamesQuery = Schema.Struct({
   since: optional(time("Of this time or later; 24 hours ago unless set."))
 }).annotations(strict)
 
-/** Where to look first, by somebody who knows. */
+/** Where to look first, for callers who know. */
 const LoggedEventQuery = Schema.Struct({
   type: eventType,
   since: optional(time("Of this time or later.")),

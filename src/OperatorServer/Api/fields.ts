@@ -1,14 +1,57 @@
 /**
- * What the groups' parameters, bodies and answers are made of.
+ * What the groups have in common: who is let in, which problems are answered, and what parameters, bodies and answers are
+ * made of.
  *
- * A parameter or a member of a body that is not known is refused: a misspelt filter must not match everything.
+ * An unknown parameter or member of a body is an error: a misspelt filter must not match everything.
  */
+import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
+import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
+import * as OpenApi from "@effect/platform/OpenApi"
 import type * as Arr from "effect/Array"
 import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
 import * as Audit from "../../schema/audit.ts"
+import * as Problem from "../Problem.ts"
 
-/** Everything that is wrong is said at once. */
+const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
+const Unauthorized = Problem.ofStatus(401, "The server asks for a token, and this is not it.")
+const Forbidden = Problem.ofStatus(
+  403,
+  "The server asks for no token, and the request is not from its own machine; or its role in Postgres may not do this."
+)
+export const NotFound = Problem.ofStatus(404, "There is nothing with this id.")
+export const Conflict = Problem.ofStatus(
+  409,
+  "It is not in the state that this needs, as when somebody was faster. Nothing was changed."
+)
+export const bodyErrors = (limit: string) =>
+  Schema.Union(
+    Problem.ofStatus(413, `The body is larger than ${limit}.`),
+    Problem.ofStatus(415, "The body's content type is not `application/json`.")
+  )
+export const BodyErrors = bodyErrors("64 KiB")
+const Bug = Problem.ofStatus(500, "A bug, which the server's log shows.")
+const Unavailable = Problem.ofStatus(
+  503,
+  "A database does not answer, or too many requests wait already. Trying again is safe."
+)
+
+/** What every endpoint may answer. */
+export const Everywhere = Schema.Union(BadRequest, Forbidden, Bug, Unavailable)
+
+/** Lets in whoever sends the token, or everybody where the server has none; see `../Access.ts`. */
+export class Authorization extends HttpApiMiddleware.Tag<Authorization>()("clickhouse-outbox/Operator/Authorization", {
+  failure: Unauthorized,
+  security: {
+    token: HttpApiSecurity.bearer.pipe(
+      HttpApiSecurity.annotate(OpenApi.Description, "`OUTBOX_HTTP_TOKEN` of the server, if it has one.")
+    )
+  }
+}) {}
+
+export const about = (summary: string, description: string) => OpenApi.annotations({ summary, description })
+
+/** Reports everything that is wrong at once. */
 export const strict = { parseOptions: { errors: "all", onExcessProperty: "error" } } as const
 
 export const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
@@ -37,7 +80,7 @@ export const time = (description: string) =>
     Schema.compose(Schema.Date)
   )
 
-/** Postgres has no U+0000 in text. */
+/** Postgres cannot store U+0000 in text. */
 export const text = (description: string) =>
   Schema.String.pipe(
     Schema.pattern(/^[^\0]*$/, { message: () => "Must not contain the character U+0000", jsonSchema: {} })
@@ -81,10 +124,10 @@ export const jsonObject = (description: string) =>
     jsonSchema: { type: "object", description, additionalProperties: true }
   })
 
-/** Who asks, where nobody is named. */
+/** The actor of a request without `X-Operator`. */
 export const DEFAULT_ACTOR = Audit.Actor.make("api")
 
-/** ASCII: what a header may hold beyond it arrives differently from each client. */
+/** ASCII only: clients encode other characters of a header each in their own way. */
 export const Actor = Schema.Struct({
   actor: optional(
     Schema.String.pipe(
@@ -98,7 +141,7 @@ export const Actor = Schema.Struct({
 })
 
 export const next = Schema.NullOr(Id).annotations({
-  description: "What to give as `after` for the page that follows; null if there is none."
+  description: "What to give as `after` for the next page; null if there is none."
 })
 
 const Entry = Schema.Struct({

@@ -14,7 +14,7 @@ interface Props {
 
 const MARGIN_MILLIS = 1_000
 
-/** What ClickHouse has of an event. The outbox tells where to look, as long as it remembers. */
+/** An event's rows in ClickHouse. While the outbox still has the event, it says where to look. */
 export const Arrived = ({ eventId }: Props) => {
   const { data: where, isPending: isLookedFor } = useQuery({ ...whereQuery(eventId), refetchInterval: false })
   const [place] = where?.places ?? []

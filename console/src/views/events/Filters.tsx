@@ -23,7 +23,7 @@ export const Filters = ({ children, filter, period, set }: Props) => {
         suggestions={names?.environments.map(({ name }) => name) ?? []}
         onChange={(environment) => set({ environment })}
       />
-      <PeriodFilter period={period} otherwise="the last hour" />
+      <PeriodFilter period={period} defaultName="the last hour" />
       {children}
     </search>
   )

@@ -3,7 +3,7 @@ import { useLocation } from "wouter"
 
 const UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
-/** Asks for an event's id, and goes to where it is. */
+/** Opens an event by its id. */
 export const Find = () => {
   const [, go] = useLocation()
   const [id, setId] = useState("")

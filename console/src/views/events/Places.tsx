@@ -22,7 +22,7 @@ const VERDICT = {
 export const Places = ({ eventId }: Props) => {
   const query = useQuery({
     ...whereQuery(eventId),
-    // Looking reads the whole outbox: not again once it has arrived.
+    // Not repeated once it has arrived: this reads the whole outbox.
     refetchInterval: ({ state }) => (state.data?.state === "pending" ? LIVE_MILLIS : false)
   })
   const isGone = query.error?._tag === "Problem" && query.error.status === 404

@@ -8,7 +8,7 @@ interface Props {
   readonly events: ReadonlyArray<LoggedEvent>
 }
 
-/** What tells one event from another at a glance. */
+/** Characters of a context: enough to tell events apart. */
 const PREVIEW = 160
 
 export const Table = ({ events }: Props) => (

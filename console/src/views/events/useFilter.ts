@@ -2,7 +2,7 @@ import type { EventFilter } from "../../api/queries.ts"
 import { useSearch } from "../../api/search.ts"
 import { usePeriod } from "../../api/usePeriod.ts"
 
-/** What is asked for, as the address has it. The server looks back an hour unless it says otherwise. */
+/** The list's filter, from the address. Without a period the server looks back an hour. */
 export const useFilter = () => {
   const { get, set } = useSearch()
   const period = usePeriod()

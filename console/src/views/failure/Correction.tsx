@@ -17,7 +17,7 @@ const JsonEditor = lazy(() => import("../../json/JsonEditor.tsx"))
 
 interface Props {
   readonly failure: Failure
-  /** As it is by now. */
+  /** Its latest version. */
   readonly event: EventText["event"]
   /** As it was when it was opened or saved. */
   readonly saved: EventText
@@ -57,7 +57,7 @@ export const Correction = ({ event, failure, saved }: Props) => {
   )
   const isStale = event.correctedAt?.getTime() !== saved.event.correctedAt?.getTime()
   const isCorrected = saved.event.correctedAt !== null
-  // What was refused for its data is refused again as it is.
+  // Refused for its data, it would be refused again unchanged.
   const isLikelyToPass = isChanged || isCorrected || failure.errorClass !== "data"
   const close = () => setAsking(undefined)
   return (

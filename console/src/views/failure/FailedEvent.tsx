@@ -9,7 +9,7 @@ import type { Failure } from "./model.ts"
 
 interface Props {
   readonly failure: Failure
-  /** As it is by now. */
+  /** Its latest version. */
   readonly event: EventText["event"]
   /** As it was when it was opened, or when it was saved. */
   readonly text: EventText
@@ -17,7 +17,7 @@ interface Props {
 
 export const FailedEvent = ({ event, failure, text }: Props) => {
   const canChange = failure.state === "open" && event.replayedAt === null
-  // Of several that were parked together some may have been published once.
+  // Of events that were parked together, some may have been published only once.
   const isReplay = failure.previousFailureId !== null && failure.eventCount === 1
   return (
     <>

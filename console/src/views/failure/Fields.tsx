@@ -6,7 +6,7 @@ interface Props {
   readonly onEdit: (changes: Partial<Draft>) => void
 }
 
-/** What else can be corrected. */
+/** The other fields that can be corrected. */
 export const Fields = ({ draft, onEdit }: Props) => {
   const id = useId()
   return (

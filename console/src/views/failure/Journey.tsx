@@ -15,7 +15,7 @@ interface Props {
 export const Journey = ({ event, replayedAt }: Props) => {
   const query = useQuery({
     ...whereQuery(event.eventId),
-    // Finding it reads the whole outbox: not again once it is known how it ended.
+    // Not repeated once the outcome is known: finding it reads the whole outbox.
     refetchInterval: ({ state }) => (state.data?.state === "pending" || state.data === undefined ? LIVE_MILLIS : false)
   })
   return (

@@ -7,7 +7,7 @@ interface Props {
   readonly failure: Failure
 }
 
-/** Whoever is done with one failure is led to what it came back as, or to the next. */
+/** From a failure that is done, the way to the one that it came back as, or to the next open one. */
 export const NextOpen = ({ failure: { id, nextFailureId } }: Props) => {
   const { data } = useInfiniteQuery(failuresQuery({ state: "open" }))
   const returned = useQuery({ ...failureQuery(nextFailureId ?? id), enabled: nextFailureId !== null })

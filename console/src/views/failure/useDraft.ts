@@ -29,7 +29,7 @@ const problemOf = ({ context, version }: Draft): string | undefined =>
   (syntaxProblem(context) === undefined ? undefined : "Not to be saved yet: the context is no JSON object.") ??
   (/^\d+$/.test(version) ? undefined : "The metadata version is a whole number.")
 
-/** What was written and not saved, for as long as the page is open: a look elsewhere loses nothing. */
+/** Unsaved drafts, kept while the page is open: looking at another view loses nothing. */
 const drafts = new Map<string, Draft>()
 
 /**
@@ -44,7 +44,7 @@ export const useDraft = (key: string, saved: EventText) => {
   return {
     draft,
     correction,
-    /** What takes the correction back. */
+    /** Undoes the correction. */
     reversal: correctionOf(draft, before),
     isChanged: Object.keys(correction).length > 0,
     problem: problemOf(draft),

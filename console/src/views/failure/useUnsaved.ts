@@ -1,6 +1,6 @@
 import { useEffect } from "react"
 
-/** Has the browser ask before the page is closed over what was written and not saved. */
+/** Makes the browser ask before a page with unsaved changes is closed. */
 export const useUnsaved = (isUnsaved: boolean) =>
   useEffect(() => {
     if (!isUnsaved) return

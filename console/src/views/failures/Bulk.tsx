@@ -13,7 +13,7 @@ interface Props {
   readonly onDone: () => void
 }
 
-/** What can be done with the failures that are chosen. */
+/** What can be done with the selected failures. */
 export const Bulk = ({ chosen, onDone }: Props) => {
   const [asking, setAsking] = useState<"replay" | "discard">()
   const reopening = useReopening()

@@ -37,7 +37,7 @@ export const Filters = ({ filter, isNarrowed, period, set }: Props) => (
       value={filter.code?.toString() ?? ""}
       onChange={(code) => set({ code })}
     />
-    <PeriodFilter period={period} otherwise="any time" />
+    <PeriodFilter period={period} defaultName="any time" />
     {(isNarrowed || filter.state !== "open") && (
       <button
         type="button"

@@ -12,7 +12,7 @@ interface Props {
   readonly shown: ReadonlyArray<Failure>
 }
 
-/** For what was put right for many at once, such as a column of ClickHouse's: also those that are not loaded. */
+/** Replays every failure that matches, loaded or not: one mended column of ClickHouse may settle them all. */
 export const ReplayMatching = ({ filter, isNarrowed, shown }: Props) => {
   const [isAsking, setIsAsking] = useState(false)
   const which = isNarrowed ? "every open failure that matches" : "every open failure"

@@ -11,7 +11,7 @@ interface Props {
   readonly onSelect: (selected: ReadonlySet<number>) => void
 }
 
-/** What the column beside it says already. */
+/** The column beside it has the code. */
 const PREFIX = /^Code: \d+\. DB::Exception: /
 
 const toggled = (selected: ReadonlySet<number>, id: number): ReadonlySet<number> => {

@@ -2,10 +2,10 @@ import type { Answer, Client } from "../../api/client.ts"
 import { say } from "../../notices.ts"
 import { count } from "../../numbers.ts"
 
-/** As many as the API counts at once. */
+/** How many failures the API counts the arrivals of at once. */
 const WATCHED = 500
 
-/** Says what was replayed, and counts it in as it arrives. */
+/** Says what was replayed, and counts it as it arrives. */
 export const sayReplayed = ({ events, failures }: Answer<Client["failures"]["replayAll"]>) =>
   say(
     `Replayed ${count(events, "event")} of ${count(failures.length, "failure")}.`,

@@ -11,7 +11,7 @@ const oneOf = <A extends string>(all: ReadonlyArray<A>, value: string | undefine
 const whole = (value: string | undefined): number | undefined =>
   value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined
 
-/** What is asked for, as the address has it. Open failures unless it says otherwise: they are those that need somebody. */
+/** The list's filter, from the address. By default open failures, which need somebody. */
 export const useFilter = () => {
   const { get, set } = useSearch()
   const state = get("state") === "any" ? undefined : (oneOf(STATES, get("state")) ?? "open")

@@ -5,16 +5,16 @@ import type { Overview } from "./model.ts"
 
 interface Props {
   readonly overview: Overview
-  /** As it is told elsewhere on the page: one number, not two of different moments. */
+  /** The number that the rest of the page shows, so that there are not two of different moments. */
   readonly backlog: number | undefined
 }
 
 const perSecond = (value: number) => `${short(value)}/s`
 
-/** How the outbox fared, from the manifest: true for all relays together, whichever was restarted meanwhile. */
+/** The outbox over time. From the manifest, so that it covers all relays, also those that were restarted. */
 export const Charts = ({ backlog, overview: { buckets, now, stepSeconds } }: Props) => {
   const times = buckets.map(({ at }) => at)
-  // The last one has not ended: its rates would always fall to the ground.
+  // The last bucket has not ended: its rates would always look like a drop.
   const ended = buckets.slice(0, -1)
   const last = ended.at(-1)
   const refused = buckets.reduce((sum, bucket) => sum + bucket.refused, 0)

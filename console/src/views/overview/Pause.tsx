@@ -6,11 +6,11 @@ import type { OutboxStatus } from "./model.ts"
 
 interface Props {
   readonly pause: OutboxStatus["relayPause"]
-  /** Whether it is so at this moment. */
+  /** Whether this is known to be the present state. */
   readonly isKnown: boolean
 }
 
-/** Keeps all relays from delivering, and lets them again. */
+/** Pauses and resumes all relays. */
 export const Pause = ({ pause: paused, isKnown }: Props) => {
   const [isAsking, setIsAsking] = useState(false)
   const close = () => setIsAsking(false)

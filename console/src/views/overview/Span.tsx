@@ -1,4 +1,4 @@
-// Steps so short that an outage of a minute is seen also in a day.
+// Steps are short enough to show an outage of a minute in a whole day.
 const SPANS = [
   { name: "", minutes: 15, step: 10, text: "15 min" },
   { name: "1h", minutes: 60, step: 10, text: "1 h" },

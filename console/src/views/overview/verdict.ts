@@ -37,7 +37,7 @@ export const findings = ({ error, status, systems }: Known): readonly [Finding, 
   return first === undefined ? [well(status)] : [first, ...others]
 }
 
-/** What is worth announcing: without the numbers, which change with every look. */
+/** What a screen reader announces: without the numbers, which change with every refresh. */
 export const headlineOf = ({ sentence }: Finding): string => sentence.split(":", 1)[0] ?? sentence
 
 const RANK = { bad: 0, warn: 1, unknown: 2, good: 3 } as const
@@ -113,7 +113,7 @@ const delivery = (status: OutboxStatus, { clickhouse, relays }: Systems): Readon
   return found
 }
 
-/** One that has stopped is remembered for a while by what it delivered. */
+/** A relay that has stopped is still listed for a while, by what it delivered. */
 export const isThere = ({ connections, leases, self }: RelayState): boolean =>
   self || connections > 0 || leases.length > 0
 

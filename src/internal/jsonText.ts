@@ -1,11 +1,11 @@
 /**
- * The members of a JSON object as they are written.
- *
- * `JSON.parse` turns 12345678901234567890 into 12345678901234567000. What is passed on as it is written keeps its
- * digits.
+ * JSON as text, whose numbers keep their digits: `JSON.parse` turns 12345678901234567890 into 12345678901234567000.
  */
+import { visible } from "./text.ts"
 
 /**
+ * The members of a JSON object as they are written.
+ *
  * @param text a JSON object that `JSON.parse` accepts
  * @returns each member's value as JSON text. Of members with one name the last counts, as in `JSON.parse` and jsonb
  */
@@ -49,4 +49,37 @@ const findValueEnd = (text: string, from: number): number => {
     at++
   }
   return at
+}
+
+const INDENT = "  "
+
+/** A string, a character of structure, or whatever else is between them: numbers, true, false, null. */
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g
+
+const isOpening = (token = "") => token === "{" || token === "["
+const isClosing = (token = "") => token === "}" || token === "]"
+
+/**
+ * JSON laid out for people to read and edit.
+ *
+ * @param text JSON that `JSON.parse` accepts
+ */
+export const prettyJson = (text: string): string => {
+  const tokens = text.match(TOKEN) ?? []
+  let depth = 0
+  const line = () => `\n${INDENT.repeat(depth)}`
+  return tokens
+    .map((token, n) => {
+      if (isOpening(token)) {
+        depth++
+        return isClosing(tokens[n + 1]) ? token : token + line()
+      }
+      if (isClosing(token)) {
+        depth--
+        return isOpening(tokens[n - 1]) ? token : line() + token
+      }
+      if (token === ",") return token + line()
+      return token === ":" ? ": " : visible(token)
+    })
+    .join("")
 }

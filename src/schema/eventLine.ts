@@ -1,17 +1,23 @@
-/** One line of NDJSON as one row for COPY, or what is wrong with it. */
+/**
+ * An event as a line of JSON, whose fields are the columns of `outbox.event`:
+ *
+ *     {"event_type": "user_created", "event_context": {"user_id": 1}, "event_date_time": "2026-01-31T12:00:00.123456Z"}
+ *
+ * A line is checked like an event that a program publishes. What it says is passed on as it is written, so that numbers
+ * keep all of their digits.
+ */
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
 import type { Event } from "../Event.ts"
-import { rawMembers } from "../internal/rawMembers.ts"
-import { type Line, MAX_LINE_BYTES } from "./lines.ts"
-import { type EventRow, toRow } from "./row.ts"
+import { rawMembers } from "../internal/jsonText.ts"
+import { type EventRow, toRow } from "./eventRow.ts"
 
-/** What an event carries that its line leaves open. */
-export interface Defaults {
+/** Which line it is, from 1, and what its event carries that the line leaves open. */
+export interface LineOptions {
+  readonly number: number
   readonly nowMillis: number
   readonly environment: string
 }
@@ -62,14 +68,9 @@ const EventLine = Schema.Struct({
 
 const decodeFields = Schema.decodeUnknownEither(EventLine, { errors: "all", onExcessProperty: "error" })
 
-/** A row in COPY's text format, or every problem of the line. */
-export const toCopyRow = (line: Line, defaults: Defaults): Either.Either<string, ReadonlyArray<Problem>> =>
-  Either.map(decodeLine(line, defaults), format)
-
 /** The event of a line, every number as it is written, or every problem of the line. */
-export const decodeLine = (line: Line, defaults: Defaults): Either.Either<LineRow, ReadonlyArray<Problem>> =>
+export const decodeLine = (text: string, options: LineOptions): Either.Either<LineRow, ReadonlyArray<Problem>> =>
   Either.gen(function* () {
-    const text = yield* decodeText(line)
     const fields = yield* decodeFields(yield* parseObject(text)).pipe(Either.mapLeft(toProblems))
     const { event_context, event_date_time, metadata_version, traceparent } = fields
     const raw = rawMembers(text)
@@ -81,7 +82,7 @@ export const decodeLine = (line: Line, defaults: Defaults): Either.Either<LineRo
       ...(fields.environment !== undefined && { environment: fields.environment }),
       ...(event_date_time !== undefined && { eventDateTime: new Date(toIso(event_date_time)) })
     }
-    const row = yield* toRow(event, line.number, defaults)
+    const row = yield* toRow(event, options.number, options)
     return {
       ...row,
       // As they are written: neither a time's microseconds nor a number's digits fit into JavaScript's.
@@ -89,15 +90,6 @@ export const decodeLine = (line: Line, defaults: Defaults): Either.Either<LineRo
       eventContext: raw.get("event_context") ?? row.eventContext,
       traceparent
     }
-  })
-
-/** Strips a byte order mark, which some programs begin a file with. */
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-const decodeText = ({ bytes }: Line): Either.Either<string, ReadonlyArray<Problem>> =>
-  Option.match(bytes, {
-    onNone: () => Either.left([{ reason: `is longer than ${MAX_LINE_BYTES} bytes` }]),
-    onSome: (bytes) => Either.try({ try: () => utf8.decode(bytes), catch: () => [{ reason: "is not valid UTF-8" }] })
   })
 
 const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>> =>
@@ -110,12 +102,7 @@ const parseObject = (text: string): Either.Either<object, ReadonlyArray<Problem>
 const notJson = (text: string, error: unknown): string =>
   text.trim() === "" ? "is empty" : `is not JSON: ${error instanceof Error ? error.message : error}`
 
-/**
- * The fields that a line may have, the required ones first.
- *
- * @since 0.1.0
- * @category models
- */
+/** The fields that a line may have, the required ones first. */
 export const FIELDS: ReadonlyArray<string> = Object.keys(EventLine.fields)
 
 const UNKNOWN = `is unknown; the fields are ${FIELDS.join(", ")}`
@@ -130,12 +117,12 @@ const toProblems = (error: ParseResult.ParseError): ReadonlyArray<Problem> =>
 const toExact = (number: number, raw: string | undefined): number | bigint =>
   raw !== undefined && /^-?\d{1,20}$/.test(raw) ? BigInt(raw) : number
 
-/** In the order of {@link format}. */
+/** In the order of {@link toCopy}. */
 export const COLUMNS =
   "event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent"
 
-/** https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2 */
-const format = (row: LineRow): string =>
+/** A row in the text format of COPY: https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2 */
+export const toCopy = (row: LineRow): string =>
   [
     row.eventId,
     escape(row.eventType),

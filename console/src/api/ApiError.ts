@@ -12,13 +12,13 @@ export class Unreachable extends Data.TaggedError("Unreachable") {
 }
 
 /** Nothing came back in time, as when the relay's machine is stopped: that there is a connection says nothing. */
-export class Silent extends Data.TaggedError("Silent")<{
-  readonly patience: Duration.Duration
+export class TimedOut extends Data.TaggedError("TimedOut")<{
+  readonly timeout: Duration.Duration
   /** Whether something was to be changed. */
   readonly isChange: boolean
 }> {
   override get message(): string {
-    const seconds = `No answer from ${location.host} within ${Duration.toSeconds(this.patience)} seconds.`
+    const seconds = `No answer from ${location.host} within ${Duration.toSeconds(this.timeout)} seconds.`
     return this.isChange
       ? `${seconds} What was asked for may be done all the same: look before you ask again.`
       : `${seconds} The relay may be stopped or busy, or your way to it is cut. Events are safe in Postgres; this page keeps trying.`
@@ -26,29 +26,29 @@ export class Silent extends Data.TaggedError("Silent")<{
 }
 
 /** Something came back that this console does not understand. */
-export class Incomprehensible extends Data.TaggedError("Incomprehensible")<{ readonly reason: string }> {
+export class UnexpectedAnswer extends Data.TaggedError("UnexpectedAnswer")<{ readonly reason: string }> {
   override get message(): string {
     return `The answer was not understood: ${this.reason}. If the relay was upgraded meanwhile, reload the page.`
   }
 }
 
-export type AskError = Problem | Unreachable | Silent | Incomprehensible
+export type ApiError = Problem | Unreachable | TimedOut | UnexpectedAnswer
 
-export const toAskError = (error: unknown): AskError => {
-  if (error instanceof Problem || error instanceof Silent) return error
+export const toApiError = (error: unknown): ApiError => {
+  if (error instanceof Problem || error instanceof TimedOut) return error
   if (Predicate.isTagged(error, "RequestError")) return new Unreachable()
-  return new Incomprehensible({ reason: error instanceof Error ? firstLine(error.message) : String(error) })
+  return new UnexpectedAnswer({ reason: error instanceof Error ? firstLine(error.message) : String(error) })
 }
 
 /** What went wrong, in a few words. */
-export const titleOf = (error: AskError): string => {
+export const titleOf = (error: ApiError): string => {
   switch (error._tag) {
     case "Problem":
       return error.title
     case "Unreachable":
-    case "Silent":
+    case "TimedOut":
       return "The relay does not answer"
-    case "Incomprehensible":
+    case "UnexpectedAnswer":
       return "The answer was not understood"
   }
 }
@@ -57,6 +57,6 @@ const firstLine = (text: string): string => text.split("\n", 1)[0] ?? ""
 
 declare module "@tanstack/react-query" {
   interface Register {
-    defaultError: AskError
+    defaultError: ApiError
   }
 }
