@@ -214,6 +214,26 @@ INSERT INTO outbox.sealer (system_identifier, timeline, sealed_snapshot, sealed_
 SELECT system_identifier, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
 FROM pg_control_system();
 
+-- Whether this transaction may do what one relay does at a time, until it ends: seal, or give back space. It holds a lock of
+-- a table that only relays may change, as any role can take any advisory lock. The mode conflicts with itself and with
+-- nothing that reads or writes rows. It assigns no transaction id, so that what seals has none when it takes its snapshot.
+-- A statement of its own: the snapshot of the next one is taken after whoever had the lock before has committed. Where it
+-- is taken the trap keeps that from ending the transaction, and out of Postgres' log.
+CREATE FUNCTION outbox.take_turn(duty text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  CASE duty
+    WHEN 'seal' THEN LOCK TABLE outbox.sealer IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+    WHEN 'reclaim' THEN LOCK TABLE outbox.slot IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+  END CASE;
+  RETURN true;
+EXCEPTION
+  WHEN lock_not_available THEN RETURN false;
+END
+$$;
+
 -- The manifest. The upper half of a row is immutable: it defines which events the batch holds and under which token
 -- ClickHouse de-duplicates it. The lower half is its delivery.
 CREATE TABLE outbox.batch (

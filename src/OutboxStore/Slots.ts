@@ -72,8 +72,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   const lock = rowOf(Lock)(sql`
     SELECT
-      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('reclaim'))
-      AND NOT ${sql.literal(IS_FOREIGN)} AS "isOurs"
+      outbox.take_turn('reclaim') AND NOT ${sql.literal(IS_FOREIGN)} AS "isOurs"
     FROM outbox.sealer
   `)
 
