@@ -132,7 +132,10 @@ export const make = (clickHouse: typeof ClickHouse.Service, table: string) => {
         { table, since: toClickHouse(since), until: toClickHouse(until) },
         { settings: { ...SETTINGS, ...LIMITS_OF_NAMES } }
       )
-      .pipe(orTooCostly, Effect.map((rows) => rows.map(([name, events]) => ({ name: String(name), events: Number(events) }))))
+      .pipe(
+        orTooCostly,
+        Effect.map((rows) => rows.map(([name, events]) => ({ name: String(name), events: Number(events) })))
+      )
 
   return {
     /**

@@ -189,7 +189,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
           )
         `
         const batches = yield* sealAll
-        expect(sizes(batches)).toEqual([...Arr.replicate(100, 47), 598])
+        expect(sizes(batches)).toEqual([...Arr.replicate(100, 48), 500])
         expect((yield* eventIds(batches)).slice(0, 4_800)).toEqual(published.map(({ id }) => id))
       }).pipe(Environment.fresh())
     )
