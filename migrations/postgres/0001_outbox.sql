@@ -253,6 +253,9 @@ CREATE TABLE outbox.batch (
   slots smallint[] NOT NULL,
   -- Lets ClickHouse be asked for the batch's events through its primary key.
   event_types text[] NOT NULL,
+  -- Whether the batch holds events of these types only. Those of others between its keys are in a batch that was split off
+  -- with it.
+  by_type boolean NOT NULL DEFAULT false,
   first_event_date_time timestamptz NOT NULL,
   last_event_date_time timestamptz NOT NULL,
   first_published_at timestamptz NOT NULL,
@@ -354,6 +357,7 @@ SELECT
 FROM outbox.event
 LEFT JOIN outbox.batch
   ON batch.state <> 'split'
+ AND (NOT batch.by_type OR event.event_type::text = ANY (batch.event_types))
  AND (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
  AND (event.tx_id, event.id) <= (batch.last_tx_id, batch.last_id)
  AND pg_visible_in_snapshot(event.tx_id, batch.to_snapshot)

@@ -110,7 +110,8 @@ export const restamp: Effect.Effect<
 const within = (events: Range, first: string): string => `
   SELECT *
   FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
-  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
+  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
+    AND (NOT batch.by_type OR event_type::text = ANY (batch.event_types))`
 
 const XMAX = "pg_snapshot_xmax(batch.from_snapshot)"
 

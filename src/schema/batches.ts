@@ -32,6 +32,7 @@ export const BATCH_COLUMNS = `
   batch.byte_count::float8 AS "byteCount",
   batch.slots AS "slots",
   batch.event_types AS "eventTypes",
+  batch.by_type AS "byType",
   to_char(batch.first_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "firstEventDateTime",
   to_char(batch.last_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "lastEventDateTime",
   ${millis("batch.first_published_at")} AS "firstPublishedAt",

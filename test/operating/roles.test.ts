@@ -548,11 +548,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What an operator does
         { actor: "ada", action: "discard", failure_id: first },
         { actor: "ada", action: "replay", failure_id: second }
       ])
-      for (const call of [
-        `outbox.close_failures('{${first}}', 'discarded', 'x', NULL)`,
-        `outbox.reopen_failures('{${first}}', NULL)`,
-        "outbox.pause_relays('x', NULL)"
-      ]) {
+      for (const call of [`outbox.reopen_failures('{${first}}', NULL)`, "outbox.pause_relays('x', NULL)"]) {
         yield* Effect.flip(query(`SELECT ${call}`))
       }
     })
