@@ -170,14 +170,16 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
         ${sql.literal(rows(batch, "event_type::text AS event_type, row_number() OVER (ORDER BY tx_id, id) AS position"))}
       ),
       known AS (
-        SELECT event_type::text AS event_type
+        -- Of what was refused and has events of one type only, as one that was sent alone.
+        SELECT min(event_type::text) AS event_type
         FROM outbox.batch_failure_event
         WHERE failure_id IN (
           SELECT id
           FROM outbox.batch_failure
-          WHERE NOT parked
-            AND origin_batch_id = (SELECT coalesce(origin_id, id) FROM outbox.batch WHERE id = ${batch.id})
+          WHERE origin_batch_id = (SELECT coalesce(origin_id, id) FROM outbox.batch WHERE id = ${batch.id})
         )
+        GROUP BY failure_id
+        HAVING min(event_type::text) = max(event_type::text)
         UNION
         SELECT event_type FROM event WHERE position = ${Option.getOrNull(suspect)}::bigint
       )
