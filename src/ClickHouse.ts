@@ -3,8 +3,10 @@
  *
  * @since 0.1.0
  */
+import { randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
-import { type ClickHouseClient, ClickHouseError, ClickHouseLogLevel, createClient } from "@clickhouse/client"
+import { Readable } from "node:stream"
+import { type ClickHouseClient, ClickHouseLogLevel, createClient, type ExecParams } from "@clickhouse/client"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -14,10 +16,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Config from "./Config.ts"
-import { fromAnswer, fromConnection, SinkError } from "./SinkError.ts"
+import { fromAnswer, fromBrokenAnswer, fromConnection, SinkError } from "./SinkError.ts"
 
 /** Values of a statement's `{name:Type}` parameters. */
 export type Parameters = Readonly<Record<string, string | number | ReadonlyArray<string>>>
@@ -57,65 +60,187 @@ export class ClickHouse extends Context.Tag("clickhouse-outbox/ClickHouse")<
       options?: Options
     ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SinkError>
     /**
-     * Sends rows in one request and returns when ClickHouse has answered. If the stream fails the request is broken
-     * off, of which ClickHouse stores nothing, and the stream's error is returned.
+     * Sends rows in one request and returns when ClickHouse has answered, with the number of rows that it has written;
+     * none if the answer does not say so. If the stream fails the request is broken off, of which ClickHouse stores
+     * nothing, and the stream's error is returned.
      */
-    readonly insert: <E>(insert: Insert<E>) => Effect.Effect<void, SinkError | E>
+    readonly insert: <E>(insert: Insert<E>) => Effect.Effect<Option.Option<number>, SinkError | E>
   }
 >() {}
 
-const classify = (cause: unknown): SinkError =>
-  cause instanceof ClickHouseError ? fromAnswer(200, `Code: ${cause.code}. ${cause.message}`) : fromConnection(cause)
+/**
+ * Sent with every request. The server, the user's profile and its `compatibility` may set anything, and what a request
+ * means must not depend on it: docs/architecture.md#surroundings. Limits are left to them: one may refuse a request, and
+ * none may cut an answer short. All of these are known to each version that is supported, as an unknown one is refused.
+ */
+const STATED: Settings = {
+  compatibility: "",
+  dialect: "clickhouse",
+  // The answer comes when the statement has ended, with the status and the numbers that are final.
+  wait_end_of_query: 1,
+  send_progress_in_http_headers: 0,
+  http_write_exception_in_output_format: 0,
+  // All of the answer,
+  limit: 0,
+  offset: 0,
+  extremes: 0,
+  read_overflow_mode: "throw",
+  read_overflow_mode_leaf: "throw",
+  group_by_overflow_mode: "throw",
+  sort_overflow_mode: "throw",
+  result_overflow_mode: "throw",
+  timeout_overflow_mode: "throw",
+  timeout_overflow_mode_leaf: "throw",
+  set_overflow_mode: "throw",
+  join_overflow_mode: "throw",
+  transfer_overflow_mode: "throw",
+  distinct_overflow_mode: "throw",
+  empty_result_for_aggregation_by_empty_set: 0,
+  aggregate_functions_null_for_empty: 0,
+  // from all of the table,
+  additional_table_filters: "{}",
+  additional_result_filter: "",
+  final: 0,
+  apply_deleted_mask: 1,
+  distributed_group_by_no_merge: 0,
+  skip_unavailable_shards: 0,
+  // as this server has it now,
+  use_query_cache: 0,
+  allow_experimental_parallel_reading_from_replicas: 0,
+  max_parallel_replicas: 1,
+  // whichever index it can use for that.
+  force_index_by_date: 0,
+  force_primary_key: 0,
+  force_optimize_projection: 0,
+  // A time without a zone is UTC: also in a column that has none, whatever the server's own is.
+  session_timezone: "UTC",
+  // Columns are created as the statement has them.
+  data_type_default_nullable: 0
+}
 
 const timedOut = (after: Duration.Duration) =>
   new SinkError({ errorClass: "in-doubt", reason: `no answer within ${Duration.format(after)}`, settled: false })
 
-const make = (client: ClickHouseClient, requestTimeout: Duration.Duration): typeof ClickHouse.Service => {
+/** Rows may be compressed on their way. A question is not: its parameters could not be read. */
+interface Clients {
+  readonly ask: ClickHouseClient
+  readonly insert: ClickHouseClient
+}
+
+const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): typeof ClickHouse.Service => {
   /** Interruption aborts the request. */
-  const request: Request = (send) =>
-    Effect.tryPromise({ try: send, catch: classify }).pipe(
+  const request: Request = (client, exec) =>
+    Effect.tryPromise({
+      try: (abort_signal) => {
+        // Each time that it is run: a body is read once.
+        const made = exec()
+        return client.exec({
+          ...made,
+          abort_signal,
+          clickhouse_settings: { ...STATED, ...made.clickhouse_settings },
+          // The client shortens the text of an error, damages the row number in it, and forgets the status.
+          ignore_error_response: true
+        })
+      },
+      catch: fromConnection
+    }).pipe(
+      Effect.flatMap(({ http_status_code = 200, response_headers, stream, summary }) =>
+        Effect.map(
+          Effect.tryPromise({ try: () => stream.toArray(), catch: fromBrokenAnswer }).pipe(
+            Effect.onInterrupt(() => Effect.sync(() => stream.destroy()))
+          ),
+          (chunks): Answer => ({
+            status: http_status_code,
+            text: Buffer.concat(chunks).toString() || elsewhere(response_headers.location),
+            writtenRows: Option.map(Option.fromNullable(summary?.written_rows), Number)
+          })
+        )
+      ),
       Effect.timeoutFail({ duration: requestTimeout, onTimeout: () => timedOut(requestTimeout) })
     )
 
+  const toExec = ({ sessionId, settings }: Options = {}) => ({
+    ...(settings && { clickhouse_settings: settings }),
+    ...(sessionId !== undefined && { session_id: sessionId })
+  })
+
   return {
-    command: (statement, parameters, options) =>
-      request((abort_signal) =>
-        client.command({
-          query: statement,
-          abort_signal,
-          ...(parameters && { query_params: parameters }),
-          ...toRequest(options)
-        })
-      ).pipe(Effect.asVoid),
-
-    query: (statement, parameters, options) =>
-      request(async (abort_signal) => {
-        const result = await client.query({
-          query: statement,
-          format: "JSONCompact",
-          abort_signal,
-          // In the body, because a list of ids is too long for a URL.
-          use_multipart_params: true,
-          ...(parameters && { query_params: parameters }),
-          ...toRequest(options)
-        })
-        return (await result.json<ReadonlyArray<unknown>>()).data
-      }),
-
-    insert: insert(client, request)
+    command: (statement, parameters = {}, options) =>
+      Effect.flatMap(
+        request(ask, () => ({ query: statement, query_params: { ...parameters }, ...toExec(options) })),
+        ({ status, text }) => (status === 200 ? Effect.void : fromAnswer(status, text))
+      ),
+    query: (statement, parameters = {}, options) =>
+      Effect.flatMap(
+        request(ask, () => ({ ...toForm(`${statement}\nFORMAT JSONCompact`, parameters), ...toExec(options) })),
+        ({ status, text }) => (status === 200 ? readRows(text) : fromAnswer(status, text))
+      ),
+    insert: insertWith(insert, request)
   }
 }
 
-const toRequest = ({ sessionId, settings }: Options = {}) => ({
-  ...(settings && { clickhouse_settings: { ...settings } }),
-  ...(sessionId !== undefined && { session_id: sessionId })
-})
+type Exec = Pick<
+  ExecParams,
+  "query" | "query_params" | "query_id" | "clickhouse_settings" | "session_id" | "http_headers"
+> & { readonly values?: Readable }
 
-type Request = <A>(send: (signal: AbortSignal) => Promise<A>) => Effect.Effect<A, SinkError>
+interface Answer {
+  readonly status: number
+  readonly text: string
+  readonly writtenRows: Option.Option<number>
+}
 
-const insert =
+type Request = (client: ClickHouseClient, exec: () => Exec) => Effect.Effect<Answer, SinkError>
+
+/** What redirects says no more than where to, and is not followed: an insert would arrive there without its rows. */
+const elsewhere = (location: string | ReadonlyArray<string> | undefined): string =>
+  location === undefined ? "" : `it redirects to ${location}`
+
+/** As `multipart/form-data`: in a URL a list of ids would be too long. */
+const toForm = (statement: string, parameters: Parameters) => {
+  const boundary = `clickhouse-outbox-${randomUUID()}`
+  const parts = Object.entries(parameters).map(([name, value]) => [`param_${name}`, formatParameter(value)] as const)
+  const body = [["query", statement] as const, ...parts].map(
+    ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`
+  )
+  return {
+    // It is in the form.
+    query: "",
+    values: Readable.from([`${body.join("")}--${boundary}--\r\n`]),
+    http_headers: { "Content-Type": `multipart/form-data; boundary=${boundary}` }
+  }
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r" }
+const escape = (text: string): string => text.replaceAll(/[\\'\t\n\r]/g, (character) => ESCAPES[character] ?? character)
+
+const formatParameter = (value: Parameters[string]): string =>
+  typeof value === "object" ? `[${value.map((text) => `'${escape(text)}'`).join()}]` : escape(String(value))
+
+const Rows = Schema.parseJson(
+  Schema.Struct({ data: Schema.Array(Schema.Array(Schema.Unknown)), rows: Schema.Int }).pipe(
+    Schema.filter(({ data, rows }) => data.length === rows)
+  )
+)
+
+/** JSON that does not end is an answer that was cut off. What is no JSON is not ClickHouse's. */
+const readRows = (text: string): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SinkError> =>
+  Schema.decodeUnknown(Rows)(text).pipe(
+    Effect.map(({ data }) => data),
+    Effect.mapError(() =>
+      text.startsWith("{") ? fromBrokenAnswer(new Error("it is not whole")) : fromAnswer(200, text)
+    )
+  )
+
+const insertWith =
   (client: ClickHouseClient, request: Request) =>
-  <E>({ parameters, queryId, rows, settings, statement }: Insert<E>): Effect.Effect<void, SinkError | E> =>
+  <E>({
+    parameters,
+    queryId,
+    rows,
+    settings,
+    statement
+  }: Insert<E>): Effect.Effect<Option.Option<number>, SinkError | E> =>
     Effect.gen(function* () {
       // The client reports a broken body as an error of its own; the stream's is the one that says why.
       const broken = yield* Deferred.make<never, SinkError | E>()
@@ -123,20 +248,13 @@ const insert =
         Stream.tapErrorCause((cause) => Deferred.failCause(broken, cause)),
         NodeStream.toReadable
       )
-      const sent = request(async (abort_signal) => {
-        const { http_status_code, stream } = await client.exec({
-          query: statement,
-          values,
-          query_params: { ...parameters },
-          query_id: queryId,
-          clickhouse_settings: { ...settings },
-          abort_signal,
-          // The client shortens the text of an error and damages the row number in it.
-          ignore_error_response: true
-        })
-        return { status: http_status_code ?? 200, text: Buffer.concat(await stream.toArray()).toString() }
-      })
-      const { status, text } = yield* sent.pipe(
+      const { status, text, writtenRows } = yield* request(client, () => ({
+        query: statement,
+        values,
+        query_params: { ...parameters },
+        query_id: queryId,
+        clickhouse_settings: { ...settings }
+      })).pipe(
         Effect.catchAll((error) =>
           Effect.flatMap(Deferred.isDone(broken), (done) => (done ? Deferred.await(broken) : Effect.fail(error)))
         ),
@@ -144,9 +262,13 @@ const insert =
         Effect.ensuring(Effect.sync(() => values.destroy()))
       )
       if (status !== 200 || text.length > 0) return yield* fromAnswer(status, text)
+      return writtenRows
     })
 
-const acquireClient = (config: Config.ClickHouse): Effect.Effect<ClickHouseClient, SinkError, Scope.Scope> =>
+const acquireClient = (
+  config: Config.ClickHouse,
+  compressed: boolean
+): Effect.Effect<ClickHouseClient, SinkError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.try({
       try: () =>
@@ -165,7 +287,7 @@ const acquireClient = (config: Config.ClickHouse): Effect.Effect<ClickHouseClien
           application: "clickhouse-outbox",
           // Longer than this module's own limit, whose error says more.
           request_timeout: Duration.toMillis(config.requestTimeout) + 1_000,
-          compression: { request: config.compression === "gzip", response: false },
+          compression: { request: compressed, response: false },
           log: { level: ClickHouseLogLevel.OFF }
         }),
       catch: (cause) =>
@@ -201,7 +323,10 @@ const acquireClient = (config: Config.ClickHouse): Effect.Effect<ClickHouseClien
 export const layer = (config: Config.ClickHouse): Layer.Layer<ClickHouse, SinkError> =>
   Layer.scoped(
     ClickHouse,
-    Effect.map(acquireClient(config), (client) => make(client, config.requestTimeout))
+    Effect.all({
+      ask: acquireClient(config, false),
+      insert: acquireClient(config, config.compression === "gzip")
+    }).pipe(Effect.map((clients) => make(clients, config.requestTimeout)))
   )
 
 /**

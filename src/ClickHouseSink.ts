@@ -15,17 +15,17 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Ask from "./ClickHouseSink/ask.ts"
-import { insertInto } from "./ClickHouseSink/insert.ts"
+import { type Insertion, insertInto, type Taken } from "./ClickHouseSink/insert.ts"
 import { type DeduplicationWindow, readTableState, type TableState } from "./ClickHouseSink/table.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import type { SinkError } from "./SinkError.ts"
 
 export type { Bounds } from "./ClickHouseSink/ask.ts"
+export type { Insertion, Taken } from "./ClickHouseSink/insert.ts"
 export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
 /** @internal */
 export { readTableState } from "./ClickHouseSink/table.ts"
@@ -38,10 +38,10 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
   ClickHouseSink,
   {
     /**
-     * Inserts rows in TabSeparated under a de-duplication token. If the stream fails, nothing was inserted. Fails if
-     * the table could not de-duplicate.
+     * Inserts rows under a de-duplication token, and returns what ClickHouse says of them: only `all` is a success. If
+     * the stream fails, nothing was inserted. Fails if the table could not de-duplicate.
      */
-    readonly insert: <E>(token: string, rows: Stream.Stream<Uint8Array, E>) => Effect.Effect<void, SinkError | E>
+    readonly insert: <E>(insertion: Insertion<E>) => Effect.Effect<Taken, SinkError | E>
     /**
      * Those of the batch's events that are not in the table. Answered through the table's primary key, by a server that
      * has all that was committed before: one that lags behind fails.
@@ -96,8 +96,8 @@ export const make = (
     const countRows = Ask.countRows(clickHouse, config, tableState)
 
     return {
-      insert: (token, rows) =>
-        Effect.zipRight(tableState, insert(token, rows)).pipe(
+      insert: (insertion) =>
+        Effect.flatMap(tableState, (state) => insert(insertion, state)).pipe(
           Effect.withSpan("ClickHouseSink.insert", { kind: "client", attributes: { "db.system.name": "clickhouse" } })
         ),
       missing: (batch, eventIds) =>

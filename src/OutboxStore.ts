@@ -89,7 +89,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /** What has happened since the batch was first tried, this attempt included. */
-    readonly sinceFirstAttempt: (lease: Lease) => Effect.Effect<SinceFirstAttempt, SqlError>
+    readonly sinceFirstAttempt: (lease: Lease) => Effect.Effect<SinceFirstAttempt, LeaseLost | SqlError>
     /** The batch as TabSeparated rows of `event_log`: the same bytes each time. Fails rather than end early. */
     readonly read: (batch: Batch) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
     /** Those of the batch's events that a repair sends again, in the same format. */

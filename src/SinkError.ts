@@ -149,6 +149,14 @@ const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
  */
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
+/** A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. */
+const BAD_SETTING = / into (?:set|vector) of identifiers(?:: [^"'{}\n]+)?\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
+
+const ofText = (text: string): Meaning | undefined => {
+  if (PUSHING_TO_VIEW.test(text)) return unknown
+  return BAD_SETTING.test(text) ? configuration : undefined
+}
+
 /** What answers without a code is not ClickHouse: a proxy whose upstream is away, or a server at a wrong address. */
 const fromProxy = (status: number): Meaning => {
   if (status === 429) return transient
@@ -165,9 +173,13 @@ const fromProxy = (status: number): Meaning => {
 export const fromAnswer = (status: number, text: string): SinkError => {
   const found = /Code: (\d+)[.,] /.exec(text)?.[1]
   const reason = text.replace(ROW_DUMP, "").trim().slice(0, MAX_REASON_CHARACTERS)
-  if (found === undefined) return new SinkError({ reason: `HTTP status ${status}: ${reason}`, ...fromProxy(status) })
+  if (found === undefined) {
+    const meaning = fromProxy(status)
+    const advice = meaning === configuration ? ". CLICKHOUSE_URL does not lead to ClickHouse's HTTP interface" : ""
+    return new SinkError({ reason: `HTTP status ${status}: ${reason}${advice}`, ...meaning })
+  }
   const code = Number(found)
-  const meaning = PUSHING_TO_VIEW.test(text) ? unknown : (meanings.get(code) ?? unknown)
+  const meaning = ofText(text) ?? meanings.get(code) ?? unknown
   return new SinkError({ code, reason, ...meaning, ...(meaning === data && refusedRow(code, text)) })
 }
 
@@ -215,6 +227,18 @@ export const fromConnection = (cause: unknown): SinkError => {
     ...(NEVER_CONNECTED.has(code) && isConnecting(cause) ? transient : inDoubt)
   })
 }
+
+/**
+ * What an answer means of which only a part has come.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromBrokenAnswer = (cause: unknown): SinkError =>
+  new SinkError({
+    reason: `ClickHouse's answer broke off: ${cause instanceof Error ? cause.message : cause}`,
+    ...inDoubt
+  })
 
 /** An established connection can become unreachable too. Where a host has several addresses, all must have failed. */
 const isConnecting = (cause: unknown): boolean => {

@@ -2,6 +2,7 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { Batch } from "../Batch.ts"
 import type { ClickHouse, Options } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
@@ -31,33 +32,57 @@ export const countRows =
   (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyMap<EventId, number>, SinkError> => {
     const fewTypes = Buffer.byteLength(JSON.stringify(within.eventTypes)) <= MAX_TYPES_BYTES
     const ask = (ids: ReadonlyArray<EventId>, options?: Options) =>
-      clickHouse.query(
-        `SELECT toString(event_id), toUInt32(count())
-         FROM {table:Identifier}
-         WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
-           AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
-           AND event_date_time <= {last:DateTime64(6, 'UTC')}
-           AND event_id IN {ids:Array(UUID)}
-         GROUP BY event_id`,
-        {
-          table: config.table,
-          event_types: fewTypes ? within.eventTypes : [],
-          first: within.firstEventDateTime,
-          last: within.lastEventDateTime,
-          ids
-        },
-        options
-      )
+      clickHouse
+        .query(
+          // In one row, with its own length: of several, some could be left out, and "missing" would be sent again.
+          `SELECT toUInt32(count()), groupArray(id), groupArray(rows)
+         FROM (
+           SELECT toString(event_id) AS id, toUInt32(count()) AS rows
+           FROM {table:Identifier}
+           WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
+             AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
+             AND event_date_time <= {last:DateTime64(6, 'UTC')}
+             AND event_id IN {ids:Array(UUID)}
+           GROUP BY event_id
+         )`,
+          {
+            table: config.table,
+            event_types: fewTypes ? within.eventTypes : [],
+            first: within.firstEventDateTime,
+            last: within.lastEventDateTime,
+            ids
+          },
+          options
+        )
+        .pipe(Effect.flatMap(readCounts))
     return Effect.flatMap(tableState, (state) => withNothingBehind(clickHouse, config, state)).pipe(
       Effect.flatMap((current) =>
         Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) => current((options) => ask(ids, options)))
       ),
-      Effect.map(
-        (answers) => new Map(answers.flat().map(([id, rows]) => [EventId.make(String(id)), Number(rows)] as const))
-      ),
+      Effect.map((answers) => new Map(answers.flat())),
       Effect.mapError(unanswered)
     )
   }
+
+const Counts = Schema.Tuple(Schema.Tuple(Schema.Int, Schema.Array(EventId), Schema.Array(Schema.Int)))
+
+const readCounts = (answer: unknown): Effect.Effect<ReadonlyArray<readonly [EventId, number]>, SinkError> =>
+  Effect.flatMap(decode(Counts)(answer), ([[count, ids, rows]]) =>
+    ids.length === count && rows.length === count ? Effect.succeed(Arr.zip(ids, rows)) : Effect.fail(incomplete)
+  )
+
+const decode =
+  <A, I>(schema: Schema.Schema<A, I>) =>
+  (answer: unknown): Effect.Effect<A, SinkError> =>
+    Effect.mapError(Schema.decodeUnknown(schema)(answer), () => incomplete)
+
+/** It may be a part of one. */
+const incomplete = new SinkError({
+  errorClass: "unknown",
+  reason:
+    "ClickHouse's answer is not as it was asked for: something between it and the relay, or a setting of the user's profile, changes answers",
+  settled: false
+})
 
 /** Whether the server, or any of the cluster's, lists an insert under the token. */
 export const isInserting =
@@ -65,17 +90,19 @@ export const isInserting =
   (token: string): Effect.Effect<boolean, SinkError> =>
     clickHouse
       .query(
-        `SELECT count()
+        `SELECT toUInt32(count())
          FROM ${Option.isSome(cluster) ? "clusterAllReplicas({cluster:String}, system.processes)" : "system.processes"}
          WHERE startsWith(query_id, {token:String})`,
-        { token, ...Option.match(cluster, { onNone: () => ({}), onSome: (cluster) => ({ cluster }) }) },
-        // A server that does not answer may run one.
-        { settings: { skip_unavailable_shards: 0 } }
+        // A server that does not answer may run one: each is waited for.
+        { token, ...Option.match(cluster, { onNone: () => ({}), onSome: (cluster) => ({ cluster }) }) }
       )
       .pipe(
-        Effect.map((rows) => Number(rows[0]?.[0]) > 0),
+        Effect.flatMap(decode(Running)),
+        Effect.map(([[inserts]]) => inserts > 0),
         Effect.mapError(unanswered)
       )
+
+const Running = Schema.Tuple(Schema.Tuple(Schema.Int))
 
 /** By the class of what went wrong with the question. */
 const UNANSWERED = {

@@ -2,7 +2,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ClickHouse } from "../ClickHouse.ts"
+import * as Schema from "effect/Schema"
+import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { SinkError } from "../SinkError.ts"
 
@@ -27,7 +28,16 @@ export interface TableState {
   readonly replication: Replication
   /** What the server removes by itself, as the table says it. */
   readonly ttl: Option.Option<string>
+  /** Settings of {@link READING} that the user's profile changes, as they are by default. */
+  readonly changed: Settings
 }
+
+/**
+ * How settings are called that change how rows are read and cut into blocks. Newer versions have more of them than
+ * those above, and an older one would refuse them: they are sent where the user's profile changes them.
+ */
+const READING =
+  "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_)"
 
 /** A table that would accept a repeated batch once more, or whose servers cannot all be asked, is refused. */
 export const readTableState = (
@@ -42,17 +52,17 @@ export const readTableState = (
          engine_full,
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.merge_tree_settings),
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.replicated_merge_tree_settings),
-         (SELECT any(value) FROM system.settings WHERE name = 'deduplicate_insert')
+         (SELECT groupArray((name, default)) FROM system.settings WHERE changed AND match(name, {reading:String}))
        FROM system.tables
        WHERE database = currentDatabase() AND name = {table:String}`,
-      { table }
+      { table, reading: READING }
     )
     .pipe(
       Effect.flatMap(([row]) => {
         if (row === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine = "", own, plainDefaults, replicatedDefaults, deduplicateInsert] = row.map(String)
+        const [engine = "", own, plainDefaults, replicatedDefaults] = row.map(String)
         if (!engine.endsWith("MergeTree")) return misconfigured(cannotDeduplicate(table, engine))
         const replication = replicationOf(engine)
         const read = (setting: string): number =>
@@ -69,20 +79,18 @@ export const readTableState = (
             `Table ${table} (${engine}) does not de-duplicate inserts. Run: ALTER TABLE ${table} MODIFY SETTING ${setting} = 10000`
           )
         }
-        if (deduplicateInsert === "disable") {
-          return misconfigured(
-            "The user's settings profile has deduplicate_insert = 'disable', so that a repeated insert would double its rows. Set it to 'enable'"
-          )
-        }
         const age = replication === "none" ? Duration.infinity : Duration.seconds(read(`${setting}_seconds`))
         return Effect.as(checkCluster(clickHouse, { cluster, table }, engine, replication), {
           window: { parts, age },
           replication,
-          ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(String(own))?.[1])
+          ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(String(own))?.[1]),
+          changed: Object.fromEntries(Schema.decodeUnknownSync(Changed)(row[4]))
         })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
     )
+
+const Changed = Schema.Array(Schema.Tuple(Schema.String, Schema.String))
 
 const replicationOf = (engine: string): Replication => {
   if (engine.startsWith("Replicated")) return "replicated"

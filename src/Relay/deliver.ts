@@ -29,8 +29,8 @@ import * as Metrics from "../Metrics.ts"
 import { type BatchChanged, LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
-import { settleDoubt, settleRefusal } from "./inDoubt.ts"
-import { insertBatch, timed } from "./insert.ts"
+import { sendBatch, settleDoubt, settleRefusal } from "./inDoubt.ts"
+import { timed } from "./insert.ts"
 import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
 
 export interface Options
@@ -129,7 +129,7 @@ const sendAndAcknowledge = (lease: Lease) =>
 
 /** Without a refusal ClickHouse has all of the batch. */
 const send = (lease: Lease) =>
-  (lease.inDoubt ? settleDoubt(lease) : insertBatch(lease)).pipe(
+  (lease.inDoubt ? settleDoubt(lease) : sendBatch(lease)).pipe(
     Effect.as(Option.none<Refusal>()),
     Effect.catchTag("SinkError", (error) => (error.errorClass === "data" ? settleRefusal(lease, error) : error))
   )

@@ -8,9 +8,10 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
+import type { EventId } from "../Event.ts"
 import * as Metrics from "../Metrics.ts"
-import { type BatchChanged, OutboxStore } from "../OutboxStore.ts"
-import type { SinkError } from "../SinkError.ts"
+import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
+import { SinkError } from "../SinkError.ts"
 import { insertBatch, insertRepair } from "./insert.ts"
 import type { Refusal } from "./isolate.ts"
 
@@ -23,18 +24,50 @@ import type { Refusal } from "./isolate.ts"
  */
 export const settleDoubt = (lease: Lease) =>
   Effect.gen(function* () {
-    const store = yield* OutboxStore
     const missing = (yield* tokenIsRemembered(lease))
       ? yield* missingAfterRepeat(lease)
       : yield* missingBeforeRepeat(lease)
+    yield* repair(lease, missing)
+  })
+
+/**
+ * Sends a batch for the first time. Where ClickHouse's yes does not say that it has taken every row, such as behind a
+ * proxy that drops what it does not know of an answer, it is asked, as after any doubt: the insert is over, so it need
+ * not be repeated.
+ */
+export const sendBatch = (lease: Lease) =>
+  Effect.gen(function* () {
+    const taken = yield* insertBatch(lease)
+    if (taken === "all") return
+    yield* Effect.logWarning(
+      taken === "fewer"
+        ? "ClickHouse says that it has taken fewer events than it was sent: asking which it has"
+        : "ClickHouse's answer does not say how many events it has taken, perhaps because a proxy drops the header X-ClickHouse-Summary: asking which it has"
+    )
+    yield* Effect.flatMap(missingEvents(lease), (missing) => repair(lease, missing)).pipe(
+      // A part of it may be there, whatever is said of the rest: a repeat would be a yes, and say that all was taken.
+      Effect.mapError((error) => (error._tag === "SinkError" ? new SinkError({ ...error, settled: false }) : error))
+    )
+  })
+
+const repair = (lease: Lease, missing: ReadonlyArray<EventId>) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
     if (!Arr.isNonEmptyReadonlyArray(missing)) return
     yield* Effect.logWarning("ClickHouse lacks events of a batch that was in doubt: sending them again").pipe(
       Effect.annotateLogs("batch.missing_count", missing.length)
     )
-    const repair = yield* store.planRepair(lease, missing)
-    yield* insertRepair(lease, repair)
+    const taken = yield* insertRepair(lease, yield* store.planRepair(lease, missing))
+    // The next attempt repeats it, and asks.
+    if (taken !== "all") yield* unproved
     yield* Metric.incrementBy(Metrics.eventsRepaired, missing.length)
   })
+
+const unproved = new SinkError({
+  errorClass: "unknown",
+  reason: "ClickHouse did not say that it has taken all of the events that it lacked and was sent again",
+  settled: false
+})
 
 const missingAfterRepeat = (lease: Lease) =>
   Effect.gen(function* () {
@@ -100,7 +133,9 @@ const missingEvents = ({ batch, wasRequeued }: Lease) =>
 const TIME_PER_PART_OF_OTHERS = Duration.millis(10)
 
 /** Whether the table's window has not been filled since: one half of it by this outbox, the other by everybody else. */
-const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
+const tokenIsRemembered = (
+  lease: Lease
+): Effect.Effect<boolean, LeaseLost | SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     if (lease.askFirst) return false
     const store = yield* OutboxStore

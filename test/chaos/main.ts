@@ -23,6 +23,8 @@ import * as Option from "effect/Option"
 import { pointNames } from "./points.ts"
 import { faultCounts, neverReached, print, printRound, type Report, totals } from "./report.ts"
 import { run } from "./run.ts"
+import { sweep, type Tried } from "./settings/sweep.ts"
+import type { Outcome } from "./settings/trial.ts"
 import * as World from "./world.ts"
 
 const wholeNumber = (name: string, minimum: number) =>
@@ -51,6 +53,49 @@ class PointsMissed extends Data.TaggedError("PointsMissed")<{ readonly points: A
     return `Planned again and again, and never reached: ${this.points.join(", ")}. test/chaos/points.ts says how each is recognised.`
   }
 }
+
+class SettingsMatter extends Data.TaggedError("SettingsMatter")<{ readonly settings: ReadonlyArray<string> }> {
+  override get message(): string {
+    return `Events were lost, doubled, changed or condemned by: ${this.settings.join(", ")}`
+  }
+}
+
+const sweepAll = ({ json, only, together }: { json: Option.Option<string>; only: RegExp; together: number }) =>
+  Effect.gen(function* () {
+    const started = Date.now()
+    const tried: Array<Tried> = []
+    const report = Effect.suspend(() => {
+      const count = (is: Outcome["is"]) => tried.filter(({ outcome }) => outcome.is === is).length
+      const counts = { same: count("the same"), refused: count("refused"), wrong: count("wrong") }
+      const seconds = Math.round((Date.now() - started) / 1_000)
+      return Effect.as(
+        Option.match(json, {
+          onNone: () => Effect.void,
+          onSome: (file) =>
+            Effect.promise(() => writeFile(file, JSON.stringify({ seconds, ...counts, tried }, null, 1)))
+        }),
+        `${tried.length} values in ${seconds} s: ${counts.same} change nothing, ${counts.refused} are refused, ${counts.wrong} lost or changed events`
+      )
+    })
+    yield* sweep({
+      lanes: 4,
+      together,
+      only,
+      onTried: (one, of) =>
+        Effect.gen(function* () {
+          tried.push(one)
+          if (one.outcome.is === "refused") yield* Console.log(`refused  ${one.setting}: ${one.outcome.says}`)
+          if (one.outcome.is === "wrong")
+            yield* Console.log(`WRONG    ${one.setting}: ${one.outcome.violations.join("; ")}`)
+          // Written now and then, so that a run which is broken off leaves what it has found.
+          if (tried.length % 100 === 0)
+            yield* Effect.flatMap(report, (text) => Console.log(`         ${text}, of ${of}`))
+        })
+    })
+    yield* Effect.flatMap(report, Console.log)
+    const wrong = tried.filter(({ outcome }) => outcome.is === "wrong").map(({ setting }) => setting)
+    if (wrong.length > 0) return yield* new SettingsMatter({ settings: wrong })
+  })
 
 /** A round that went wrong says so itself. Anything else is a fault of this program. */
 const explain = (cause: Cause.Cause<{ readonly message: string }>): string =>
@@ -89,10 +134,28 @@ const chaos = Command.make(
         "Only the points whose names begin like this, such as slot:, which makes another schedule."
       )
     ),
+    settings: Options.boolean("settings").pipe(
+      Options.withDescription(
+        "No rounds, but every setting that a user of ClickHouse's or a role of Postgres' may have, as the servers list them, at other values than its default."
+      )
+    ),
+    only: Options.text("only").pipe(
+      Options.withDefault(""),
+      Options.withDescription(
+        "With --settings: those that this regular expression finds, such as 'Postgres .*timeout'."
+      )
+    ),
+    together: wholeNumber("together", 1).pipe(
+      Options.withDefault(8),
+      Options.withDescription(
+        "With --settings: how many are tried at once. A group that is refused or changes something is halved until one is left."
+      )
+    ),
     json: Options.text("json").pipe(Options.optional, Options.withDescription("A file to write the report to."))
   },
-  ({ first, json, points, round, rounds, seed: given }) =>
+  ({ first, json, only, points, round, rounds, seed: given, settings, together }) =>
     Effect.gen(function* () {
+      if (settings) return yield* sweepAll({ json, only: new RegExp(only), together })
       const seed = Option.getOrElse(given, () => randomBytes(4).toString("hex"))
       yield* Console.log(`seed ${seed}`)
       const report = yield* run({

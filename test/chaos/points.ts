@@ -56,7 +56,7 @@ const SENDS: Sign = {
 }
 const ENDS: Sign = { from: "client", isIn: (passing) => tokenOf(passing) !== undefined && endsBody(passing.bytes) }
 const TAKEN: Sign = { from: "server", isIn: (passing) => tokenOf(passing) !== undefined }
-const QUESTION = /SELECT toString\(event_id\), toUInt32\(count\(\)\)/
+const QUESTION = /SELECT toUInt32\(count\(\)\), groupArray\(id\)/
 const ASKS: Sign = {
   from: "client",
   isIn: (passing, text) => tokenOf(passing) === undefined && QUESTION.test(text())

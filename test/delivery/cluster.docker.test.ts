@@ -76,7 +76,7 @@ const inDoubt = Effect.gen(function* () {
   const sink = yield* ClickHouseSink
   yield* store.seal({ flush: true })
   const lease = Option.getOrThrow(yield* store.lease("by hand"))
-  yield* sink.insert(lease.batch.token, store.read(lease.batch))
+  yield* sink.insert({ ...lease.batch, rows: store.read(lease.batch) })
   const error = new SinkError({ errorClass: "in-doubt", reason: "no answer", settled: false })
   yield* store.release(lease, { error, retryAfter: Duration.zero, incidentAfter: Duration.hours(1) })
   return lease.batch

@@ -248,7 +248,9 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
         yield* table("event_log", PLAIN, [second])
         const token = "10000000-0000-4000-8000-000000000001"
         const slowly = Stream.concat(rows, Stream.execute(Effect.never))
-        const insert = Effect.flatMap(ClickHouseSink.ClickHouseSink, (sink) => sink.insert(token, slowly))
+        const insert = Effect.flatMap(ClickHouseSink.ClickHouseSink, (sink) =>
+          sink.insert({ token, eventCount: 1, rows: slowly })
+        )
         const running = yield* Effect.forkScoped(
           Effect.provide(insert, configured({ CLICKHOUSE_URL: second.url, CLICKHOUSE_REQUEST_TIMEOUT: "1 minute" }))
         )

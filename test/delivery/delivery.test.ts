@@ -133,7 +133,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* publish(100)
         yield* store.seal({ flush: true })
         const { batch } = Option.getOrThrow(yield* store.lease("a worker that dies"))
-        yield* sink.insert(batch.token, store.read(batch))
+        yield* sink.insert({ ...batch, rows: store.read(batch) })
         expect(yield* store.lease("too early")).toEqual(Option.none())
         yield* leasesRunOut
         expect(Option.getOrThrow(yield* store.lease("another"))).toMatchObject({
@@ -350,7 +350,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
                 () => "nothing is missing"
               )
             )
-            yield* sink.insert(repair.token, store.readRepair(lease.batch, repair))
+            yield* sink.insert({
+              token: repair.token,
+              eventCount: repair.eventIds.length,
+              rows: store.readRepair(lease.batch, repair)
+            })
             yield* loseMonth("202403")
           })
         )
@@ -396,7 +400,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
           Stream.rechunk(1),
           Stream.tap(() => Effect.sleep("200 millis"))
         )
-        const zombie = yield* Effect.fork(sink.insert(batch.token, slowly))
+        const zombie = yield* Effect.fork(sink.insert({ ...batch, rows: slowly }))
         yield* leasesRunOut
         yield* expectDelivered(1_000)
         yield* Fiber.join(zombie)
@@ -425,7 +429,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
             const { batch } = Option.getOrThrow(yield* store.lease("by hand"))
             yield* proxy.cutNext((passing) => (isInsert(passing.request) ? find(passing) : undefined))
             const error = yield* Effect.flatMap(ClickHouseSink, (sink) =>
-              Effect.flip(sink.insert(batch.token, store.read(batch)))
+              Effect.flip(sink.insert({ ...batch, rows: store.read(batch) }))
             ).pipe(
               Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_COMPRESSION: compression }))
             )
@@ -552,7 +556,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     it.effect("an insert of it that still runs is waited for", () =>
       Effect.gen(function* () {
         const sink = yield* ClickHouseSink
-        const zombie = yield* Deferred.make<Fiber.Fiber<void, unknown>>()
+        const zombie = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
         const mayEnd = yield* Deferred.make<void>()
         const meanwhile = Effect.gen(function* () {
           yield* until(batches, ([first]) => first?.attempts === 2)
@@ -560,9 +564,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
           expect((yield* batches)[0]).toMatchObject({ state: "leased" })
           yield* Deferred.succeed(mayEnd, undefined)
         })
-        const attempt: Attempt<never, never> = (_, { batch: { token } }, rows) => {
+        const attempt: Attempt<never, never> = (_, { batch: { eventCount, token } }, rows) => {
           const slowly = Stream.concat(rows, Stream.execute(Deferred.await(mayEnd)))
-          return Effect.flatMap(Effect.fork(sink.insert(token, slowly)), (fiber) => Deferred.succeed(zombie, fiber))
+          return Effect.flatMap(Effect.fork(sink.insert({ token, eventCount, rows: slowly })), (fiber) =>
+            Deferred.succeed(zombie, fiber)
+          )
         }
         yield* forgotten({ window: 3, months: 1 }, attempt, meanwhile)
         yield* Effect.flatMap(Deferred.await(zombie), Fiber.join)
@@ -657,7 +663,7 @@ const inDoubt = <E, R>(attempt: Attempt<E, R>, retryAfter: Duration.DurationInpu
     yield* store.seal({ flush: true })
     const lease = Option.getOrThrow(yield* store.lease("by hand"))
     const rows = store.read(lease.batch)
-    yield* attempt(sink.insert(lease.batch.token, rows), lease, rows)
+    yield* attempt(Effect.asVoid(sink.insert({ ...lease.batch, rows })), lease, rows)
     const error = new SinkError({ errorClass: "in-doubt", reason: "no answer", settled: false })
     yield* store.release(lease, { error, retryAfter: Duration.decode(retryAfter), incidentAfter: Duration.hours(1) })
   })

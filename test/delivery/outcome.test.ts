@@ -60,7 +60,7 @@ const deliver = ({ answer = Effect.void, store = {} }: Databases) =>
         split: () => Effect.as(note("split"), []),
         ...store
       }),
-      Stubs.sink({ insert: (_, rows) => Effect.zipRight(Stream.runDrain(rows), answer) })
+      Stubs.sink({ insert: ({ rows }) => Effect.zipRight(Stream.runDrain(rows), Effect.as(answer, "all" as const)) })
     )
     const result = yield* deliverNext(options).pipe(
       Effect.either,

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Record from "effect/Record"
 import * as Ref from "effect/Ref"
 import * as TestClock from "effect/TestClock"
+import type { ClickHouseSink } from "../../src/ClickHouseSink.ts"
 import { Bytes } from "../../src/Config.ts"
 import { raceFirst } from "../../src/internal/race.ts"
 import { partsOf } from "../../src/OutboxStore/Isolation.ts"
@@ -172,7 +173,7 @@ describe("The sealer", () => {
 
 describe("A lease", () => {
   const insertFor = (duration: Duration.DurationInput) => ({
-    insert: () => Effect.sleep(duration)
+    insert: () => Effect.as(Effect.sleep(duration), "all" as const)
   })
 
   /** Delivers the batch, and tells what became of it. */
@@ -187,8 +188,10 @@ describe("A lease", () => {
         acknowledge: () => Effect.as(note("acknowledge"), Duration.seconds(1)),
         abandon: () => note("abandon")
       })
-      const insert: typeof sink.insert = (token, rows) =>
-        (sink.insert?.(token, rows) ?? Effect.void).pipe(Effect.onInterrupt(() => note("insert broken off")))
+      const insert: (typeof ClickHouseSink.Service)["insert"] = (insertion) =>
+        (sink.insert?.(insertion) ?? Effect.succeed("all" as const)).pipe(
+          Effect.onInterrupt(() => note("insert broken off"))
+        )
       yield* deliverNext(config).pipe(Effect.provide(Layer.merge(store, Stubs.sink({ insert }))), Effect.forkScoped)
       return { hasDone: (time: Duration.DurationInput) => Effect.zipRight(TestClock.adjust(time), Ref.get(done)) }
     })

@@ -367,8 +367,8 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
     it.effect("that is right halves it too, once an event that was named is accepted", () =>
       Effect.gen(function* () {
         const sink = yield* ClickHouseSink
-        const lying: typeof sink.insert = (token, rows) =>
-          Effect.mapError(sink.insert(token, rows), (error) =>
+        const lying: typeof sink.insert = (insertion) =>
+          Effect.mapError(sink.insert(insertion), (error) =>
             error instanceof SinkError && error.row !== undefined ? new SinkError({ ...error, row: 1 }) : error
           )
         yield* publish(200, [50, 51, 180])
@@ -381,8 +381,8 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
     it.effect("within the batch that is named halves it", () =>
       Effect.gen(function* () {
         const sink = yield* ClickHouseSink
-        const lying: typeof sink.insert = (token, rows) =>
-          Effect.mapError(sink.insert(token, rows), (error) =>
+        const lying: typeof sink.insert = (insertion) =>
+          Effect.mapError(sink.insert(insertion), (error) =>
             error instanceof SinkError ? new SinkError({ ...error, row: 4_711 }) : error
           )
         yield* publish(20, [7])
@@ -491,7 +491,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
-        yield* sink.insert(batch.token, store.read(batch))
+        yield* sink.insert({ ...batch, rows: store.read(batch) })
       })
 
     const becomeStrict = command("ALTER TABLE event_log ADD CONSTRAINT strict CHECK event_context.n::UInt64 < 15")
@@ -590,11 +590,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* store.seal({ flush: true })
         const lease = Option.getOrThrow(yield* store.lease("a relay that is taken for dead"))
         const slowly = Stream.concat(store.read(lease.batch), Stream.execute(Effect.sleep("1500 millis")))
-        const zombie = yield* Effect.fork(sink.insert(lease.batch.token, slowly))
+        const zombie = yield* Effect.fork(sink.insert({ ...lease.batch, rows: slowly }))
         yield* until(sink.isInserting(lease.batch.token), (running) => running)
         yield* store.abandon(lease)
         // As a table that has become stricter meanwhile would, but without waiting for the insert that runs.
-        const refuses: typeof sink.insert = (_, rows) =>
+        const refuses: typeof sink.insert = ({ rows }) =>
           Effect.zipRight(
             Stream.runDrain(rows),
             Effect.fail(new SinkError({ errorClass: "data", code: 469, reason: "stricter", settled: true, row: 7 }))
@@ -669,6 +669,20 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         }).pipe(Environment.fresh())
       )
     }
+
+    it.effect("of which one was frozen until its batch had left the manifest says that the lease is lost", () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        yield* publish(10)
+        yield* store.seal({ flush: true })
+        const frozen = Option.getOrThrow(yield* store.lease("a relay that is frozen"))
+        yield* store.abandon(frozen)
+        yield* Relay.drain
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`DELETE FROM outbox.batch`
+        expect(yield* Effect.flip(store.sinceFirstAttempt(frozen))).toMatchObject({ _tag: "LeaseLost" })
+      }).pipe(Environment.fresh())
+    )
 
     it.effect("of which one has lost the batch to another changes nothing", () =>
       Effect.gen(function* () {

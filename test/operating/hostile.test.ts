@@ -27,7 +27,7 @@ const HOSTILE = [
   "`; DROP TABLE event_log; --",
   "\\'; SELECT 1; --",
   "{table:Identifier} $1 $$ %s ?",
-  "*/ DELETE FROM outbox.event; /*"
+  "*/ DELETE FROM event_log; /*"
 ]
 
 const isName = (text: string) => !/['\\]/.test(text)

@@ -170,7 +170,7 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
       "the URL of Postgres is none, because its password is not encoded": {
         args: ["status"],
         variables: { DATABASE_URL: `postgres://ada:${SECRETS.postgres}@localhost/shop` },
-        says: "DATABASE_URL: must be a URL"
+        says: "DATABASE_URL: is not a URL that can be read"
       },
       "the URL of Postgres has a percent sign that means nothing": {
         args: ["status"],
@@ -209,7 +209,7 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
       "the URL of ClickHouse is none": {
         args: ["migrate"],
         variables: { CLICKHOUSE_URL: `http://ada:${SECRETS.clickHouseUrl}@localhost:port` },
-        says: "CLICKHOUSE_URL: must be a URL"
+        says: "CLICKHOUSE_URL: is not a URL that can be read"
       },
       "the URL of ClickHouse has what its client does not know": {
         args: ["migrate"],

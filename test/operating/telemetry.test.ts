@@ -705,7 +705,7 @@ describe("A wrong setting of telemetry", () => {
         traces: true,
         metrics: false,
         logs: true,
-        ignored: ["OTEL_METRICS_EXPORTER is prometheus, and only otlp is there"]
+        ignored: ["OTEL_METRICS_EXPORTER is prometheus, and only otlp is supported"]
       })
     })
   )

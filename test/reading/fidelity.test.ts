@@ -109,12 +109,38 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
         '{"a":[9007199254740992,0.5]}'
       ],
       "fractions are Float64": ['{"a": 12345678901234567890.5, "b": 1.10}', '{"a":12345678901234567000,"b":1.1}'],
+      "floats too near to 0 become 0": ['{"a": 1e-789}', '{"a":0}'],
       "strings that look like something else stay strings": [
         '{"a": ["2024-01-01", "12"], "b": "2024-01-01T00:00:00Z"}',
         '{"a":["2024-01-01","12"],"b":"2024-01-01T00:00:00Z"}'
       ],
       "a dot in a key is no path": ['{"a": {"b": 1}, "a.b": 2}', '{"a.b":2,"a":{"b":1}}'],
       "but %2E in a key is a dot": ['{"a%2Eb": 1}', '{"a.b":1}']
+    }
+    const neighbours = {
+      "whole numbers in an array lose digits if an array under the same key has a fraction": [
+        ['{"ids": [0.5]}', '{"ids": [9007199254740993]}'],
+        ['{"ids":[0.5]}', '{"ids":[9007199254740992]}']
+      ],
+      "null in an array becomes an empty object if an array under the same key has one": [
+        ['{"items": [{"x": 1}]}', '{"items": [null]}'],
+        ['{"items":[{"x":1}]}', '{"items":[{}]}']
+      ]
+    }
+    for (const [promise, [published = [], stored]] of Object.entries(neighbours)) {
+      it.effect(`${promise}, of whatever event of the batch`, () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const clickHouse = yield* ClickHouse
+          yield* sql`
+            SELECT outbox.publish('neighbour_' || n, context::jsonb, now() + n * interval '1 second')
+            FROM unnest(${published}::text[]) WITH ORDINALITY AS published (context, n)
+          `
+          yield* drain
+          const rows = yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log ORDER BY event_type")
+          expect(rows.flat()).toEqual(stored)
+        }).pipe(Environment.fresh())
+      )
     }
     for (const [promise, [published, stored]] of Object.entries(cases)) {
       it.effect(promise, () =>

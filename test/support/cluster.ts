@@ -99,8 +99,8 @@ export type Route = (
   seen: Seen
 ) => { readonly status: number; readonly body: string } | { readonly to: string; readonly instead?: string }
 
-/** An HTTP server in front of ClickHouse, until the scope closes. Returns its URL. */
-export const balancer = (route: Route) =>
+/** An HTTP server in front of ClickHouse, until the scope closes. Returns its URL. `drops` are headers of answers. */
+export const balancer = (route: Route, drops: ReadonlyArray<string> = []) =>
   Effect.gen(function* () {
     const server = Http.createServer((request, response) => {
       const chunks: Array<Buffer> = []
@@ -117,7 +117,8 @@ export const balancer = (route: Route) =>
         const { "content-length": _length, "transfer-encoding": _encoding, host: _host, ...headers } = request.headers
         const upstream = Http.request(new URL(request.url ?? "/", routed.to), { method: request.method, headers })
         upstream.on("response", (answer) => {
-          response.writeHead(answer.statusCode ?? 502, answer.headers)
+          const kept = Object.entries(answer.headers).filter(([name]) => !drops.includes(name))
+          response.writeHead(answer.statusCode ?? 502, Object.fromEntries(kept))
           answer.pipe(response)
         })
         upstream.on("error", () => response.destroy())

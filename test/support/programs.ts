@@ -38,11 +38,15 @@ export const make: Effect.Effect<Programs, never, Scope.Scope> = Effect.gen(func
     }),
     (made) => Effect.promise(() => rm(made, { recursive: true }))
   )
-  const outdir = join(directory, "dist")
+  // Two folders deep, as the sources are that look for it.
+  const outdir = join(directory, "package", "dist")
   yield* Effect.promise(() =>
     Promise.all([
       // What the program reads beside itself.
-      ...["package.json", "migrations"].map((name) => symlink(join(ROOT, name), join(directory, name))),
+      symlink(join(ROOT, "package.json"), join(directory, "package.json")),
+      mkdir(join(directory, "package")).then(() =>
+        symlink(join(ROOT, "migrations"), join(directory, "package", "migrations"))
+      ),
       build({
         entryPoints: {
           cli: join(ROOT, "src/main.ts"),

@@ -18,6 +18,9 @@ await Effect.gen(function* () {
   const sink = yield* ClickHouseSink.ClickHouseSink
   yield* sink.check
   yield* Effect.promise(begin)
-  yield* Effect.forEach(files, (file) => sink.insert(randomUUID(), read(file)), { concurrency: 2, discard: true })
+  yield* Effect.forEach(files, (file) => sink.insert({ token: randomUUID(), eventCount: 0, rows: read(file) }), {
+    concurrency: 2,
+    discard: true
+  })
 }).pipe(Effect.provide(Layer.provide(ClickHouseSink.layerConfig, ClickHouse.layerConfig)), Effect.runPromise)
 await clickHouse.close()

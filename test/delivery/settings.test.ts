@@ -1,0 +1,182 @@
+/** Whatever the servers, their users and what is in between are set to: every event arrives once and as it was. */
+import * as Http from "node:http"
+import { describe, expect, it } from "@effect/vitest"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import { ClickHouse } from "../../src/ClickHouse.ts"
+import { ClickHouseSink } from "../../src/ClickHouseSink.ts"
+import * as Event from "../../src/Event.ts"
+import * as EventPublisher from "../../src/EventPublisher.ts"
+import { sweep } from "../chaos/settings/sweep.ts"
+import * as Cluster from "../support/cluster.ts"
+import * as Environment from "../support/environment.ts"
+import { counts } from "../support/eventLog.ts"
+import { listen } from "../support/listen.ts"
+import { batches } from "../support/manifest.ts"
+import * as Profiles from "../support/profiles.ts"
+import * as Proxy from "../support/proxy.ts"
+import { drain } from "../support/relay.ts"
+
+const publish = (events: number) =>
+  EventPublisher.publishAll(Arr.makeBy(events, (n) => Event.make({ eventType: "set", eventContext: { n } })))
+
+/** As Postgres writes 1e30. */
+const REFUSED = `1${"0".repeat(30)}`
+
+const inserts = ({ url }: Cluster.Seen) => url.searchParams.has("insert_deduplication_token")
+
+describe("Settings", () => {
+  it.live(
+    "of a user's profile or a role change nothing, or are refused with a reason: a sample of them",
+    () =>
+      Effect.gen(function* () {
+        const tried = yield* sweep({ lanes: 4, sample: 40, together: 8 })
+        expect(tried.length).toBeGreaterThan(60)
+        expect(tried.filter(({ outcome }) => outcome.is === "wrong")).toEqual([])
+      }),
+    400_000
+  )
+
+  it.live("of a server's time zone do not shift times, also in a column that has none", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Profiles.make({}, { timezone: "America/New_York" })
+      yield* Effect.gen(function* () {
+        const clickHouse = yield* ClickHouse
+        yield* clickHouse.command("CREATE DATABASE zoned")
+        yield* clickHouse.command(`
+          CREATE TABLE zoned.event_log (
+            event_type String, event_date_time DateTime64(6), environment String, event_context JSON,
+            metadata_version UInt64, event_id UUID, trace_id String
+          )
+          ENGINE = MergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 100`)
+        const event = Event.make({ eventType: "zoned", eventContext: {} })
+        yield* EventPublisher.publish({ ...event, eventDateTime: new Date("2026-07-01T12:00:00.123Z") })
+        yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_DATABASE: "zoned" }))
+        expect(
+          yield* clickHouse.query("SELECT toUnixTimestamp64Micro(event_date_time)::Float64 FROM zoned.event_log")
+        ).toEqual([[Date.UTC(2026, 6, 1, 12, 0, 0, 123) * 1_000]])
+      }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" })))
+    }).pipe(Environment.fresh())
+  )
+})
+
+describe("An insert is a success only if ClickHouse says that it has taken every row:", () => {
+  it.live("where it has taken fewer, those that it lacks are sent again, and none twice", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      let cut = false
+      const balancer = yield* Cluster.balancer((seen) => {
+        if (cut || !inserts(seen)) return { to: CLICKHOUSE_URL }
+        cut = true
+        return { to: CLICKHOUSE_URL, instead: seen.body.slice(seen.body.indexOf("\n") + 1) }
+      })
+      yield* publish(10)
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(cut).toBe(true)
+      expect(yield* counts).toEqual({ rows: 10, events: 10 })
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("what was not taken and is refused becomes a failure, and what was taken is not sent again", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      let skipped = false
+      const balancer = yield* Cluster.balancer((seen) => {
+        if (skipped || !inserts(seen)) return { to: CLICKHOUSE_URL }
+        skipped = true
+        // As a setting that skips bad rows would.
+        return {
+          to: CLICKHOUSE_URL,
+          instead: seen.body
+            .split("\n")
+            .filter((line) => !line.includes(REFUSED))
+            .join("\n")
+        }
+      })
+      yield* EventPublisher.publishAll(
+        ["1", REFUSED, "3"].map((n) => Event.make({ eventType: "set", eventContext: { n: Number(n) } }))
+      )
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(skipped).toBe(true)
+      expect(yield* counts).toEqual({ rows: 2, events: 2 })
+      expect((yield* batches).map(({ event_count, state }) => [event_count, state])).toEqual([
+        [3, "delivered"],
+        [1, "failed"]
+      ])
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("where a proxy drops the header that says so, it is asked which it has", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      let questions = 0
+      const balancer = yield* Cluster.balancer(
+        (seen) => {
+          if (seen.body.includes("groupArray(id)")) questions++
+          return { to: CLICKHOUSE_URL }
+        },
+        ["x-clickhouse-summary"]
+      )
+      yield* publish(10)
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(questions).toBe(1)
+      expect(yield* counts).toEqual({ rows: 10, events: 10 })
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: null }])
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("what materialized views make of the rows is no doubt, also of a repeat", () =>
+    Effect.gen(function* () {
+      const clickHouse = yield* ClickHouse
+      yield* clickHouse.command(
+        "CREATE MATERIALIZED VIEW sums ENGINE = MergeTree ORDER BY () AS SELECT count() AS events FROM event_log"
+      )
+      yield* publish(10)
+      yield* drain
+      expect(yield* counts).toEqual({ rows: 10, events: 10 })
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: null }])
+    }).pipe(Environment.fresh())
+  )
+})
+
+describe("What is not ClickHouse's answer", () => {
+  const answers: ReadonlyArray<readonly [status: number, headers: Http.OutgoingHttpHeaders, body: string]> = [
+    [404, {}, "no such page"],
+    [301, { location: "https://elsewhere.example/" }, ""],
+    [307, { location: "https://elsewhere.example/" }, "moved"],
+    [200, {}, "<html>Welcome</html>"]
+  ]
+  for (const [status, headers, body] of answers) {
+    it.live(`(HTTP status ${status}) says that CLICKHOUSE_URL is wrong, with that status`, () =>
+      Effect.gen(function* () {
+        const server = Http.createServer((request, response) => {
+          request.resume().once("end", () => response.writeHead(status, headers).end(body))
+        })
+        const port = yield* listen(server)
+        const error = yield* Effect.flatMap(ClickHouseSink, ({ check }) => Effect.flip(check)).pipe(
+          Effect.provide(Environment.another({ CLICKHOUSE_URL: `http://127.0.0.1:${port}` }))
+        )
+        expect(error).toMatchObject({ errorClass: "configuration", settled: true })
+        expect(error.message).toContain(`HTTP status ${status}`)
+        expect(error.message).toContain("CLICKHOUSE_URL")
+      }).pipe(Environment.fresh())
+    )
+  }
+
+  it.live("but a part of one leaves the question open, and says so", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      const proxy = yield* Proxy.make(CLICKHOUSE_URL)
+      yield* proxy.cutNext(({ bytes, from }) => {
+        const end = bytes.indexOf('"statistics"')
+        return from === "client" || end === -1 ? undefined : end
+      })
+      const error = yield* Effect.flatMap(ClickHouse, ({ query }) => Effect.flip(query("SELECT 1"))).pipe(
+        Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url }))
+      )
+      expect(error).toMatchObject({ errorClass: "in-doubt", settled: false })
+      expect(error.message).toContain("ClickHouse's answer broke off")
+    }).pipe(Environment.fresh())
+  )
+})
