@@ -31,6 +31,7 @@ import * as Isolation from "./OutboxStore/Isolation.ts"
 import * as Leasing from "./OutboxStore/Leasing.ts"
 import type {
   BatchChanged,
+  Kinds,
   LeaseLost,
   Position,
   Reclaimed,
@@ -55,6 +56,7 @@ import type { OutboxStatus, RelayPause } from "./schema/status.ts"
 
 export {
   BatchChanged,
+  type Kinds,
   LeaseLost,
   type Position,
   type Reclaimed,
@@ -92,7 +94,7 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /** What has happened since the batch was first tried, this attempt included. */
-    readonly sinceFirstAttempt: (lease: Lease) => Effect.Effect<SinceFirstAttempt, SqlError>
+    readonly sinceFirstAttempt: (lease: Lease) => Effect.Effect<SinceFirstAttempt, LeaseLost | SqlError>
     /** The batch as TabSeparated rows of `event_log`: the same bytes each time. Fails rather than end early. */
     readonly read: (batch: Batch) => Stream.Stream<Uint8Array, SqlError | BatchChanged>
     /** Those of the batch's events that a repair sends again, in the same format. */
@@ -130,6 +132,19 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
     readonly split: (
       lease: Lease,
       split: Isolation.Split
+    ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
+    /**
+     * The types of a refused batch's events: those of which an event of the batch that was sealed was refused before, or is
+     * the suspect, whose position is from 1, and the others.
+     */
+    readonly kinds: (lease: Lease, suspect: Option.Option<number>) => Effect.Effect<Kinds, SqlError>
+    /**
+     * Puts two batches in the place of one that ClickHouse refuses and has nothing of: the events of suspected types, and
+     * all others. Must not be done in doubt, as `split`.
+     */
+    readonly splitByType: (
+      lease: Lease,
+      split: Isolation.SplitByType
     ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
     /** Makes a failure of a batch that ClickHouse refuses and has nothing of, with copies of its events. */
     readonly fail: (

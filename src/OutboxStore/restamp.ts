@@ -10,7 +10,7 @@ import { HERE, type NotMigrated, ORIGIN, requireOutbox } from "../schema/compati
 import { EVENT_COLUMNS, type Range } from "../schema/events.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
-import { awaitSealer, doubtPending } from "./Sealing.ts"
+import { doubtPending } from "./Sealing.ts"
 
 const Snapshot = Schema.Struct({ now: Schema.String })
 const Counted = Schema.Struct({ events: Schema.Int, batches: Schema.Int })
@@ -48,10 +48,10 @@ export const restamp: Effect.Effect<
     yield* sql.unsafe(
       stating(`SET LOCAL search_path = ${SEARCH_PATH}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE`)
     )
-    yield* awaitSealer(sql)
-    // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
-    // what is stamped with the id falls into the window that begins with the snapshot.
-    yield* sql`LOCK TABLE outbox.event, outbox.batch, outbox.sealer IN EXCLUSIVE MODE`
+    // One after the other, the sealer first: whoever seals has it before the others, and is waited for. Not ACCESS
+    // EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that what is stamped
+    // with the id falls into the window that begins with the snapshot.
+    yield* sql`LOCK TABLE outbox.sealer, outbox.event, outbox.batch IN EXCLUSIVE MODE`
     const snapshot = yield* rowOf(Snapshot)(sql`SELECT pg_current_snapshot()::text AS now`)
     yield* collectSealed(sql)
     yield* requireWhole(sql)
@@ -112,7 +112,8 @@ export const restamp: Effect.Effect<
 const within = (events: Range, first: string): string => `
   SELECT *
   FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
-  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
+  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
+    AND (NOT batch.by_type OR event_type::text = ANY (batch.event_types))`
 
 const XMAX = "pg_snapshot_xmax(batch.from_snapshot)"
 

@@ -24,11 +24,18 @@ const wordsOf = (error: unknown): string => {
   return message.includes(cause) ? message : `${message}: ${cause}`
 }
 
-/** Characters that a terminal acts on, or that reorder the text around them. */
-const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
+/**
+ * Characters that a terminal acts on, that reorder the text around them, or that show nothing, as U+200B and the tag
+ * characters do: with one of these a text looks like another.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu
 
-/** As JSON escapes them, so that JSON keeps its meaning. */
-const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+/** As JSON escapes them, so that JSON keeps its meaning: beyond U+FFFF as two. */
+const escape = (character: string): string =>
+  character
+    .split("")
+    .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    .join("")
 
 /** The text with every unprintable character escaped, line ends included. */
 export const visible = (text: string): string => text.replaceAll(UNPRINTABLE, escape)

@@ -72,6 +72,10 @@ export interface Narrowed {
  */
 export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
   const first = { txId: batch.firstTxId, id: batch.firstId }
+  // Types are text by anybody: they are read where they are, and never written out here.
+  const ofTypes = batch.byType
+    ? `AND event_type::text IN (SELECT unnest(event_types) FROM outbox.batch WHERE id = ${batch.id})`
+    : ""
   const range = (events: Range) => `
     (
       SELECT *
@@ -79,6 +83,7 @@ export const rows = (batch: Batch, columns: string, { filter = "", limit = batch
       WHERE ${afterKey(events, { fromSnapshot: batch.fromSnapshot, key: first, orAt: true })}
         AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
         AND slot IN (${batch.slots.join(", ")})
+        ${ofTypes}
       ORDER BY tx_id, id
       LIMIT ${limit}
     )`

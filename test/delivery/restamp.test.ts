@@ -98,25 +98,37 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       yield* publishRefused
       yield* publish(10, 20)
       yield* relay.drain
+      yield* EventPublisher.publishAll(
+        Array.from({ length: 10 }, (_, n) =>
+          Event.make({ eventType: n % 2 === 0 ? "even" : "odd", eventContext: { n: 40 + n } })
+        )
+      )
+      yield* store.seal({ flush: true })
+      const mixed = Option.getOrThrow(
+        yield* store.lease("a relay that is stopped after it has split the batch by type")
+      )
       yield* publish(20, 30)
       yield* publishRefused
       yield* publish(30, 40)
       yield* store.seal({ flush: true })
       const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has cut the batch"))
       const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
-      const pieces = yield* store.split(lease, { error, suspect: Option.some(11) })
+      const pieces = [
+        ...(yield* store.splitByType(mixed, { error, first: ["odd"], second: ["even"] })),
+        ...(yield* store.split(lease, { error, suspect: Option.some(11) }))
+      ]
       const tokens = sql`SELECT id, token, event_count FROM outbox.batch WHERE id = ANY (${pieces}) ORDER BY id`
       const before = yield* tokens
       yield* moveToAnotherCluster
 
-      expect(yield* OutboxStore.restamp).toEqual({ events: 42, batches: 6 })
+      expect(yield* OutboxStore.restamp).toEqual({ events: 52, batches: 8 })
       expect(yield* tokens).toEqual(before)
       yield* OutboxStore.make(outbox)
       yield* relay.drain
-      expect(yield* counts).toEqual({ rows: 40, events: 40 })
+      expect(yield* counts).toEqual({ rows: 50, events: 50 })
       expect(yield* store.status).toMatchObject({ backlog: 0, openFailures: { failures: 2, events: 2 } })
       expect(yield* sql`SELECT status, count(*)::integer FROM outbox.event_status GROUP BY 1 ORDER BY 1`).toEqual([
-        { status: "COMPLETED", count: 40 },
+        { status: "COMPLETED", count: 50 },
         { status: "FAILED", count: 2 }
       ])
     }).pipe(Environment.fresh())
