@@ -93,7 +93,9 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
         )
       )
       yield* store.seal({ flush: true })
-      const mixed = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has split the batch by type"))
+      const mixed = Option.getOrThrow(
+        yield* store.lease("a relay that is stopped after it has split the batch by type")
+      )
       yield* publish(20, 30)
       yield* publishRefused
       yield* publish(30, 40)
