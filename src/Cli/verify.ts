@@ -90,9 +90,7 @@ const summary = (report: Report): string => {
   return fields([
     ["compared", `${inBatches(compared)}, delivered before ${asOf.toISOString()}`],
     ["complete", completeSince === null ? "from the first event on" : `since ${completeSince.toISOString()}`],
-    ...(notRetained === 0
-      ? []
-      : [["left out", `${count(notRetained, "event")} no longer in these batches`] as const]),
+    ...(notRetained === 0 ? [] : [["left out", `${count(notRetained, "event")} no longer in these batches`] as const]),
     ["missing", missing.events === 0 ? "none" : inBatches(missing)],
     ...(requeued.events === 0 ? [] : [["requeued", `${inBatches(requeued)}, for relays to send`] as const]),
     ["doubled", doubled.events === 0 ? "none" : inBatches(doubled)],
