@@ -5,19 +5,9 @@ import type * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
 import type { Postgres } from "../Postgres.ts"
-import { collectIds, copyRows, retainedEventIds } from "../schema/batchCopy.ts"
+import { collectIds, copyRows, retained, SINK_COLUMNS } from "../schema/batchCopy.ts"
 import { rows, withEventIds } from "../schema/events.ts"
 import { BatchChanged } from "./model.ts"
-
-/** In the order of the sink's columns. */
-const SINK_COLUMNS = `
-  event_type,
-  event_date_time AT TIME ZONE 'UTC',
-  environment,
-  event_context,
-  metadata_version,
-  event_id,
-  coalesce(split_part(traceparent, '-', 2), '')`
 
 export const make = (postgres: typeof Postgres.Service) => ({
   read: (batch: Batch): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
@@ -29,7 +19,8 @@ export const make = (postgres: typeof Postgres.Service) => ({
   eventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged> =>
     collectIds(copyRows(postgres, rows(batch, "event_id"), expecting(batch, batch.eventCount))),
 
-  retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> => retainedEventIds(postgres, batch)
+  retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+    collectIds(copyRows(postgres, rows(batch, "event_id", retained(batch))))
 })
 
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
