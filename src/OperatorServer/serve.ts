@@ -67,20 +67,22 @@ export const serve = (options: Options): Effect.Effect<never, ServeError> =>
 
 const LOOPBACK = "127.0.0.1"
 
-const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
-  Option.isSome(token) || Access.isLoopback(host)
+const safeHost = (config: Config.Http): Effect.Effect<string> => {
+  const { host } = config
+  return !Access.isOpen(config) || Access.isLoopback(host)
     ? Effect.succeed(host)
     : Effect.as(
         Effect.logWarning(
-          `The operator API listens on ${LOOPBACK} and not on ${host}, because whoever reaches it could change events: set OUTBOX_HTTP_TOKEN to let others in`
+          `The operator API listens on ${LOOPBACK} and not on ${host}, because whoever reaches it could change events: set OUTBOX_HTTP_TOKENS or OUTBOX_HTTP_TOKEN to let others in`
         ),
         LOOPBACK
       )
+}
 
 const serveOnce = (options: Options): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
     const { available, url } = options
-    const open = Option.isNone(options.token)
+    const open = Access.isOpen(options)
     const api = yield* Ref.make<App>(Effect.fail(Problems.starting))
     const probes = yield* Probes.make(health(available))
     const console = yield* Console.make(options.console ?? Console.FOLDER)
@@ -106,7 +108,7 @@ interface Parts {
   readonly api: App
   readonly console: Console.Console
   readonly probes: Effect.Effect.Success<ReturnType<typeof Probes.make>>
-  /** Whether no token is asked for. */
+  /** Whether nobody is asked who they are. */
   readonly open: boolean
 }
 
@@ -177,7 +179,7 @@ const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
   )
 
 /** Built apart from the program's layers: with an HttpApi of the program's own it would share the router. */
-const buildApi = ({ concurrency, token }: Options) =>
+const buildApi = (options: Options) =>
   Layer.mergeAll(
     HttpApiSwagger.layer(),
     HttpApiBuilder.middlewareOpenApi(),
@@ -187,8 +189,8 @@ const buildApi = ({ concurrency, token }: Options) =>
     )
   ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
-    Layer.provide(handlers.layer({ concurrency, tokenRequired: Option.isSome(token) })),
-    Layer.provide(Access.layer(token)),
+    Layer.provide(handlers.layer({ concurrency: options.concurrency, tokenRequired: !Access.isOpen(options) })),
+    Layer.provide(Access.layer(options)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
     Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context)),

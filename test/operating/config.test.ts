@@ -117,7 +117,15 @@ describe("Configuration", () => {
     ["OUTBOX_LINGER", "soon"],
     ["OUTBOX_LEASE", "-1 second"],
     ["CLICKHOUSE_COMPRESSION", "zip"],
-    ["LOG_FORMAT", "xml"]
+    ["LOG_FORMAT", "xml"],
+    ["OUTBOX_HTTP_TOKENS", "ada operator hunter2"],
+    ["OUTBOX_HTTP_TOKENS", `ada root ${"0".repeat(64)}`],
+    ["OUTBOX_HTTP_TOKENS", `ada operator ${"0".repeat(64)} hunter2`],
+    ["OUTBOX_HTTP_TOKENS", `ada operator ${"0".repeat(64)},bob reader ${"0".repeat(64)}`],
+    ["OUTBOX_HTTP_TOKENS_FILE", "/no/such/file"],
+    ["OUTBOX_HTTP_PROXY_ADDRESSES", "proxy.example.com"],
+    ["OUTBOX_HTTP_PROXY_ADDRESSES", "10.1.0.0/33"],
+    ["OUTBOX_HTTP_PROXY_HEADER", "X-Forwarded-User:"]
   ])("a wrong %s is named, and no password is shown", (name, value) => {
     const { loaded } = load([...REQUIRED, [name, value]])
     const explained = Either.mapLeft(loaded, Configuration.explain)
