@@ -23,20 +23,13 @@ import { flow } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import * as Callers from "./Config/callers.ts"
+import { parameterProblem } from "./Config/databaseUrl.ts"
+import { Bytes } from "./schema/bytes.ts"
 
 export type { NamedToken, Network, TrustedProxy } from "./Config/callers.ts"
 export { type Telemetry, telemetry } from "./Config/telemetry.ts"
-
-/**
- * A number of bytes.
- *
- * @since 0.1.0
- * @category models
- */
-export const Bytes = Schema.NonNegativeInt.pipe(Schema.brand("Bytes"))
-export type Bytes = typeof Bytes.Type
+export { Bytes } from "./schema/bytes.ts"
 
 const atLeast = (minimum: number, name: string, fallback: number): Config.Config<number> =>
   Config.integer(name).pipe(
@@ -86,7 +79,7 @@ const databaseUrlProblem = (text: string): string | undefined => {
   if (authority.slice(authority.lastIndexOf("@") + 1).includes(",")) {
     return "must name one host: name the address that leads to the server that takes writes"
   }
-  return URL.canParse(text) ? undefined : `is not a URL that can be read: ${ESCAPES}`
+  return URL.canParse(text) ? parameterProblem(new URL(text)) : `is not a URL that can be read: ${ESCAPES}`
 }
 
 const clickHouseUrlProblem = (text: string): string | undefined => {

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Config from "../Config.ts"
+import { isLoopback } from "../internal/plaintext.ts"
 import { CallerName, type Role } from "../schema/callers.ts"
 import { Authorization, type Caller, DEFAULT_ACTOR } from "./Api/fields.ts"
 import type { Problem } from "./Problem.ts"
@@ -131,11 +132,6 @@ const isOriginOf = (host: string, origin: string): boolean =>
   origin === `https://${host.toLowerCase()}` || origin === `http://${host.toLowerCase()}`
 
 // By being on this machine
-
-const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1|\[::1\])$/i
-
-/** Whether nobody but this machine can reach it: `localhost`, 127.0.0.0/8 or ::1. */
-export const isLoopback = (host: string): boolean => LOOPBACK.test(host)
 
 /** What browsers send as `Sec-Fetch-Site` where no page led to the request: somebody typed the address, say. */
 const BY_USER = "none"

@@ -19,6 +19,7 @@ import * as Schedule from "effect/Schedule"
 import type { BatchFailures } from "../BatchFailures.ts"
 import type * as Config from "../Config.ts"
 import type { EventLog } from "../EventLog.ts"
+import { isLoopback } from "../internal/plaintext.ts"
 import { reasonOf } from "../internal/text.ts"
 import type { Operations } from "../Operations.ts"
 import { type Health, Relay } from "../Relay.ts"
@@ -69,7 +70,7 @@ const LOOPBACK = "127.0.0.1"
 
 const safeHost = (config: Config.Http): Effect.Effect<string> => {
   const { host } = config
-  return !Access.isOpen(config) || Access.isLoopback(host)
+  return !Access.isOpen(config) || isLoopback(host)
     ? Effect.succeed(host)
     : Effect.as(
         Effect.logWarning(

@@ -83,6 +83,9 @@ describe("Configuration", () => {
     ["DATABASE_URL", '"postgres://ada:hunter2@localhost/app"', "must not be in quotes"],
     ["DATABASE_URL", "postgres://ada:hunter2@a:5432,b:5432/app", "must name one host"],
     ["DATABASE_URL", "postgres://ada:hunter2@a,b/app", "must name one host"],
+    ["DATABASE_URL", "postgres://ada:hunter2@db/app?SSLMODE=verify-full", 'has a parameter "SSLMODE".*mean sslmode\\?'],
+    ["DATABASE_URL", "postgres://ada:hunter2@db/app?ssl_mode=require", 'has a parameter "ssl_mode".*mean sslmode\\?'],
+    ["DATABASE_URL", "postgres://ada:1?hunter2@db/app", "has a parameter that is none"],
     ["CLICKHOUSE_URL", "http://localhost:8123/shop", "must have no path: CLICKHOUSE_DATABASE names the database"],
     ["CLICKHOUSE_URL", "'http://localhost:8123'", "must not be in quotes"],
     ["CLICKHOUSE_TABLE", "shop.event_log", "must be a table's name alone: CLICKHOUSE_DATABASE"]
