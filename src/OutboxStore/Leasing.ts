@@ -29,8 +29,8 @@ import type * as Config from "../Config.ts"
 import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
 import { BATCH_COLUMNS } from "../schema/batches.ts"
-import { firstRowOf, interval, millis, rowOf } from "../schema/columns.ts"
-import { IS_NEW_TIMELINE } from "../schema/compatibility.ts"
+import { firstRowOf, interval, millis } from "../schema/columns.ts"
+import { IS_FOREIGN, IS_NEW_TIMELINE } from "../schema/compatibility.ts"
 import type * as Incidents from "./Incidents.ts"
 import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
 import { DELIVERED, DURABLY, failedBecause, isOwner, orLost, withoutNul } from "./underLease.ts"
@@ -73,7 +73,8 @@ export const make = (
   /**
    * SKIP LOCKED gives every worker another row; under the row lock the condition is checked again on its newest
    * version, so a batch that was leased in between is not leased twice. A worker that is killed leaves no trace but its
-   * lease: whoever takes that over writes down that the attempt failed.
+   * lease: whoever takes that over writes down that the attempt failed. In another database than the outbox was written
+   * in there is nothing to lease, and the next look of the sealer says why.
    */
   const lease = Effect.fn("OutboxStore.lease")((holder: string) =>
     sql`
@@ -89,6 +90,7 @@ export const make = (
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
           AND NOT EXISTS (SELECT FROM outbox.relay_pause)
+          AND NOT (SELECT ${sql.literal(IS_FOREIGN)} FROM outbox.sealer)
         -- What was requeued was there before: new events do not wait for it.
         ORDER BY was_delivered_at IS NOT NULL, id
         LIMIT 1
@@ -132,8 +134,11 @@ export const make = (
       RETURNING id::float8 AS id
     `.pipe(firstRowOf(Owned), Effect.flatMap(orLost(lease)), Effect.asVoid)
 
-  /** An index range of the manifest, and asked only when a batch is in doubt. */
-  const sinceFirstAttempt = ({ attempt, batch }: Lease): Effect.Effect<SinceFirstAttempt, SqlError> => {
+  /**
+   * An index range of the manifest, and asked only when a batch is in doubt. A worker that was frozen may ask for a batch
+   * that was delivered meanwhile and has left the manifest: its lease is another's, like any that was taken over.
+   */
+  const sinceFirstAttempt = (lease: Lease): Effect.Effect<SinceFirstAttempt, LeaseLost | SqlError> => {
     const month = (timestamp: string) =>
       `(12 * extract(year FROM ${timestamp} AT TIME ZONE 'UTC') + extract(month FROM ${timestamp} AT TIME ZONE 'UTC'))`
     const parts = sql.literal(
@@ -141,7 +146,7 @@ export const make = (
     )
     return sql`
       WITH own AS (
-        SELECT first_attempt_at, ${parts} AS parts FROM outbox.batch WHERE id = ${batch.id}
+        SELECT first_attempt_at, ${parts} AS parts FROM outbox.batch WHERE ${isOwner(sql, lease)}
       ),
       others AS (
         SELECT coalesce(sum(${parts} * CASE WHEN repair_token IS NULL THEN 1 ELSE 2 END), 0) AS parts
@@ -149,11 +154,12 @@ export const make = (
         WHERE state = 'delivered' AND delivered_at >= (SELECT first_attempt_at FROM own)
       )
       SELECT
-        (others.parts + own.parts * ${attempt})::float8 AS parts,
+        (others.parts + own.parts * ${lease.attempt})::float8 AS parts,
         (extract(epoch FROM clock_timestamp() - own.first_attempt_at) * 1000)::float8 AS millis
       FROM own, others
     `.pipe(
-      rowOf(Attempts),
+      firstRowOf(Attempts),
+      Effect.flatMap(orLost(lease)),
       Effect.map(({ millis, parts }) => ({ parts, elapsed: Duration.millis(millis) }))
     )
   }

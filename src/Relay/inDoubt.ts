@@ -10,7 +10,7 @@ import type { Lease } from "../Batch.ts"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
 import type { EventId } from "../Event.ts"
 import * as Metrics from "../Metrics.ts"
-import { type BatchChanged, OutboxStore } from "../OutboxStore.ts"
+import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
 import { SinkError } from "../SinkError.ts"
 import { insertBatch, insertRepair } from "./insert.ts"
 import type { Refusal } from "./isolate.ts"
@@ -133,7 +133,9 @@ const missingEvents = ({ batch, wasRequeued }: Lease) =>
 const TIME_PER_PART_OF_OTHERS = Duration.millis(10)
 
 /** Whether the table's window has not been filled since: one half of it by this outbox, the other by everybody else. */
-const tokenIsRemembered = (lease: Lease): Effect.Effect<boolean, SinkError | SqlError, OutboxStore | ClickHouseSink> =>
+const tokenIsRemembered = (
+  lease: Lease
+): Effect.Effect<boolean, LeaseLost | SinkError | SqlError, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     if (lease.askFirst) return false
     const store = yield* OutboxStore
