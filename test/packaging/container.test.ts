@@ -484,7 +484,7 @@ describe("The workflows", () => {
 
   it("say with a release what is in it and where it was built", () => {
     const release = contents(".github/workflows/release.yml")
-    expect(release).toMatch(/npm sbom .*--sbom-format=cyclonedx > (\S+)[^]*gh release create .* \1/)
+    expect(release).toMatch(/npm sbom .*--sbom-format=cyclonedx > (\S+)\n.*gh release create \S+ \1/s)
     expect(release).toContain("sbom: true")
     expect(release).toContain("provenance: mode=max")
     expect(release).toContain("--provenance")
