@@ -8,8 +8,8 @@
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { Bytes } from "./Config.ts"
 import { EventId } from "./Event.ts"
+import { Bytes } from "./schema/bytes.ts"
 
 /**
  * @since 0.1.0

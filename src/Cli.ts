@@ -28,6 +28,7 @@ import { pause, resume, status, where } from "./Cli/outbox.ts"
 import { visibleLines, withPlainText } from "./Cli/print.ts"
 import { publish } from "./Cli/publish.ts"
 import { relay } from "./Cli/relay.ts"
+import { token } from "./Cli/token.ts"
 import { verify } from "./Cli/verify.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./internal/logging.ts"
@@ -52,7 +53,8 @@ export const command = Command.make("clickhouse-outbox").pipe(
     pause,
     resume,
     restamp,
-    verify
+    verify,
+    token
   ])
 )
 

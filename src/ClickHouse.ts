@@ -21,6 +21,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Config from "./Config.ts"
 import { escapeField, escapeQuoted } from "./internal/escape.ts"
+import * as Plaintext from "./internal/plaintext.ts"
 import { fromAnswer, fromBrokenAnswer, fromConnection, SinkError } from "./SinkError.ts"
 
 /** Values of a statement's `{name:Type}` parameters. */
@@ -298,6 +299,13 @@ const acquireClient = (
     (client) => Effect.promise(() => client.close())
   )
 
+const warnOfPlaintext = ({ url }: Config.ClickHouse): Effect.Effect<void> => {
+  const { hostname, protocol } = new URL(Redacted.value(url))
+  return protocol === "https:"
+    ? Effect.void
+    : Plaintext.warn({ host: hostname, name: "ClickHouse", set: "Set CLICKHOUSE_URL to its https: address" })
+}
+
 /**
  * Connections are opened when needed, so a ClickHouse that is down fails the first request, not the layer.
  *
@@ -324,7 +332,10 @@ export const layer = (config: Config.ClickHouse): Layer.Layer<ClickHouse, SinkEr
     Effect.all({
       ask: acquireClient(config, false),
       insert: acquireClient(config, config.compression === "gzip")
-    }).pipe(Effect.map((clients) => make(clients, config.requestTimeout)))
+    }).pipe(
+      Effect.zipLeft(warnOfPlaintext(config)),
+      Effect.map((clients) => make(clients, config.requestTimeout))
+    )
   )
 
 /**

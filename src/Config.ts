@@ -23,18 +23,13 @@ import { flow } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
+import * as Callers from "./Config/callers.ts"
+import { parameterProblem } from "./Config/databaseUrl.ts"
+import { Bytes } from "./schema/bytes.ts"
 
+export type { NamedToken, Network, TrustedProxy } from "./Config/callers.ts"
 export { type Telemetry, telemetry } from "./Config/telemetry.ts"
-
-/**
- * A number of bytes.
- *
- * @since 0.1.0
- * @category models
- */
-export const Bytes = Schema.NonNegativeInt.pipe(Schema.brand("Bytes"))
-export type Bytes = typeof Bytes.Type
+export { Bytes } from "./schema/bytes.ts"
 
 const atLeast = (minimum: number, name: string, fallback: number): Config.Config<number> =>
   Config.integer(name).pipe(
@@ -84,7 +79,7 @@ const databaseUrlProblem = (text: string): string | undefined => {
   if (authority.slice(authority.lastIndexOf("@") + 1).includes(",")) {
     return "must name one host: name the address that leads to the server that takes writes"
   }
-  return URL.canParse(text) ? undefined : `is not a URL that can be read: ${ESCAPES}`
+  return URL.canParse(text) ? parameterProblem(new URL(text)) : `is not a URL that can be read: ${ESCAPES}`
 }
 
 const clickHouseUrlProblem = (text: string): string | undefined => {
@@ -224,9 +219,9 @@ const parsePort = (text: string): Either.Either<number | "off", ConfigError.Conf
 export const http = Config.all({
   /** `0` takes any port that is free, `off` serves nothing. */
   port: Config.string("OUTBOX_HTTP_PORT").pipe(Config.mapOrFail(parsePort), Config.withDefault(8686)),
-  /** Without a token it is a loopback address whatever this says. */
+  /** Where nobody has to say who they are it is a loopback address whatever this says. */
   host: Config.nonEmptyString("OUTBOX_HTTP_HOST").pipe(Config.withDefault("127.0.0.1")),
-  /** Without the white space around it, which a file's last line ends with and no header can carry. Blank is none. */
+  /** One for all: an operator without a name. Without the white space around it, which a file's last line ends with and no header can carry. Blank is none. */
   token: Config.option(Config.string("OUTBOX_HTTP_TOKEN")).pipe(
     Config.map(
       flow(
@@ -235,7 +230,11 @@ export const http = Config.all({
         Option.map((token) => Redacted.make(token))
       )
     )
-  )
+  ),
+  /** Tokens with a name and a role each, by their hashes. */
+  tokens: Callers.tokens,
+  /** The proxy whose word is taken for who somebody is. */
+  proxy: Callers.proxy
 })
 export type Http = Config.Config.Success<typeof http>
 

@@ -10,7 +10,7 @@
  * more, so leases never wait for it where there are connections to spare. Clients cannot hold a connection for ever, one
  * request of each is handled at a time, and too many that wait for a database are told to come back. What they can make it
  * keep in memory is two large bodies and, for each of 100 connections, an answer of some 10 MiB. When its port is taken it
- * says so and tries again, and whatever becomes of it, the relay goes on. Without a token it listens on loopback only, and
+ * says so and tries again, and whatever becomes of it, the relay goes on. Until it is told whom to let in it listens on loopback only, and
  * answers nothing that a browser was led to ask.
  *
  * `/` is the console, for people. `/docs` explains the API, `/openapi.json` describes it for programs, and {@link Api}
@@ -127,7 +127,7 @@ export const layer = (config: Config.Http, options?: Options): Layer.Layer<Opera
   Layer.scoped(OperatorServer, make(config, options))
 
 /**
- * {@link layer} from the environment: `OUTBOX_HTTP_PORT`, `OUTBOX_HTTP_HOST`, `OUTBOX_HTTP_TOKEN`.
+ * {@link layer} from the environment: the variables `OUTBOX_HTTP_…`.
  *
  * @since 0.1.0
  * @category layers

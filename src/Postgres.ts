@@ -22,6 +22,7 @@ import * as Pg from "pg"
 import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
 import { OPTIONS, stating } from "./internal/meaning.ts"
+import * as Plaintext from "./internal/plaintext.ts"
 import { CopyOut } from "./Postgres/CopyOut.ts"
 
 /**
@@ -152,6 +153,10 @@ export const make = (pool: Pg.Pool): typeof Postgres.Service => ({
   }))
 })
 
+/** Somebody has written that there is to be no TLS. */
+const isPlainOnPurpose = ({ url }: Config.Postgres): boolean =>
+  (new URL(Redacted.value(url)).searchParams.get("sslmode") ?? process.env.PGSSLMODE) === "disable"
+
 const acquirePool = (
   config: Config.Postgres,
   {
@@ -180,11 +185,22 @@ const acquirePool = (
         }
         // Reads the certificates that the URL names: the pool would throw what is wrong with them as a defect, at each
         // connect.
-        new Pg.Client(options)
-        return new Pg.Pool(options).on("error", () => {})
+        const { host, ssl } = new Pg.Client(options)
+        return { host, isPlain: !ssl, pool: new Pg.Pool(options).on("error", () => {}) }
       },
       catch: sqlError("DATABASE_URL cannot be used")
-    }),
+    }).pipe(
+      Effect.tap(({ host, isPlain }) =>
+        isPlain && !isPlainOnPurpose(config)
+          ? Plaintext.warn({
+              host,
+              name: "Postgres",
+              set: "Add sslmode=verify-full to DATABASE_URL, or sslmode=disable if that is meant"
+            })
+          : Effect.void
+      ),
+      Effect.map(({ pool }) => pool)
+    ),
     (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds"))
   )
 

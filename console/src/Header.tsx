@@ -3,6 +3,7 @@ import { Link, useRoute } from "wouter"
 import { statusQuery, systemsQuery } from "./api/queries.ts"
 import * as Session from "./api/session.ts"
 import * as Stored from "./api/stored.ts"
+import { useCaller } from "./api/useCaller.ts"
 import { findings, headlineOf } from "./views/overview/verdict.ts"
 
 interface TabProps {
@@ -37,6 +38,8 @@ export const Header = () => {
   const [isOverview] = useRoute("/")
   const token = Stored.useStored(Session.token)
   const operator = Stored.useStored(Session.operator)
+  const caller = useCaller()
+  const name = caller?.name ?? null
   return (
     <header className="top">
       <span className="brand">clickhouse-outbox</span>
@@ -59,7 +62,13 @@ export const Header = () => {
         </div>
       )}
       <div className="who">
-        {operator !== null && (
+        {name !== null && (
+          <span>
+            as <strong>{name}</strong>
+            {caller?.role === "reader" && ", a reader"}{" "}
+          </span>
+        )}
+        {name === null && operator !== null && (
           <span>
             as <strong>{operator}</strong>{" "}
             <button type="button" className="link" onClick={() => Session.operator.set(null)}>

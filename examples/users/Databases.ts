@@ -1,4 +1,4 @@
-/** Postgres and ClickHouse, migrated to what this program needs: the outbox's schema and the service's own table. */
+/** Postgres and ClickHouse, as they are, and migrated: to the outbox's schema and the service's own table. */
 import { Migrator, SqlClient } from "@effect/sql"
 import { ClickHouse, Migrations, Postgres } from "clickhouse-outbox"
 import { Effect, Layer } from "effect"
@@ -24,6 +24,9 @@ const UsersMigrationLive = Layer.effectDiscard(
   })
 )
 
+/** For a role that may create nothing. */
+export const MigratedDatabasesLive = Layer.merge(Postgres.layerConfig, ClickHouse.layerConfig)
+
 export const DatabasesLive = Layer.merge(UsersMigrationLive, Migrations.layerConfig).pipe(
-  Layer.provideMerge(Layer.mergeAll(Postgres.layerConfig, ClickHouse.layerConfig))
+  Layer.provideMerge(MigratedDatabasesLive)
 )

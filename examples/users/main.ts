@@ -9,7 +9,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Relay, Telemetry } from "clickhouse-outbox"
 import { Config, Layer } from "effect"
-import { DatabasesLive } from "./Databases.ts"
+import { DatabasesLive, MigratedDatabasesLive } from "./Databases.ts"
 import { HttpLive } from "./Http.ts"
 
 const ServerLive = NodeHttpServer.layerConfig(createServer, {
@@ -17,7 +17,7 @@ const ServerLive = NodeHttpServer.layerConfig(createServer, {
 })
 
 Layer.merge(Layer.provide(HttpLive, ServerLive), Relay.layerConfig).pipe(
-  Layer.provide(DatabasesLive),
+  Layer.provide(process.argv.includes("--migrated") ? MigratedDatabasesLive : DatabasesLive),
   Layer.provide(Telemetry.layerConfig("users")),
   Layer.launch,
   NodeRuntime.runMain

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
+import { CallerName, Role } from "../schema/callers.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
 import { visible } from "./print.ts"
 
@@ -78,6 +79,20 @@ const uuid = fromSchema(Schema.compose(Schema.Trim, EventId), "an event's uuid")
 export const failureId = argument("ID", failure)
 export const batchId = argument("ID", batch)
 export const eventId = argument("EVENT_ID", uuid)
+
+/** As whom the operator API knows somebody. One that begins with # would be a comment where it is configured. */
+export const callerName = argument(
+  "NAME",
+  fromSchema(
+    CallerName.pipe(Schema.filter((name) => !name.startsWith("#"))),
+    "1 to 255 printable ASCII characters, without spaces and commas, and no # in front"
+  )
+)
+
+export const role: Options.Options<Role> = option(
+  { name: "role", placeholder: Role.literals.join("|") },
+  fromSchema(Schema.compose(Schema.String, Role), Role.literals.join(" or "))
+)
 
 /** What an operator has to say about a change. */
 export const text = (name: string): Options.Options<string> =>

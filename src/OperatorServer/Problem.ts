@@ -10,7 +10,8 @@ import * as Schema from "effect/Schema"
 const KINDS = {
   "bad-request": [400, "The request is not valid"],
   unauthorized: [401, "The token is missing or wrong"],
-  forbidden: [403, "The request does not come from this machine"],
+  forbidden: [403, "The request does not come from where it may"],
+  "readers-only-read": [403, "Readers change nothing"],
   "not-permitted": [403, "The server's role may not do this"],
   "no-such-endpoint": [404, "There is no such endpoint"],
   "failure-not-found": [404, "There is no such failure"],

@@ -27,7 +27,23 @@ import { Issue, Problem } from "./Problem.ts"
 
 export const unauthorized = Kinds.make(
   "unauthorized",
-  "Send the header Authorization: Bearer …, with what OUTBOX_HTTP_TOKEN is on the server"
+  "Send the header Authorization: Bearer …, with your token, or with what OUTBOX_HTTP_TOKEN is on the server"
+)
+
+export const noName = (header: string): Problem =>
+  Kinds.make(
+    "unauthorized",
+    `The proxy must send one name in ${header}: 1 to 255 printable ASCII characters without spaces and commas. It must replace the header, not add to it`
+  )
+
+export const readOnly = Kinds.make(
+  "readers-only-read",
+  "Nothing was done: you may look at everything and change nothing. Ask for the role operator, or let an operator do it"
+)
+
+export const otherSite = Kinds.make(
+  "forbidden",
+  "Nothing was done: the request was made by a page of another site. If it is the console's own, let the proxy pass on the header Host as it came"
 )
 
 export const notThisHost = Kinds.make(

@@ -11,8 +11,9 @@ import { relayId } from "../internal/relayId.ts"
 import { isUnavailable } from "../internal/sqlState.ts"
 import { version } from "../internal/version.ts"
 import { type AuditEntry, auditToJson, DEFAULT_MINUTES, Operations } from "../Operations.ts"
+import type { Actor } from "../schema/audit.ts"
 import type { Page } from "../schema/columns.ts"
-import { DEFAULT_ACTOR } from "./Api/fields.ts"
+import { Caller, DEFAULT_ACTOR } from "./Api/fields.ts"
 import { Api } from "./Api.ts"
 import * as Body from "./Body.ts"
 import type { Problem } from "./Problem.ts"
@@ -48,6 +49,12 @@ const answering =
   (inTurn: Turns.InTurn): InTurn =>
   (effect) =>
     Effect.catchAll(inTurn(effect), Problems.fail)
+
+/** Does what is done in somebody's name: the one by which they were let in, before any that they give themselves. */
+const inName = <A, E, R>(
+  { actor = DEFAULT_ACTOR }: { readonly actor?: Actor },
+  change: (actor: Actor) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R | Caller> => Effect.flatMap(Caller, ({ name }) => change(Option.getOrElse(name, () => actor)))
 
 // What ClickHouse refused, and what to do about it.
 
@@ -87,37 +94,43 @@ const failures = (inPostgres: InTurn) =>
             )
           )
         )
-        .handleRaw("correct", ({ headers: { actor = DEFAULT_ACTOR }, path, request }) =>
-          useCorrection(request, (correction) =>
-            inPostgres(failures.correct(path.id, { eventId: path.event_id, correction, actor }))
+        .handleRaw("correct", ({ headers, path, request }) =>
+          inName(headers, (actor) =>
+            useCorrection(request, (correction) =>
+              inPostgres(failures.correct(path.id, { eventId: path.event_id, correction, actor }))
+            )
           ).pipe(Effect.map((event) => json(toJson(event))))
         )
-        .handle("replayEvent", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
-          inPostgres(failures.replayEvent(path.id, { eventId: path.event_id, actor }))
+        .handle("replayEvent", ({ headers, path }) =>
+          inName(headers, (actor) => inPostgres(failures.replayEvent(path.id, { eventId: path.event_id, actor })))
         )
-        .handle("replay", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
-          inPostgres(failures.replay(path.id, { actor }))
+        .handle("replay", ({ headers, path }) =>
+          inName(headers, (actor) => inPostgres(failures.replay(path.id, { actor })))
         )
-        .handle("replayAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { all = false, ...filter } }) =>
+        .handle("replayAll", ({ headers, payload: { all = false, ...filter } }) =>
           all === Object.keys(filter).length > 0
             ? Effect.fail(Problems.allOrFilter)
-            : inPostgres(failures.replayAll(filter, { actor }))
+            : inName(headers, (actor) => inPostgres(failures.replayAll(filter, { actor })))
         )
         .handle("arrivals", ({ urlParams: { ids } }) => inPostgres(failures.arrivals(ids)))
-        .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
-          inPostgres(failures.discard(path.id, { note, actor }))
+        .handle("discard", ({ headers, path, payload: { note } }) =>
+          inName(headers, (actor) => inPostgres(failures.discard(path.id, { note, actor })))
         )
-        .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, note } }) =>
-          inPostgres(Effect.map(failures.discardAll(ids, { note, actor }), (failures) => ({ failures })))
+        .handle("discardAll", ({ headers, payload: { ids, note } }) =>
+          inName(headers, (actor) =>
+            inPostgres(Effect.map(failures.discardAll(ids, { note, actor }), (failures) => ({ failures })))
+          )
         )
-        .handle("resolve", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
-          inPostgres(failures.resolve(path.id, { note, actor }))
+        .handle("resolve", ({ headers, path, payload: { note } }) =>
+          inName(headers, (actor) => inPostgres(failures.resolve(path.id, { note, actor })))
         )
-        .handle("reopen", ({ headers: { actor = DEFAULT_ACTOR }, path }) =>
-          inPostgres(failures.reopen(path.id, { actor }))
+        .handle("reopen", ({ headers, path }) =>
+          inName(headers, (actor) => inPostgres(failures.reopen(path.id, { actor })))
         )
-        .handle("reopenAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids } }) =>
-          inPostgres(Effect.map(failures.reopenAll(ids, { actor }), (failures) => ({ failures })))
+        .handle("reopenAll", ({ headers, payload: { ids } }) =>
+          inName(headers, (actor) =>
+            inPostgres(Effect.map(failures.reopenAll(ids, { actor }), (failures) => ({ failures })))
+          )
         )
     })
   )
@@ -166,11 +179,11 @@ const relay = (inPostgres: InTurn) =>
     Effect.map(Operations, ({ pause, relayPause, resume }) =>
       handlers
         .handle("state", () => inPostgres(Effect.map(relayPause, (paused) => ({ paused: Option.getOrNull(paused) }))))
-        .handle("pause", ({ headers: { actor = DEFAULT_ACTOR }, payload: { reason } }) =>
-          inPostgres(Effect.map(pause({ reason, actor }), (paused) => ({ paused })))
+        .handle("pause", ({ headers, payload: { reason } }) =>
+          inName(headers, (actor) => inPostgres(Effect.map(pause({ reason, actor }), (paused) => ({ paused }))))
         )
-        .handle("resume", ({ headers: { actor = DEFAULT_ACTOR } }) =>
-          inPostgres(Effect.as(resume({ actor }), { paused: null }))
+        .handle("resume", ({ headers }) =>
+          inName(headers, (actor) => inPostgres(Effect.as(resume({ actor }), { paused: null })))
         )
     )
   )
@@ -187,7 +200,15 @@ const overview = ({ inClickHouse, inPostgres, tokenRequired }: OverviewOptions) 
   HttpApiBuilder.group(Api, "overview", (handlers) =>
     Effect.map(Effect.all([EventLog, Operations]), ([eventLog, operations]) =>
       handlers
-        .handle("session", () => Effect.succeed({ version, tokenRequired, relay: relayId }))
+        .handle("session", () =>
+          Effect.map(Caller, ({ name, role }) => ({
+            version,
+            tokenRequired,
+            relay: relayId,
+            name: Option.getOrNull(name),
+            role
+          }))
+        )
         .handle("overview", ({ urlParams: { minutes = DEFAULT_MINUTES, step } }) =>
           step !== undefined && (minutes * 60) / step > MAX_BUCKETS
             ? Effect.fail(Problems.tooManyBuckets(MAX_BUCKETS))

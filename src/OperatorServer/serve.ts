@@ -19,6 +19,7 @@ import * as Schedule from "effect/Schedule"
 import type { BatchFailures } from "../BatchFailures.ts"
 import type * as Config from "../Config.ts"
 import type { EventLog } from "../EventLog.ts"
+import { isLoopback } from "../internal/plaintext.ts"
 import { reasonOf } from "../internal/text.ts"
 import type { Operations } from "../Operations.ts"
 import { type Health, Relay } from "../Relay.ts"
@@ -67,20 +68,22 @@ export const serve = (options: Options): Effect.Effect<never, ServeError> =>
 
 const LOOPBACK = "127.0.0.1"
 
-const safeHost = ({ host, token }: Config.Http): Effect.Effect<string> =>
-  Option.isSome(token) || Access.isLoopback(host)
+const safeHost = (config: Config.Http): Effect.Effect<string> => {
+  const { host } = config
+  return !Access.isOpen(config) || isLoopback(host)
     ? Effect.succeed(host)
     : Effect.as(
         Effect.logWarning(
-          `The operator API listens on ${LOOPBACK} and not on ${host}, because whoever reaches it could change events: set OUTBOX_HTTP_TOKEN to let others in`
+          `The operator API listens on ${LOOPBACK} and not on ${host}, because whoever reaches it could change events: set OUTBOX_HTTP_TOKENS or OUTBOX_HTTP_TOKEN to let others in`
         ),
         LOOPBACK
       )
+}
 
 const serveOnce = (options: Options): Effect.Effect<never, ServeError> =>
   Effect.gen(function* () {
     const { available, url } = options
-    const open = Option.isNone(options.token)
+    const open = Access.isOpen(options)
     const api = yield* Ref.make<App>(Effect.fail(Problems.starting))
     const probes = yield* Probes.make(health(available))
     const console = yield* Console.make(options.console ?? Console.FOLDER)
@@ -106,7 +109,7 @@ interface Parts {
   readonly api: App
   readonly console: Console.Console
   readonly probes: Effect.Effect.Success<ReturnType<typeof Probes.make>>
-  /** Whether no token is asked for. */
+  /** Whether nobody is asked who they are. */
   readonly open: boolean
 }
 
@@ -177,7 +180,7 @@ const health = (available: Available): Effect.Effect<Option.Option<Health>> =>
   )
 
 /** Built apart from the program's layers: with an HttpApi of the program's own it would share the router. */
-const buildApi = ({ concurrency, token }: Options) =>
+const buildApi = (options: Options) =>
   Layer.mergeAll(
     HttpApiSwagger.layer(),
     HttpApiBuilder.middlewareOpenApi(),
@@ -187,8 +190,8 @@ const buildApi = ({ concurrency, token }: Options) =>
     )
   ).pipe(
     Layer.provideMerge(HttpApiBuilder.api(Api)),
-    Layer.provide(handlers.layer({ concurrency, tokenRequired: Option.isSome(token) })),
-    Layer.provide(Access.layer(token)),
+    Layer.provide(handlers.layer({ concurrency: options.concurrency, tokenRequired: !Access.isOpen(options) })),
+    Layer.provide(Access.layer(options)),
     Layer.provideMerge(Layer.merge(HttpApiBuilder.Router.Live, HttpApiBuilder.Middleware.layer)),
     Layer.build,
     Effect.flatMap((context) => Effect.provide(HttpApiBuilder.httpApp, context)),

@@ -13,7 +13,7 @@ import { drain } from "../support/relay.ts"
 
 const COMMANDS = [
   ...["migrate", "relay", "publish", "status", "failures", "where", "batches", "incidents", "pause", "resume"],
-  ...["restamp", "verify"]
+  ...["restamp", "verify", "token"]
 ]
 
 const publish = EventPublisher.publish(Event.make({ eventType: "counted", eventContext: {} }))

@@ -374,6 +374,47 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
+    it.scoped("shows who is signed in, and hides from a reader what a reader may not do", () =>
+      Effect.gen(function* () {
+        const { failureId } = yield* Failures.make([Event.make({ eventType: "role_tested", eventContext: { a: 1 } })])
+        const { complaints, page } = yield* visit(`/failures/${failureId}`, {
+          ...Operator.config,
+          tokens: [Operator.named("ada", "operator"), Operator.named("bob", "reader")]
+        })
+        const signIn = async (name: string) => {
+          await page.getByLabel("Token").fill(Operator.tokenOf(name))
+          await page.getByRole("button", { name: "Sign in" }).click()
+        }
+        yield* promise(async () => {
+          await signIn("bob")
+          await page.getByText("as bob, a reader").waitFor()
+          await page.getByText("role_tested").first().waitFor()
+          for (const path of [`/failures/${failureId}`, "/failures?type=role_tested", "/"]) {
+            await page.goto(new URL(path, page.url()).href)
+            await page.getByText("as bob, a reader").waitFor()
+            await page.getByRole("heading", { level: 1 }).waitFor()
+            expect(await page.getByRole("button", { name: /Replay|Discard|Resolve|Pause|Save/ }).count()).toBe(0)
+            expect(await page.getByRole("checkbox").count()).toBe(0)
+          }
+          await page.goto(new URL(`/failures/${failureId}`, page.url()).href)
+          await page.getByLabel("event_context").waitFor()
+          expect(await violations(page)).toEqual([])
+          await page.getByRole("button", { name: "Sign out" }).click()
+          await signIn("ada")
+          await page.getByText("as ada").waitFor()
+          await page.getByRole("button", { name: "Discard…" }).click()
+          // It is known who this is: nobody is asked.
+          await page.getByLabel("Why the event is not to arrive").fill("test")
+          expect(await page.getByLabel("Your name, for the audit trail").count()).toBe(0)
+          await page.getByRole("button", { name: "Discard 1 event" }).click()
+          await page.getByText(`Discarded failure ${failureId}.`).first().waitFor()
+        })
+        const [entry] = yield* (yield* BatchFailures).audit(failureId)
+        expect(entry).toMatchObject({ actor: "ada", action: "discard" })
+        expect(complaints).toEqual([])
+      })
+    )
+
     it.scoped("finds an event by its id, wherever it is", () =>
       Effect.gen(function* () {
         const eventId = yield* EventPublisher.publish(Event.make({ eventType: "find_tested", eventContext: { n: 1 } }))

@@ -83,6 +83,9 @@ describe("Configuration", () => {
     ["DATABASE_URL", '"postgres://ada:hunter2@localhost/app"', "must not be in quotes"],
     ["DATABASE_URL", "postgres://ada:hunter2@a:5432,b:5432/app", "must name one host"],
     ["DATABASE_URL", "postgres://ada:hunter2@a,b/app", "must name one host"],
+    ["DATABASE_URL", "postgres://ada:hunter2@db/app?SSLMODE=verify-full", 'has a parameter "SSLMODE".*mean sslmode\\?'],
+    ["DATABASE_URL", "postgres://ada:hunter2@db/app?ssl_mode=require", 'has a parameter "ssl_mode".*mean sslmode\\?'],
+    ["DATABASE_URL", "postgres://ada:1?hunter2@db/app", "has a parameter that is none"],
     ["CLICKHOUSE_URL", "http://localhost:8123/shop", "must have no path: CLICKHOUSE_DATABASE names the database"],
     ["CLICKHOUSE_URL", "'http://localhost:8123'", "must not be in quotes"],
     ["CLICKHOUSE_TABLE", "shop.event_log", "must be a table's name alone: CLICKHOUSE_DATABASE"]
@@ -117,7 +120,15 @@ describe("Configuration", () => {
     ["OUTBOX_LINGER", "soon"],
     ["OUTBOX_LEASE", "-1 second"],
     ["CLICKHOUSE_COMPRESSION", "zip"],
-    ["LOG_FORMAT", "xml"]
+    ["LOG_FORMAT", "xml"],
+    ["OUTBOX_HTTP_TOKENS", "ada operator hunter2"],
+    ["OUTBOX_HTTP_TOKENS", `ada root ${"0".repeat(64)}`],
+    ["OUTBOX_HTTP_TOKENS", `ada operator ${"0".repeat(64)} hunter2`],
+    ["OUTBOX_HTTP_TOKENS", `ada operator ${"0".repeat(64)},bob reader ${"0".repeat(64)}`],
+    ["OUTBOX_HTTP_TOKENS_FILE", "/no/such/file"],
+    ["OUTBOX_HTTP_PROXY_ADDRESSES", "proxy.example.com"],
+    ["OUTBOX_HTTP_PROXY_ADDRESSES", "10.1.0.0/33"],
+    ["OUTBOX_HTTP_PROXY_HEADER", "X-Forwarded-User:"]
   ])("a wrong %s is named, and no password is shown", (name, value) => {
     const { loaded } = load([...REQUIRED, [name, value]])
     const explained = Either.mapLeft(loaded, Configuration.explain)

@@ -3,6 +3,9 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { describe, expect, layer } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { inject } from "vitest"
@@ -55,21 +58,22 @@ const askPostgres = (url: string) => {
   )
 }
 
-const askClickHouse = (url: string, caFile?: string, password?: string) =>
+const clickHouse = (url: string, caFile?: string, password?: string) =>
+  ClickHouse.layer({
+    url: Redacted.make(url),
+    username: Option.some("default"),
+    password: Option.map(Option.fromNullable(password), (password) => Redacted.make(password)),
+    database: Option.none(),
+    table: "event_log",
+    cluster: Option.none(),
+    caFile: Option.fromNullable(caFile),
+    requestTimeout: Duration.seconds(10),
+    compression: "none"
+  })
+
+const askClickHouse = (...address: Parameters<typeof clickHouse>) =>
   Effect.flatMap(ClickHouse.ClickHouse, (clickHouse) => clickHouse.query("SELECT 1")).pipe(
-    Effect.provide(
-      ClickHouse.layer({
-        url: Redacted.make(url),
-        username: Option.some("default"),
-        password: Option.map(Option.fromNullable(password), (password) => Redacted.make(password)),
-        database: Option.none(),
-        table: "event_log",
-        cluster: Option.none(),
-        caFile: Option.fromNullable(caFile),
-        requestTimeout: Duration.seconds(10),
-        compression: "none"
-      })
-    )
+    Effect.provide(clickHouse(...address))
   )
 
 layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
@@ -207,6 +211,48 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
       expect(yield* askPostgres(trusting(postgres, ca("ca")))).toEqual([{ answer: 1 }])
       const clickHouse = byAddress(yield* Certificates.terminate(inject("clickhouseUrl"), certificate))
       expect(yield* askClickHouse(clickHouse, ca("ca"))).toEqual([[1]])
+    })
+  )
+
+  it.effect("is missed in a warning that says what to set, where a connection goes to another machine without it", () =>
+    Effect.gen(function* () {
+      /** What is logged when the layers are built, for which no connection is made. */
+      const warnings = (postgresUrl: string, clickHouseUrl: string) => {
+        const lines: Array<string> = []
+        const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+        return clickHouse(clickHouseUrl).pipe(
+          Layer.merge(
+            Postgres.layer({
+              url: Redacted.make(postgresUrl),
+              maxConnections: 3,
+              connectTimeout: Duration.seconds(5)
+            })
+          ),
+          Layer.build,
+          Effect.scoped,
+          Effect.provide(
+            Layer.merge(Logger.replace(Logger.defaultLogger, logger), Logger.minimumLogLevel(LogLevel.Warning))
+          ),
+          Effect.as(lines)
+        )
+      }
+      const warned = yield* warnings(
+        "postgres://ada:hunter2@db.example.com/app",
+        "http://ada:hunter2@ch.example.com:8123"
+      )
+      expect([...warned].sort()).toEqual([
+        expect.stringMatching(/^The connection to ClickHouse at ch\.example\.com has no TLS.*CLICKHOUSE_URL/),
+        expect.stringMatching(/^The connection to Postgres at db\.example\.com has no TLS.*sslmode=verify-full/)
+      ])
+      expect(warned.join()).not.toContain("hunter2")
+      for (const [postgresUrl, clickHouseUrl] of [
+        ["postgres://ada@localhost/app", "http://127.0.0.1:8123"],
+        ["postgres:///app?host=/var/run/postgresql", "http://[::1]:8123"],
+        ["postgres://ada@db.example.com/app?sslmode=verify-full", "https://ch.example.com"],
+        ["postgres://ada@db.example.com/app?sslmode=disable", "http://localhost"]
+      ] as const) {
+        expect(yield* warnings(postgresUrl, clickHouseUrl)).toEqual([])
+      }
     })
   )
 

@@ -26,6 +26,10 @@ const Compose = Schema.Struct({
   services: record(
     Schema.Struct({
       image: Schema.optional(Schema.String),
+      read_only: Schema.optionalWith(Schema.Boolean, { default: () => false }),
+      cap_drop: list,
+      cap_add: list,
+      security_opt: list,
       build: Schema.optional(Schema.Struct({ context: Schema.String, target: Schema.String })),
       environment: Schema.optionalWith(record(Schema.NullOr(Text)), { default: () => ({}) }),
       ports: list,
@@ -43,6 +47,7 @@ const Workflow = Schema.Struct({
   jobs: record(
     Schema.Struct({
       "timeout-minutes": Schema.optional(Schema.Number),
+      permissions: Schema.optionalWith(record(Schema.String), { default: () => ({}) }),
       uses: Schema.optional(Schema.String),
       env: Schema.optionalWith(record(Text), { default: () => ({}) }),
       steps: Schema.optionalWith(
@@ -239,6 +244,10 @@ describe("docker-compose.yml", () => {
     const literal = services.flatMap(({ environment, name }) =>
       Object.entries(environment).flatMap(([variable, value]) => {
         const text = String(value ?? "")
+        // PGOPTIONS is a list of settings, and some of them are passwords.
+        if (variable === "PGOPTIONS") {
+          return /=(?!\$\{\w+:\?[^}]+\})/.test(text) ? [`${name}: ${variable}`] : []
+        }
         const isSecret = /PASSWORD|TOKEN|SECRET|KEY/.test(variable) && !/^\$\{\w+:\?[^}]+\}$/.test(text)
         const isUrl = /:\/\/[^/@]*:(?!\$\{\w+:\?[^}]+\}@)[^/]*@/.test(text)
         return isSecret || isUrl ? [`${name}: ${variable}`] : []
@@ -283,9 +292,32 @@ describe("docker-compose.yml", () => {
     expect(sorted(named)).toEqual(sorted(Object.keys(compose.volumes)))
   })
 
+  it("gives no program more of the machine than it needs", () => {
+    for (const { cap_add, cap_drop, name, read_only, security_opt } of services) {
+      expect({ name, cap_drop, security_opt }).toEqual({
+        name,
+        cap_drop: ["ALL"],
+        security_opt: ["no-new-privileges:true"]
+      })
+      const isDatabase = name === "postgres" || name === "clickhouse"
+      expect({ name, cap_add: cap_add.length > 0 }).toEqual({ name, cap_add: isDatabase })
+      expect({ name, read_only }).toEqual({ name, read_only: name !== "clickhouse" })
+    }
+  })
+
+  it("lets only what migrates be the owner of the database", () => {
+    const users = ours.map(({ environment, name }) => [name, /\/\/(\w+):/.exec(String(environment.DATABASE_URL))?.[1]])
+    expect(Object.fromEntries(users)).toEqual({
+      migrate: "outbox",
+      "migrate-app": "outbox",
+      relay: "relay",
+      app: "app"
+    })
+  })
+
   it("gives the relay longer to stop than the relay gives its batches", () => {
     const { shutdownGrace } = Effect.runSync(ConfigProvider.fromMap(new Map()).load(Config.relay))
-    const relays = ours.filter(({ name }) => name !== "migrate")
+    const relays = ours.filter(({ name }) => !name.startsWith("migrate"))
     expect(relays.map(({ name }) => name)).toEqual(["relay", "app"])
     for (const { stop_grace_period: period = "0s" } of relays) {
       expect(period).toMatch(/^\d+s$/)
@@ -386,6 +418,33 @@ describe("deploy/compose", () => {
   })
 })
 
+describe("What is installed", () => {
+  const Lock = Schema.parseJson(
+    Schema.Struct({ packages: record(Schema.Struct({ integrity: Schema.optional(Schema.String) })) })
+  )
+  const { packages } = Schema.decodeUnknownSync(Lock)(contents("package-lock.json"))
+
+  it("is what was locked, by its checksum: all but a library for tests on other machines than CI's", () => {
+    const unchecked = Object.entries(packages).filter(([path, { integrity }]) => path !== "" && integrity === undefined)
+    expect(sorted(unchecked.map(([path]) => path))).toEqual([
+      "node_modules/@chdb/lib-darwin-arm64",
+      "node_modules/@chdb/lib-darwin-x64",
+      "node_modules/@chdb/lib-linux-arm64-gnu"
+    ])
+  })
+
+  it("is kept up to date by Dependabot: packages, actions and images", () => {
+    const Dependabot = Schema.Struct({ updates: Schema.Array(Schema.Struct({ "package-ecosystem": Schema.String })) })
+    const { updates } = read(Dependabot, ".github/dependabot.yml")
+    expect(sorted(updates.map((update) => update["package-ecosystem"]))).toEqual([
+      "docker",
+      "docker-compose",
+      "github-actions",
+      "npm"
+    ])
+  })
+})
+
 describe("The workflows", () => {
   const workflows = readdirSync(join(ROOT, ".github/workflows")).map((file) => ({
     file,
@@ -412,6 +471,23 @@ describe("The workflows", () => {
         )
       ).toEqual([])
     }
+  })
+
+  it("run no script of a package where they may sign or write", () => {
+    const privileged = jobs.filter(({ permissions }) => Object.values(permissions).includes("write"))
+    expect(privileged.map(({ name }) => name)).toEqual(["release.yml: npm", "release.yml: image", "release.yml: notes"])
+    const run = privileged.flatMap(({ steps }) => steps.flatMap(({ run }) => run?.split("\n") ?? []))
+    expect(run.filter((line) => /npm (?:ci|publish)\b/.test(line) && !line.includes("--ignore-scripts"))).toEqual([])
+    const unset = "env -u ACTIONS_ID_TOKEN_REQUEST_URL -u ACTIONS_ID_TOKEN_REQUEST_TOKEN "
+    expect(run.filter((line) => /npm (?:ci|run)\b/.test(line) && !line.startsWith(unset))).toEqual([])
+  })
+
+  it("say with a release what is in it and where it was built", () => {
+    const release = contents(".github/workflows/release.yml")
+    expect(release).toMatch(/npm sbom .*--sbom-format=cyclonedx > (\S+)\n.*gh release create \S+ \1/s)
+    expect(release).toContain("sbom: true")
+    expect(release).toContain("provenance: mode=max")
+    expect(release).toContain("--provenance")
   })
 
   it("end each job after a time", () => {

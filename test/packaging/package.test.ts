@@ -126,7 +126,7 @@ const TSCONFIG = JSON.stringify({
   include: ["src"]
 })
 
-const EXAMPLE = ["Api.ts", "Databases.ts", "Events.ts", "Http.ts", "User.ts", "Users.ts", "main.ts"]
+const EXAMPLE = ["Api.ts", "Databases.ts", "Events.ts", "Http.ts", "User.ts", "Users.ts", "main.ts", "migrate.ts"]
 
 const [, README_PROGRAM = ""] = /```ts\n(.*?)```/s.exec(read("README.md")) ?? []
 

@@ -1,4 +1,5 @@
 /** The operator API in the test's own program, asked as any client asks: over HTTP. */
+import { createHash } from "node:crypto"
 import * as Http from "node:http"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import * as EventLog from "../../src/EventLog.ts"
 import * as Operations from "../../src/Operations.ts"
 import * as OperatorServer from "../../src/OperatorServer.ts"
 import * as Relay from "../../src/Relay.ts"
+import { CallerName, type Role } from "../../src/schema/callers.ts"
 
 /** A relay that has not started: what is delivered here the tests deliver. */
 const relay = Layer.effect(
@@ -20,11 +22,26 @@ const relay = Layer.effect(
 
 export const services = Layer.mergeAll(BatchFailures.layer, Operations.layer, EventLog.layerConfig, relay)
 
-export const config: Config.Http = { port: 0, host: "127.0.0.1", token: Option.none() }
+export const config: Config.Http = {
+  port: 0,
+  host: "127.0.0.1",
+  token: Option.none(),
+  tokens: [],
+  proxy: Option.none()
+}
 
 export const TOKEN = "correct horse battery staple"
 
 export const withToken: Config.Http = { ...config, token: Option.some(Redacted.make(TOKEN)) }
+
+/** The token of somebody who has one of their own. */
+export const tokenOf = (name: string): string => `outbox_${name}`
+
+export const named = (name: string, role: Role): Config.NamedToken => ({
+  name: CallerName.make(name),
+  role,
+  sha256: createHash("sha256").update(tokenOf(name)).digest("hex")
+})
 
 /** Where it listens, until the scope closes. */
 export const start = (http: Config.Http = config, options?: OperatorServer.Options) =>

@@ -15,6 +15,8 @@ type Params<Method extends (request: never) => unknown> = Parameters<Method>[0] 
 /** Each page is a request of its own, so a list that was read further than this is no longer refreshed. */
 const REFRESHED_PAGES = 4
 
+const SESSION_MILLIS = 60_000
+
 /** Live numbers without an answer for this long are shown as old. */
 const LIVE_TIMEOUT = Duration.seconds(6)
 
@@ -61,6 +63,13 @@ export const statusQuery = queryOptions({
   queryKey: ["status"],
   queryFn: ({ signal }) => request((client) => client.outbox.status(), { signal, timeout: LIVE_TIMEOUT }),
   refetchInterval: LIVE_MILLIS
+})
+
+/** Who asks. It changes with the server's configuration, and with who signs in. */
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: ({ signal }) => request((client) => client.overview.session(), { signal }),
+  refetchInterval: SESSION_MILLIS
 })
 
 export const systemsQuery = queryOptions({

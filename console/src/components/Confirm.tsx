@@ -1,6 +1,7 @@
 import { type FormEvent, type ReactNode, useId, useState } from "react"
 import type { ApiError } from "../api/ApiError.ts"
 import * as Session from "../api/session.ts"
+import { useCaller } from "../api/useCaller.ts"
 import { Dialog } from "./Dialog.tsx"
 import { Failed } from "./Failed.tsx"
 
@@ -18,11 +19,12 @@ interface Props {
   readonly onClose: () => void
 }
 
-/** Asks before something is changed. The first time it also asks for the operator's name. */
+/** Asks before something is changed. The first time it also asks for the operator's name, if the server has none. */
 export const Confirm = ({ action, children, error, isDanger, isPending, note, onClose, onConfirm, title }: Props) => {
   const [text, setText] = useState("")
   const [name, setName] = useState(Session.operator.get() ?? "")
-  const [asksForName] = useState(name === "")
+  const caller = useCaller()
+  const [asksForName] = useState(name === "" && (caller?.name ?? null) === null)
   const id = useId()
   const submit = (event: FormEvent) => {
     event.preventDefault()

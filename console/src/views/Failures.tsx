@@ -1,6 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query"
 import { useState } from "react"
 import { failuresQuery } from "../api/queries.ts"
+import { useMayChange } from "../api/useCaller.ts"
 import { Empty } from "../components/Empty.tsx"
 import { Failed } from "../components/Failed.tsx"
 import { Loading } from "../components/Loading.tsx"
@@ -15,6 +16,7 @@ import { useFilter } from "./failures/useFilter.ts"
 export const Failures = () => {
   const asked = useFilter()
   const { filter, isNarrowed } = asked
+  const mayChange = useMayChange()
   const query = useInfiniteQuery(failuresQuery(filter))
   const [selected, setSelected] = useState<ReadonlySet<number>>(new Set())
   const failures = query.data?.pages.flatMap(({ failures }) => failures)
@@ -34,13 +36,19 @@ export const Failures = () => {
       )}
       {failures !== undefined && failures.length > 0 && (
         <>
-          <div className="bulk">
-            <Bulk chosen={chosen} onDone={() => setSelected(new Set())} />
-            {chosen.length === 0 && filter.state === "open" && (
-              <ReplayMatching filter={filter} isNarrowed={isNarrowed} shown={failures} />
-            )}
-          </div>
-          <Table failures={failures} selected={new Set(chosen.map(({ id }) => id))} onSelect={setSelected} />
+          {mayChange && (
+            <div className="bulk">
+              <Bulk chosen={chosen} onDone={() => setSelected(new Set())} />
+              {chosen.length === 0 && filter.state === "open" && (
+                <ReplayMatching filter={filter} isNarrowed={isNarrowed} shown={failures} />
+              )}
+            </div>
+          )}
+          <Table
+            failures={failures}
+            selected={new Set(chosen.map(({ id }) => id))}
+            onSelect={mayChange ? setSelected : undefined}
+          />
           <LoadMore query={query} />
         </>
       )}

@@ -41,7 +41,7 @@ export const Login = () => {
             onChange={(event) => setGiven(event.target.value)}
           />
           <p className="hint" id="token-hint">
-            What <code>OUTBOX_HTTP_TOKEN</code> is on the server. This tab keeps it until it is closed.
+            Your own, or what <code>OUTBOX_HTTP_TOKEN</code> is on the server. This tab keeps it until it is closed.
           </p>
         </div>
         {wasRefused ? (

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query"
 import { titleOf } from "../api/ApiError.ts"
 import { overviewQuery, statusQuery, systemsQuery } from "../api/queries.ts"
 import { useSearch } from "../api/search.ts"
+import { useMayChange } from "../api/useCaller.ts"
 import { LastKnown } from "../components/LastKnown.tsx"
 import { Loading } from "../components/Loading.tsx"
 import { Page } from "../components/Page.tsx"
@@ -19,10 +20,13 @@ export const Overview = () => {
   const status = useQuery(statusQuery)
   const systems = useQuery(systemsQuery)
   const error = status.error ?? systems.error
+  const mayChange = useMayChange()
   return (
     <Page
       title="Overview"
-      aside={status.data !== undefined && <Pause pause={status.data.relayPause} isKnown={error === null} />}
+      aside={
+        status.data !== undefined && mayChange && <Pause pause={status.data.relayPause} isKnown={error === null} />
+      }
     >
       <Verdict
         findings={findings({

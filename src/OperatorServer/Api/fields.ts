@@ -8,17 +8,20 @@ import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
 import * as OpenApi from "@effect/platform/OpenApi"
 import type * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
 import * as Audit from "../../schema/audit.ts"
+import type { Role } from "../../schema/callers.ts"
 import { DEFAULT_LIMIT } from "../../schema/columns.ts"
 import * as Problem from "../Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
-const Unauthorized = Problem.ofStatus(401, "The server asks for a token, and this is not it.")
+const Unauthorized = Problem.ofStatus(401, "The server asks who this is, and no token or proxy says so.")
 const Forbidden = Problem.ofStatus(
   403,
-  "The server asks for no token, and the request is not from its own machine; or its role in Postgres may not do this."
+  "Whoever asks may only read, or was led here by another site's page; or the server asks for no token, and the request is not from its own machine; or its role in Postgres may not do this."
 )
 export const NotFound = Problem.ofStatus(404, "There is nothing with this id.")
 export const Conflict = Problem.ofStatus(
@@ -40,14 +43,28 @@ const Unavailable = Problem.ofStatus(
 /** What every endpoint may answer. */
 export const Everywhere = Schema.Union(BadRequest, Forbidden, Bug, Unavailable)
 
-/** Lets in whoever sends the token, or everybody where the server has none; see `../Access.ts`. */
+/** Who asks. */
+export class Caller extends Context.Tag("clickhouse-outbox/OperatorServer/Caller")<
+  Caller,
+  {
+    /** As whom the audit trail has them. None where nobody has a name, so that `X-Operator` says it. */
+    readonly name: Option.Option<Audit.Actor>
+    readonly role: Role
+  }
+>() {}
+
+/** Finds out who asks, and lets nobody change anything who may only read; see `../Access.ts`. */
 export class Authorization extends HttpApiMiddleware.Tag<Authorization>()(
   "clickhouse-outbox/OperatorServer/Authorization",
   {
-    failure: Unauthorized,
+    provides: Caller,
+    failure: Schema.Union(Unauthorized, Forbidden),
     security: {
       token: HttpApiSecurity.bearer.pipe(
-        HttpApiSecurity.annotate(OpenApi.Description, "`OUTBOX_HTTP_TOKEN` of the server, if it has one.")
+        HttpApiSecurity.annotate(
+          OpenApi.Description,
+          "A token of one's own, or `OUTBOX_HTTP_TOKEN` of the server, if it asks for one."
+        )
       )
     }
   }
@@ -128,7 +145,7 @@ export const jsonObject = (description: string) =>
     jsonSchema: { type: "object", description, additionalProperties: true }
   })
 
-/** The actor of a request without `X-Operator`. */
+/** The actor of a request that nobody's name comes with. */
 export const DEFAULT_ACTOR = Audit.Actor.make("api")
 
 /** ASCII only: clients encode other characters of a header each in their own way. */
@@ -137,7 +154,7 @@ export const Actor = Schema.Struct({
     Schema.String.pipe(
       Schema.pattern(/^[\x20-\x7e]{1,255}$/, {
         message: () => "Expected 1 to 255 printable ASCII characters",
-        description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set.`
+        description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set. Ignored by a server that knows people by name.`
       }),
       Schema.compose(Audit.Actor)
     )

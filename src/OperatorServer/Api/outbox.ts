@@ -5,6 +5,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../../Batch.ts"
+import { CallerName, Role } from "../../schema/callers.ts"
 import { column } from "../../schema/columns.ts"
 import { BatchState, BatchStatus, Incident, Whereabouts } from "../../schema/deliveries.ts"
 import { Overview } from "../../schema/overview.ts"
@@ -107,7 +108,11 @@ const OverviewQuery = Schema.Struct({
 const Session = Schema.Struct({
   version: Schema.String.annotations({ description: "Of the server." }),
   tokenRequired: column("token_required", Schema.Boolean),
-  relay: Schema.String.annotations({ description: "Which relay answers, as `host/pid`." })
+  relay: Schema.String.annotations({ description: "Which relay answers, as `host/pid`." }),
+  name: Schema.NullOr(CallerName).annotations({
+    description: "As whom the audit trail has whoever asks. Null where `X-Operator` says it."
+  }),
+  role: Role.annotations({ description: "What whoever asks may do: a reader changes nothing." })
 }).annotations({ identifier: "Session" })
 
 const Systems = Schema.Struct({
@@ -122,7 +127,7 @@ export const overview = HttpApiGroup.make("overview")
   .add(
     HttpApiEndpoint.get("session", "/session")
       .addSuccess(Session)
-      .annotateContext(about("Show whether a token is needed", "Whoever is answered is let in everywhere."))
+      .annotateContext(about("Show who asks", "By which name, what they may do, and whether a token is needed."))
   )
   .add(
     HttpApiEndpoint.get("overview", "/overview")

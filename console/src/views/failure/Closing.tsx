@@ -1,6 +1,7 @@
 import { useState } from "react"
 import { discard, replay, resolve, useChange } from "../../api/changes.ts"
 import { leftOf } from "../../api/left.ts"
+import { useMayChange } from "../../api/useCaller.ts"
 import { useReopening } from "../../api/useReopening.ts"
 import { Confirm } from "../../components/Confirm.tsx"
 import { focus, headingAbove } from "../../components/focus.ts"
@@ -19,6 +20,7 @@ type Asking = "replay" | "discard" | "resolve"
 export const Closing = ({ failure }: Props) => {
   const { id, state } = failure
   const [asking, setAsking] = useState<Asking>()
+  const mayChange = useMayChange()
   const reopening = useReopening()
   const left = leftOf(failure)
   const close = () => setAsking(undefined)
@@ -47,35 +49,37 @@ export const Closing = ({ failure }: Props) => {
   return (
     <>
       <State state={state} />
-      <div className="actions">
-        {state === "open" && failure.eventCount > 1 && (
-          <button type="button" onClick={() => setAsking("replay")}>
-            Replay all {left}…
-          </button>
-        )}
-        {state === "open" && (
-          <>
-            <button type="button" onClick={() => setAsking("resolve")}>
-              Resolve…
+      {mayChange && (
+        <div className="actions">
+          {state === "open" && failure.eventCount > 1 && (
+            <button type="button" onClick={() => setAsking("replay")}>
+              Replay all {left}…
             </button>
-            <button type="button" onClick={() => setAsking("discard")}>
-              Discard…
+          )}
+          {state === "open" && (
+            <>
+              <button type="button" onClick={() => setAsking("resolve")}>
+                Resolve…
+              </button>
+              <button type="button" onClick={() => setAsking("discard")}>
+                Discard…
+              </button>
+            </>
+          )}
+          {(state === "discarded" || state === "resolved") && (
+            <button
+              type="button"
+              disabled={reopening.isPending}
+              onClick={({ currentTarget }) => {
+                focus(headingAbove(currentTarget))
+                undo()
+              }}
+            >
+              Reopen
             </button>
-          </>
-        )}
-        {(state === "discarded" || state === "resolved") && (
-          <button
-            type="button"
-            disabled={reopening.isPending}
-            onClick={({ currentTarget }) => {
-              focus(headingAbove(currentTarget))
-              undo()
-            }}
-          >
-            Reopen
-          </button>
-        )}
-      </div>
+          )}
+        </div>
+      )}
       {asking === "replay" && (
         <Confirm
           title={`Replay failure ${id}?`}

@@ -1,5 +1,6 @@
 import { Link } from "wouter"
 import type { EventText } from "../../api/eventText.ts"
+import { useMayChange } from "../../api/useCaller.ts"
 import { Fact } from "../../components/Fact.tsx"
 import { JsonText } from "../../components/JsonText.tsx"
 import { Time } from "../../components/Time.tsx"
@@ -16,7 +17,8 @@ interface Props {
 }
 
 export const FailedEvent = ({ event, failure, text }: Props) => {
-  const canChange = failure.state === "open" && event.replayedAt === null
+  const mayChange = useMayChange()
+  const canChange = mayChange && failure.state === "open" && event.replayedAt === null
   // Of events that were parked together, some may have been published only once.
   const isReplay = failure.previousFailureId !== null && failure.eventCount === 1
   return (

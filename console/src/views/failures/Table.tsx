@@ -8,7 +8,8 @@ import type { Failure } from "./model.ts"
 interface Props {
   readonly failures: ReadonlyArray<Failure>
   readonly selected: ReadonlySet<number>
-  readonly onSelect: (selected: ReadonlySet<number>) => void
+  /** Where nothing can be done with what is selected, nothing is. */
+  readonly onSelect: ((selected: ReadonlySet<number>) => void) | undefined
 }
 
 /** The column beside it has the code. */
@@ -27,15 +28,17 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
     <table className="list">
       <thead>
         <tr>
-          <th scope="col" className="check">
-            <input
-              type="checkbox"
-              aria-label="Select all open failures shown"
-              checked={areAll}
-              disabled={open.length === 0}
-              onChange={() => onSelect(new Set(areAll ? [] : open))}
-            />
-          </th>
+          {onSelect !== undefined && (
+            <th scope="col" className="check">
+              <input
+                type="checkbox"
+                aria-label="Select all open failures shown"
+                checked={areAll}
+                disabled={open.length === 0}
+                onChange={() => onSelect(new Set(areAll ? [] : open))}
+              />
+            </th>
+          )}
           <th scope="col">Failure</th>
           <th scope="col">Events</th>
           <th scope="col">What ClickHouse said</th>
@@ -45,16 +48,18 @@ export const Table = ({ failures, onSelect, selected }: Props) => {
       <tbody>
         {failures.map((failure) => (
           <tr key={failure.id} className={selected.has(failure.id) ? "selected" : undefined}>
-            <td className="check">
-              {failure.state === "open" && (
-                <input
-                  type="checkbox"
-                  aria-label={`Select failure ${failure.id}`}
-                  checked={selected.has(failure.id)}
-                  onChange={() => onSelect(toggled(selected, failure.id))}
-                />
-              )}
-            </td>
+            {onSelect !== undefined && (
+              <td className="check">
+                {failure.state === "open" && (
+                  <input
+                    type="checkbox"
+                    aria-label={`Select failure ${failure.id}`}
+                    checked={selected.has(failure.id)}
+                    onChange={() => onSelect(toggled(selected, failure.id))}
+                  />
+                )}
+              </td>
+            )}
             <th scope="row">
               <Link href={`/failures/${failure.id}`} className="row">
                 #{failure.id}
