@@ -9,7 +9,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { EventId } from "./Event.ts"
-import { Bytes } from "./schema/bytes.ts"
+import { Bytes } from "./internal/bytes.ts"
 
 /**
  * @since 0.1.0

@@ -25,11 +25,11 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Callers from "./Config/callers.ts"
 import { parameterProblem } from "./Config/databaseUrl.ts"
-import { Bytes } from "./schema/bytes.ts"
+import { Bytes } from "./internal/bytes.ts"
 
 export type { NamedToken, Network, TrustedProxy } from "./Config/callers.ts"
 export { type Telemetry, telemetry } from "./Config/telemetry.ts"
-export { Bytes } from "./schema/bytes.ts"
+export { Bytes } from "./internal/bytes.ts"
 
 const atLeast = (minimum: number, name: string, fallback: number): Config.Config<number> =>
   Config.integer(name).pipe(

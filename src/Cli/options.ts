@@ -11,7 +11,7 @@ import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
-import { CallerName, Role } from "../schema/callers.ts"
+import { CallerName, Role } from "../internal/callers.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
 import { visible } from "./print.ts"
 

@@ -6,7 +6,7 @@ import * as ConfigError from "effect/ConfigError"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { CallerName, Role } from "../schema/callers.ts"
+import { CallerName, Role } from "../internal/callers.ts"
 
 /** A token that belongs to somebody. Its hash is all that the server knows of it. */
 export interface NamedToken {

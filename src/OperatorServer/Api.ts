@@ -13,8 +13,8 @@ import { outbox, overview, relay } from "./Api/outbox.ts"
 
 export { BatchId, FailureId } from "../Batch.ts"
 export { EventId } from "../Event.ts"
+export { Role } from "../internal/callers.ts"
 export { Actor } from "../schema/audit.ts"
-export { Role } from "../schema/callers.ts"
 export { EventCursor } from "../schema/eventLog.ts"
 export { Problem } from "./Problem.ts"
 

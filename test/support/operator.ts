@@ -9,10 +9,10 @@ import * as Redacted from "effect/Redacted"
 import * as BatchFailures from "../../src/BatchFailures.ts"
 import * as Config from "../../src/Config.ts"
 import * as EventLog from "../../src/EventLog.ts"
+import { CallerName, type Role } from "../../src/internal/callers.ts"
 import * as Operations from "../../src/Operations.ts"
 import * as OperatorServer from "../../src/OperatorServer.ts"
 import * as Relay from "../../src/Relay.ts"
-import { CallerName, type Role } from "../../src/schema/callers.ts"
 
 /** A relay that has not started: what is delivered here the tests deliver. */
 const relay = Layer.effect(
