@@ -39,7 +39,10 @@ export interface TableState {
 const READING =
   "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_)"
 
-/** A table that would accept a repeated batch once more, or whose servers cannot all be asked, is refused. */
+/**
+ * A table is refused that would accept a repeated batch once more, whose servers cannot all be asked, or that may not show
+ * all of its rows.
+ */
 export const readTableState = (
   clickHouse: typeof ClickHouse.Service,
   { cluster, table }: Pick<Config.ClickHouse, "table" | "cluster">
@@ -52,7 +55,12 @@ export const readTableState = (
          engine_full,
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.merge_tree_settings),
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.replicated_merge_tree_settings),
-         (SELECT groupArray((name, default)) FROM system.settings WHERE changed AND match(name, {reading:String}))
+         (SELECT groupArray((name, default)) FROM system.settings WHERE changed AND match(name, {reading:String})),
+         -- A database's has no table. Whoever it is for: of others', some servers hide all rows from users without one.
+         (
+           SELECT arrayStringConcat(groupArray(name), ', ') FROM system.row_policies
+           WHERE database IN ('', currentDatabase()) AND table IN ('', {table:String})
+         )
        FROM system.tables
        WHERE database = currentDatabase() AND name = {table:String}`,
       { table, reading: READING }
@@ -62,8 +70,9 @@ export const readTableState = (
         if (row === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine = "", own, plainDefaults, replicatedDefaults] = row.map(String)
+        const [engine = "", own, plainDefaults, replicatedDefaults, , policies] = row.map(String)
         if (!engine.endsWith("MergeTree")) return misconfigured(cannotDeduplicate(table, engine))
+        if (policies !== "") return misconfigured(hidesRows(table, policies))
         const replication = replicationOf(engine)
         const read = (setting: string): number =>
           Number(
@@ -101,6 +110,9 @@ const cannotDeduplicate = (table: string, engine: string): string =>
   engine === "Distributed"
     ? `Table ${table} is Distributed: it stores nothing itself, and spreads a batch over shards that cannot be asked as one whether they have it. Set CLICKHOUSE_TABLE to the replicated table of one shard, and read through ${table}. Several outboxes may feed several shards`
     : `Table ${table} (${engine}) cannot de-duplicate inserts, which only tables of the MergeTree family do. Set CLICKHOUSE_TABLE to such a table`
+
+const hidesRows = (table: string, policies: string): string =>
+  `Table ${table} has row policies (${policies}). Events whose rows one hides would look as if they were missing, and be sent again. Drop them, and let readers who may not see every row read a view or a table of their own`
 
 /** An insert may run on any server that has a replica, so all of them have to be asked for it. */
 const checkCluster = (

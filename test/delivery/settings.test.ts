@@ -5,8 +5,10 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import { ClickHouseSink } from "../../src/ClickHouseSink.ts"
+import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
+import * as Migrations from "../../src/Migrations.ts"
 import { sweep } from "../chaos/settings/sweep.ts"
 import * as Cluster from "../support/cluster.ts"
 import * as Environment from "../support/environment.ts"
@@ -56,6 +58,23 @@ describe("Settings", () => {
           yield* clickHouse.query("SELECT toUnixTimestamp64Micro(event_date_time)::Float64 FROM zoned.event_log")
         ).toEqual([[Date.UTC(2026, 6, 1, 12, 0, 0, 123) * 1_000]])
       }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" })))
+    }).pipe(Environment.fresh())
+  )
+})
+
+describe("A table whose rows a policy may hide", () => {
+  it.live("is refused, and says what to do: hidden events would look as if they were missing, and be sent again", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Profiles.make({ relay: {} }, {}, { relay: "event_type = 'other'" })
+      const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
+      const migrate = Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
+      yield* Effect.provide(migrate, Environment.another(server))
+      const error = yield* Effect.flatMap(ClickHouseSink, ({ check }) => Effect.flip(check)).pipe(
+        Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" }))
+      )
+      expect(error).toMatchObject({ errorClass: "configuration", settled: true })
+      expect(error.message).toContain("row policies")
+      expect(error.message).toContain("Drop them")
     }).pipe(Environment.fresh())
   )
 })
