@@ -18,9 +18,14 @@ import { batches } from "../support/manifest.ts"
 import * as Profiles from "../support/profiles.ts"
 import * as Proxy from "../support/proxy.ts"
 import { drain } from "../support/relay.ts"
+import * as Stubs from "../support/stubs.ts"
 
 const publish = (events: number) =>
   EventPublisher.publishAll(Arr.makeBy(events, (n) => Event.make({ eventType: "set", eventContext: { n } })))
+
+const EVENT_ID = Event.EventId.make("0198f0a0-0000-7000-8000-000000000001")
+
+const { batch } = Stubs.lease
 
 /** As Postgres writes 1e30. */
 const REFUSED = `1${"0".repeat(30)}`
@@ -58,6 +63,47 @@ describe("Settings", () => {
           yield* clickHouse.query("SELECT toUnixTimestamp64Micro(event_date_time)::Float64 FROM zoned.event_log")
         ).toEqual([[Date.UTC(2026, 6, 1, 12, 0, 0, 123) * 1_000]])
       }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" })))
+    }).pipe(Environment.fresh())
+  )
+})
+
+describe("Whatever ClickHouse answers", () => {
+  it.live("it is an error, which leaves open what became of a batch, and never the end of the relay", () =>
+    Effect.gen(function* () {
+      const answers = [
+        [[]],
+        [[null, null, null, null, null, null]],
+        [["MergeTree", "MergeTree", "", "", [{ name: "limit", default: "0" }], []]],
+        [["1", [], []]],
+        [[{ "count()": 1 }]],
+        ["MergeTree"]
+      ]
+      let answer = ""
+      const server = yield* Cluster.balancer(() => ({ status: 200, body: answer }))
+      yield* Effect.gen(function* () {
+        const sink = yield* ClickHouseSink
+        for (const data of answers) {
+          answer = JSON.stringify({ data, rows: data.length })
+          for (const question of [sink.check, sink.isInserting("token"), sink.missing(batch, [EVENT_ID])]) {
+            expect(yield* Effect.flip(question)).toMatchObject({ _tag: "SinkError", settled: false })
+          }
+        }
+      }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: server })))
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("a profile that names the members of tuples does not keep events from arriving", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Profiles.make({
+        relay: { enable_named_columns_in_function_tuple: 1, input_format_null_as_default: 0 }
+      })
+      const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
+      yield* Effect.gen(function* () {
+        yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
+        yield* publish(3)
+        yield* drain
+        expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      }).pipe(Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" })))
     }).pipe(Environment.fresh())
   )
 })
