@@ -31,6 +31,8 @@ export interface TableState {
   readonly ttl: Option.Option<string>
   /** Settings of {@link READING} that the user's profile changes, as they are by default. */
   readonly changed: Settings
+  /** Whether materialized views take what is inserted. */
+  readonly hasViews: boolean
 }
 
 /**
@@ -62,7 +64,8 @@ export const readTableState = (
          (
            SELECT groupArray(name) FROM system.row_policies
            WHERE database IN ('', currentDatabase()) AND table IN ('', {table:String})
-         )
+         ),
+         toUInt32(length(dependencies_table))
        FROM system.tables
        WHERE database = currentDatabase() AND name = {table:String}`,
       { table, reading: READING }
@@ -73,7 +76,7 @@ export const readTableState = (
         if (row === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine, own, plainDefaults, replicatedDefaults, changed, policies] = row
+        const [engine, own, plainDefaults, replicatedDefaults, changed, policies, views] = row
         if (!engine.endsWith("MergeTree")) return misconfigured(cannotDeduplicate(table, engine))
         if (policies.length > 0) return misconfigured(hidesRows(table, policies))
         const replication = replicationOf(engine)
@@ -96,7 +99,8 @@ export const readTableState = (
           window: { parts, age },
           replication,
           ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(own)?.[1]),
-          changed: Object.fromEntries(changed)
+          changed: Object.fromEntries(changed),
+          hasViews: views > 0
         })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
@@ -109,7 +113,8 @@ const Found = Schema.Array(
     Schema.String,
     Schema.String,
     Schema.Array(Schema.Tuple(Schema.String, Schema.String)),
-    Schema.Array(Schema.String)
+    Schema.Array(Schema.String),
+    Schema.Int
   )
 )
 
