@@ -3,6 +3,7 @@ import * as Http from "node:http"
 import { describe, expect, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import { ClickHouseSink } from "../../src/ClickHouseSink.ts"
 import * as Config from "../../src/Config.ts"
@@ -239,26 +240,70 @@ describe("An insert is a success only if ClickHouse says that it has taken every
 describe("What is not ClickHouse's answer", () => {
   const answers: ReadonlyArray<readonly [status: number, headers: Http.OutgoingHttpHeaders, body: string]> = [
     [404, {}, "no such page"],
+    [404, {}, ""],
     [301, { location: "https://elsewhere.example/" }, ""],
     [307, { location: "https://elsewhere.example/" }, "moved"],
     [200, {}, "<html>Welcome</html>"]
   ]
   for (const [status, headers, body] of answers) {
-    it.live(`(HTTP status ${status}) says that CLICKHOUSE_URL is wrong, with that status`, () =>
-      Effect.gen(function* () {
-        const server = Http.createServer((request, response) => {
-          request.resume().once("end", () => response.writeHead(status, headers).end(body))
-        })
-        const port = yield* listen(server)
-        const error = yield* Effect.flatMap(ClickHouseSink, ({ check }) => Effect.flip(check)).pipe(
-          Effect.provide(Environment.another({ CLICKHOUSE_URL: `http://127.0.0.1:${port}` }))
-        )
-        expect(error).toMatchObject({ errorClass: "configuration", settled: true })
-        expect(error.message).toContain(`HTTP status ${status}`)
-        expect(error.message).toContain("CLICKHOUSE_URL")
-      }).pipe(Environment.fresh())
+    it.live(
+      `(HTTP status ${status} ${body || "without a word"}) says that CLICKHOUSE_URL is wrong, with that status`,
+      () =>
+        Effect.gen(function* () {
+          const server = Http.createServer((request, response) => {
+            request.resume().once("end", () => response.writeHead(status, headers).end(body))
+          })
+          const port = yield* listen(server)
+          const error = yield* Effect.flatMap(ClickHouseSink, ({ check }) => Effect.flip(check)).pipe(
+            Effect.provide(Environment.another({ CLICKHOUSE_URL: `http://127.0.0.1:${port}` }))
+          )
+          // Behind a yes there may be ClickHouse's, which a proxy writes anew.
+          expect(error).toMatchObject({ errorClass: "configuration", settled: status !== 200 })
+          expect(error.message).toMatch(new RegExp(`HTTP status ${status}(: \\w|: <|\\. CLICKHOUSE_URL)`))
+          expect(error.message).toContain("CLICKHOUSE_URL")
+        }).pipe(Environment.fresh())
     )
   }
+
+  it.live("but a yes without ClickHouse's numbers is one, whatever headers come with it", () =>
+    Effect.gen(function* () {
+      const server = Http.createServer((request, response) => {
+        request.resume().once("end", () => response.writeHead(200, { location: "https://elsewhere.example/" }).end())
+      })
+      const url = `http://127.0.0.1:${yield* listen(server)}`
+      yield* Effect.flatMap(ClickHouse, ({ insert }) =>
+        insert({ statement: "INSERT INTO a", parameters: {}, settings: {}, queryId: "1", rows: Stream.empty })
+      ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
+    }).pipe(Environment.fresh())
+  )
+
+  it.live("but a yes that a proxy writes anew does not say that nothing was written", () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      const server = Http.createServer((request, response) => {
+        const upstream = Http.request(new URL(request.url ?? "/", CLICKHOUSE_URL), {
+          method: request.method,
+          headers: request.headers
+        })
+        upstream.on("response", (answer) => answer.resume().once("end", () => response.writeHead(200).end("OK")))
+        request.pipe(upstream)
+      })
+      const url = `http://127.0.0.1:${yield* listen(server)}`
+      const error = yield* Effect.flatMap(ClickHouse, ({ insert }) =>
+        Effect.flip(
+          insert({
+            statement: "INSERT INTO event_log (event_type) FORMAT TabSeparated",
+            parameters: {},
+            settings: {},
+            queryId: "rewritten",
+            rows: Stream.make(Buffer.from("a\n"))
+          })
+        )
+      ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
+      expect(error).toMatchObject({ errorClass: "configuration", settled: false })
+      expect((yield* counts).rows).toBe(1)
+    }).pipe(Environment.fresh())
+  )
 
   it.live("but a part of one leaves the question open, and says so", () =>
     Effect.gen(function* () {
