@@ -57,6 +57,8 @@ export class Batch extends Schema.Class<Batch>("Batch")({
   /** The slots that its rows are in, or may be. */
   slots: Schema.NonEmptyArray(Schema.Int),
   eventTypes: Schema.Array(Schema.String),
+  /** Whether the events of other types between its keys are another batch's. */
+  byType: Schema.Boolean,
   firstEventDateTime: Timestamp,
   lastEventDateTime: Timestamp,
   /** When its oldest event was published. */

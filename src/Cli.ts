@@ -32,7 +32,7 @@ import { verify } from "./Cli/verify.ts"
 import * as Config from "./Config.ts"
 import * as Logging from "./internal/logging.ts"
 import { version } from "./internal/version.ts"
-import { ForeignCluster } from "./OutboxStore.ts"
+import { ForeignDatabase } from "./OutboxStore.ts"
 import { SinkError } from "./SinkError.ts"
 
 /** @internal */
@@ -69,7 +69,7 @@ export const run = (
   Command.run(command, { name: "clickhouse-outbox", version })(normalize(argv)).pipe(
     // A relay cannot go on where its outbox has been moved, nor wait for it.
     Effect.catchSomeDefect((defect) =>
-      defect instanceof ForeignCluster ? Option.some(Effect.fail(defect)) : Option.none()
+      defect instanceof ForeignDatabase ? Option.some(Effect.fail(defect)) : Option.none()
     ),
     Effect.tapDefect((bug) => Effect.logFatal("A bug in clickhouse-outbox", bug)),
     Effect.provide(Logging.layerConfig),

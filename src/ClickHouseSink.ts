@@ -24,7 +24,7 @@ import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import type { SinkError } from "./SinkError.ts"
 
-export type { Bounds } from "./ClickHouseSink/ask.ts"
+export type { Bounds, Row } from "./ClickHouseSink/ask.ts"
 export type { Insertion, Taken } from "./ClickHouseSink/insert.ts"
 export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
 /** @internal */
@@ -55,6 +55,11 @@ export class ClickHouseSink extends Context.Tag("clickhouse-outbox/ClickHouseSin
       within: Ask.Bounds,
       eventIds: ReadonlyArray<EventId>
     ) => Effect.Effect<ReadonlyMap<EventId, number>, SinkError>
+    /** The rows that the table has of the events, as text. Asked like `missing`. */
+    readonly readRows: (
+      within: Ask.Bounds,
+      eventIds: ReadonlyArray<EventId>
+    ) => Effect.Effect<ReadonlyArray<Ask.Row>, SinkError>
     /** Succeeds if the server answers and has a table that can take events. */
     readonly check: Effect.Effect<void, SinkError>
     /** What ClickHouse removes from the table by itself, in SQL; none unless the table has a TTL. */
@@ -94,6 +99,7 @@ export const make = (
 
     const insert = insertInto(clickHouse, config)
     const countRows = Ask.countRows(clickHouse, config, tableState)
+    const readRows = Ask.readRows(clickHouse, config, tableState)
 
     return {
       insert: (insertion) =>
@@ -107,6 +113,8 @@ export const make = (
         ),
       countRows: (within, eventIds) =>
         Effect.withSpan(countRows(within, eventIds), "ClickHouseSink.countRows", { kind: "client" }),
+      readRows: (within, eventIds) =>
+        Effect.withSpan(readRows(within, eventIds), "ClickHouseSink.readRows", { kind: "client" }),
       check: Effect.asVoid(readTableState(clickHouse, config)),
       ttl: Effect.map(tableState, ({ ttl }) => ttl),
       deduplicationWindow: Effect.map(tableState, ({ window }) => window),

@@ -2,7 +2,7 @@
  * ClickHouse's `event_log`, for people who look at what has arrived.
  *
  * Every question is bounded: ClickHouse gives up after some seconds, a page has a limit of rows and of bytes, and a list
- * goes back an hour unless told otherwise. The answer is what one server has, which may be a replica that lags. Nothing is
+ * goes from an hour ago to a day ahead unless told otherwise. The answer is what one server has, which may be a replica that lags. Nothing is
  * changed here, and nothing is known of Postgres.
  *
  * @since 0.1.0
@@ -59,7 +59,7 @@ export class EventLog extends Context.Tag("clickhouse-outbox/EventLog")<
     /** Newest first, page by page. */
     readonly list: (filter: Reading.EventFilter) => Effect.Effect<LoggedEvents, SinkError | TooCostly>
     /** The types and environments there are. Counts what can be counted in a second. */
-    readonly names: (since?: Date) => Effect.Effect<EventNames, SinkError>
+    readonly names: (since?: Date) => Effect.Effect<EventNames, SinkError | TooCostly>
     /**
      * The rows of an event. Its type and its time find it at once. Otherwise it is looked for around the time that a
      * uuid of version 7 tells, and then in the whole table.

@@ -25,10 +25,11 @@ import * as Schema from "effect/Schema"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Config from "./Config.ts"
 import { reasonOf } from "./internal/text.ts"
-import { SEARCH_PATH } from "./Postgres.ts"
+import { SEARCH_PATH, stating } from "./Postgres.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import { SinkError } from "./SinkError.ts"
 import { rowOf, rowsOf } from "./schema/columns.ts"
+import { requireEncoding, type UnsuitableEncoding } from "./schema/compatibility.ts"
 import { atomically } from "./Transaction.ts"
 
 /**
@@ -81,17 +82,18 @@ const files = (directory: "postgres" | "clickhouse"): Effect.Effect<ReadonlyArra
  */
 export const postgres: Effect.Effect<
   ReadonlyArray<string>,
-  MigrationFailed | SqlError,
+  MigrationFailed | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  yield* requireEncoding(sql)
   const migrations = yield* files("postgres")
   // On a connection of its own: Effect's migrator begins with statements outside of its transaction that two at once
   // collide in. A transaction's lock, because a session's would not survive a pooler.
   const guard = yield* sql.reserve
   yield* Effect.acquireRelease(
     guard.executeRaw(
-      `BEGIN; ${PINNED}; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))`,
+      `BEGIN; ${stating(PINNED)}; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))`,
       []
     ),
     () => Effect.ignore(guard.executeRaw("COMMIT", []))
@@ -103,7 +105,7 @@ export const postgres: Effect.Effect<
     table: "outbox.migration",
     // Run by the migrator at the beginning of its transaction.
     loader: Effect.as(
-      Effect.mapError(sql.unsafe(PINNED), pinningFailed),
+      Effect.mapError(sql.unsafe(stating(PINNED)), pinningFailed),
       migrations.map(({ id, name, sql: text }) => [id, name, Effect.succeed({ default: sql.unsafe(text) })] as const)
     )
   })
@@ -125,9 +127,10 @@ const Found = Schema.Struct({ found: Schema.Boolean })
  * triggers run in the migration's session, so what they name without a schema is not found there.
  */
 const explain = (
-  error: Migrator.MigrationError | SqlError
-): Effect.Effect<never, MigrationFailed | SqlError, SqlClient.SqlClient> =>
+  error: Migrator.MigrationError | SqlError | UnsuitableEncoding
+): Effect.Effect<never, MigrationFailed | SqlError | UnsuitableEncoding, SqlClient.SqlClient> =>
   Effect.gen(function* () {
+    if (error._tag === "UnsuitableEncoding") return yield* error
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const triggers = yield* Effect.orElseSucceed(eventTriggers(sql), () => [])
     const place = placeOf(error)
@@ -157,7 +160,7 @@ const placeOf = (error: unknown): string =>
       : ""
 
 /** What is created here binds what it names now, and roles.sql calls functions with the rights of whoever migrates. */
-const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}`
+const PINNED = `SET LOCAL search_path = ${SEARCH_PATH}; SET LOCAL default_table_access_method = heap`
 
 const pinningFailed = (cause: SqlError) =>
   new Migrator.MigrationError({ cause, reason: "failed", message: `"${PINNED}" failed` })
@@ -297,7 +300,7 @@ const clickHouseUntilDone = (config: Config.ClickHouse, tried: Deferred.Deferred
  */
 export const layerConfig: Layer.Layer<
   never,
-  ConfigError.ConfigError | MigrationFailed | SqlError,
+  ConfigError.ConfigError | MigrationFailed | SqlError | UnsuitableEncoding,
   ClickHouse | SqlClient.SqlClient
 > = Layer.scopedDiscard(
   Effect.gen(function* () {

@@ -22,7 +22,12 @@ import * as Reading from "./Operations/Reading.ts"
 import * as Systems from "./Operations/Systems.ts"
 import { type Actor, type AuditEntry, type AuditFilter, readAudit } from "./schema/audit.ts"
 import type { Page } from "./schema/columns.ts"
-import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import {
+  type ForeignDatabase,
+  type NotMigrated,
+  requireOwnOutbox,
+  type UnsuitableEncoding
+} from "./schema/compatibility.ts"
 import { status } from "./schema/counts.ts"
 import type { BatchNotFound, BatchStatus, EventNotFound, Incident, Whereabouts } from "./schema/deliveries.ts"
 import type * as OverviewModel from "./schema/overview.ts"
@@ -110,7 +115,7 @@ export class Operations extends Context.Tag("clickhouse-outbox/Operations")<
  */
 export const make: Effect.Effect<
   typeof Operations.Service,
-  ForeignCluster | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
@@ -131,5 +136,8 @@ export const make: Effect.Effect<
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Operations, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient> =
-  Layer.effect(Operations, make)
+export const layer: Layer.Layer<
+  Operations,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
+  SqlClient.SqlClient
+> = Layer.effect(Operations, make)

@@ -31,6 +31,7 @@ import * as Isolation from "./OutboxStore/Isolation.ts"
 import * as Leasing from "./OutboxStore/Leasing.ts"
 import type {
   BatchChanged,
+  Kinds,
   LeaseLost,
   Position,
   Reclaimed,
@@ -43,13 +44,19 @@ import * as Retention from "./OutboxStore/Retention.ts"
 import * as Sealing from "./OutboxStore/Sealing.ts"
 import * as Slots from "./OutboxStore/Slots.ts"
 import { type Connections, Postgres } from "./Postgres.ts"
-import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import {
+  type ForeignDatabase,
+  type NotMigrated,
+  requireOwnOutbox,
+  type UnsuitableEncoding
+} from "./schema/compatibility.ts"
 import * as Counts from "./schema/counts.ts"
 import { gauges, type OutboxGauges } from "./schema/gauges.ts"
 import type { OutboxStatus, RelayPause } from "./schema/status.ts"
 
 export {
   BatchChanged,
+  type Kinds,
   LeaseLost,
   type Position,
   type Reclaimed,
@@ -64,7 +71,7 @@ export {
  */
 export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
-export { ForeignCluster, NotMigrated } from "./schema/compatibility.ts"
+export { ForeignDatabase, NotMigrated, UnsuitableEncoding } from "./schema/compatibility.ts"
 export { OutboxGauges } from "./schema/gauges.ts"
 export { OutboxStatus, RelayPause } from "./schema/status.ts"
 
@@ -126,6 +133,19 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
       lease: Lease,
       split: Isolation.Split
     ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
+    /**
+     * The types of a refused batch's events: those of which an event of the batch that was sealed was refused before, or is
+     * the suspect, whose position is from 1, and the others.
+     */
+    readonly kinds: (lease: Lease, suspect: Option.Option<number>) => Effect.Effect<Kinds, SqlError>
+    /**
+     * Puts two batches in the place of one that ClickHouse refuses and has nothing of: the events of suspected types, and
+     * all others. Must not be done in doubt, as `split`.
+     */
+    readonly splitByType: (
+      lease: Lease,
+      split: Isolation.SplitByType
+    ) => Effect.Effect<ReadonlyArray<BatchId>, BatchChanged | LeaseLost | SqlError>
     /** Makes a failure of a batch that ClickHouse refuses and has nothing of, with copies of its events. */
     readonly fail: (
       lease: Lease,
@@ -170,7 +190,11 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
  */
 export const make = (
   config: Config.Outbox
-): Effect.Effect<typeof OutboxStore.Service, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
+): Effect.Effect<
+  typeof OutboxStore.Service,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
+  SqlClient.SqlClient | Postgres
+> =>
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const postgres = yield* Postgres
@@ -216,8 +240,11 @@ const maintain = ({
  */
 export const layer = (
   config: Config.Outbox
-): Layer.Layer<OutboxStore, ForeignCluster | NotMigrated | SqlError, SqlClient.SqlClient | Postgres> =>
-  Layer.effect(OutboxStore, make(config))
+): Layer.Layer<
+  OutboxStore,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
+  SqlClient.SqlClient | Postgres
+> => Layer.effect(OutboxStore, make(config))
 
 /**
  * {@link layer} from the environment: `OUTBOX_BATCH_EVENTS`, `OUTBOX_BATCH_BYTES`, `OUTBOX_LINGER`, `OUTBOX_LEASE`.
@@ -227,6 +254,6 @@ export const layer = (
  */
 export const layerConfig: Layer.Layer<
   OutboxStore,
-  ConfigError.ConfigError | ForeignCluster | NotMigrated | SqlError,
+  ConfigError.ConfigError | ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres
 > = Layer.unwrapEffect(Effect.map(Config.outbox, layer))

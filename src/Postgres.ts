@@ -22,6 +22,10 @@ import * as Pg from "pg"
 import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
 import { CopyOut } from "./Postgres/CopyOut.ts"
+import { OPTIONS, stating } from "./Postgres/meaning.ts"
+
+/** @internal */
+export { SEARCH_PATH, stating } from "./Postgres/meaning.ts"
 
 /** @internal */
 export {
@@ -113,7 +117,7 @@ const copyOut =
     Effect.gen(function* () {
       const { client, commit } = yield* transaction(
         pool,
-        `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE; ${settings}`
+        `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE; ${stating(settings)}`
       )
       const copy = client.query(new CopyOut(`COPY (${query}) TO STDOUT`))
       // pg emits here that the connection was closed below; without a listener the process would end.
@@ -128,7 +132,10 @@ const copyIn =
   (pool: Pg.Pool): typeof Postgres.Service.copyIn =>
   (statement, rows) =>
     Effect.gen(function* () {
-      const { client, commit } = yield* transaction(pool, "BEGIN")
+      const { client, commit } = yield* transaction(
+        pool,
+        `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE; ${stating("")}`
+      )
       const copy = client.query(PgCopy.from(statement))
       // Listened to until the end: an error without a listener, such as that of a connection closed below, would end
       // the process.
@@ -162,13 +169,22 @@ export const make = (pool: Pg.Pool): typeof Postgres.Service => ({
 
 const acquirePool = (
   config: Config.Postgres,
-  { applicationName, options: parameters }: { readonly applicationName: string; readonly options?: string }
+  {
+    applicationName,
+    keepName = true,
+    options: parameters
+  }: {
+    readonly applicationName: string
+    /** Whether one in `DATABASE_URL` is instead of it. */
+    readonly keepName?: boolean
+    readonly options?: string
+  }
 ): Effect.Effect<Pg.Pool, SqlError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.try({
       try: () => {
         const options = {
-          connectionString: Redacted.value(config.url),
+          connectionString: keepName ? Redacted.value(config.url) : withoutName(Redacted.value(config.url)),
           max: config.maxConnections,
           connectionTimeoutMillis: Duration.toMillis(config.connectTimeout),
           application_name: applicationName,
@@ -186,6 +202,13 @@ const acquirePool = (
     }),
     (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds"))
   )
+
+/** What pg finds in a URL it takes instead of all else. */
+const withoutName = (text: string): string => {
+  const url = new URL(text)
+  url.searchParams.delete("application_name")
+  return url.href
+}
 
 /**
  * On a pool that the program has already. A relay needs one connection for each worker and two more. Somebody must
@@ -230,25 +253,19 @@ export const layer = (
   layerFromPool(acquirePool(config, { applicationName }))
 
 /**
- * Functions and operators are those of Postgres, whatever others have made in the schemas of a `search_path`: one of
- * `public` whose arguments fit better would run with the rights of who calls it.
+ * {@link layer} for programs that run nothing but this library's statements, which name the schema of everything: what a
+ * session's settings must be is stated when it begins. By a parameter of the connection, because what is SET would stay
+ * with a pooler's connection for whoever has it next. `options` in `DATABASE_URL` are instead of these.
  *
+ * @param relayName a relay is known by the name of its connections, whatever name `DATABASE_URL` has
  * @internal
  */
-export const SEARCH_PATH = "pg_catalog, pg_temp"
-
-/**
- * {@link layer} for programs that run nothing but this library's statements, which name the schema of everything. A
- * parameter of the connection, because what is SET would stay with a pooler's connection for whoever has it next.
- * `options` in `DATABASE_URL` are instead of these.
- *
- * @internal
- */
-export const layerPinned = (config: Config.Postgres, applicationName = "clickhouse-outbox"): ReturnType<typeof layer> =>
+export const layerPinned = (config: Config.Postgres, relayName?: string): ReturnType<typeof layer> =>
   layerFromPool(
     acquirePool(config, {
-      applicationName,
-      options: `${process.env.PGOPTIONS ?? ""} -c search_path=${SEARCH_PATH.replaceAll(" ", "")}`.trim()
+      applicationName: relayName ?? "clickhouse-outbox",
+      keepName: relayName === undefined,
+      options: `${process.env.PGOPTIONS ?? ""} ${OPTIONS}`.trim()
     })
   )
 

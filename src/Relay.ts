@@ -230,7 +230,12 @@ export const layer = (config: Config.Relay & Config.Outbox): Layer.Layer<Relay, 
  */
 export const layerConfig: Layer.Layer<
   Relay,
-  ConfigError.ConfigError | OutboxStore.ForeignCluster | OutboxStore.NotMigrated | SinkError | SqlError,
+  | ConfigError.ConfigError
+  | OutboxStore.ForeignDatabase
+  | OutboxStore.NotMigrated
+  | OutboxStore.UnsuitableEncoding
+  | SinkError
+  | SqlError,
   Postgres | SqlClient.SqlClient
 > = Layer.unwrapEffect(
   Effect.map(Effect.all([Config.relay, Config.outbox]), ([relay, outbox]) => layer({ ...relay, ...outbox }))

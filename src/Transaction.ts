@@ -16,7 +16,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import { isConnectionLost } from "./Postgres.ts"
+import { isConnectionLost, SEARCH_PATH, stating } from "./Postgres.ts"
 
 /**
  * Why a transaction did not end as its code did.
@@ -91,21 +91,33 @@ export const transaction = <A, E, R>(
   )
 
 /**
- * {@link transaction} on a client and with settings of its own. One that cannot be committed is an error of SQL like
- * any other.
+ * {@link transaction} of this library's own statements: whatever the session is set to, they mean what is written, under
+ * the `settings` that they state beyond that. One that cannot be committed is an error of SQL like any other.
  *
  * @internal
  */
 export const atomically =
   (sql: SqlClient.SqlClient, settings: string) =>
   <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
-    Effect.zipRight(sql.unsafe(settings), effect).pipe(
+    Effect.zipRight(sql.unsafe(stating(`${OWN}; ${settings}; ${WITH_TRIGGERS}`)), effect).pipe(
       transaction,
       Effect.mapError((error) =>
         error instanceof TransactionFailed ? new SqlError({ cause: error, message: error.message }) : error
       ),
       Effect.provideService(SqlClient.SqlClient, sql)
     )
+
+/**
+ * Statements name the schema of everything. A program that freezes in a transaction must not keep its locks, and one that
+ * is only slow must not lose it.
+ */
+const OWN = `SET LOCAL search_path = ${SEARCH_PATH}; SET LOCAL idle_in_transaction_session_timeout = '10s'`
+
+/** Those of foreign keys, too. Only a superuser may have turned them off, and only one may turn them on. */
+const WITH_TRIGGERS = `
+  SELECT CASE
+    WHEN current_setting('session_replication_role') <> 'origin' THEN set_config('session_replication_role', 'origin', true)
+  END`
 
 const outermost = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(

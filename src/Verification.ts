@@ -25,14 +25,19 @@ import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
 import * as Batches from "./schema/batches.ts"
-import { type ForeignCluster, type NotMigrated, requireOwnOutbox } from "./schema/compatibility.ts"
+import {
+  type ForeignDatabase,
+  type NotMigrated,
+  requireOwnOutbox,
+  type UnsuitableEncoding
+} from "./schema/compatibility.ts"
 import { status } from "./schema/counts.ts"
 import { type Compared, compare } from "./Verification/compare.ts"
-import { Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
+import { Changed, Doubled, type Finding, Missing, Report } from "./Verification/model.ts"
 import * as Outbox from "./Verification/Outbox.ts"
 
 export { Actor } from "./schema/audit.ts"
-export { Doubled, Failed, Finding, Missing, Report } from "./Verification/model.ts"
+export { Changed, Doubled, Failed, Finding, Missing, Report } from "./Verification/model.ts"
 
 /**
  * @since 0.1.0
@@ -43,6 +48,11 @@ export interface Options {
   readonly since?: Date | undefined
   /** Only those before then; before now unless set. */
   readonly until?: Date | undefined
+  /**
+   * Compares what events say too, up to what ClickHouse's JSON type changes. Reads all of them from both databases: it
+   * takes several times as long, and not more memory for more events.
+   */
+  readonly contents?: boolean | undefined
   /** Requeues batches that lack events, so that relays send those. The audit trail says that this is who did. */
   readonly requeueAs?: Actor | undefined
   /** Run for each finding, in turn. */
@@ -86,20 +96,22 @@ export class Verification extends Context.Tag("clickhouse-outbox/Verification")<
  */
 export const make: Effect.Effect<
   typeof Verification.Service,
-  ForeignCluster | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const sink = yield* ClickHouseSink
   const outbox = Outbox.make(sql)
   const sides = {
-    retainedEventIds: Reading.make(yield* Postgres).retainedEventIds,
+    retained: Reading.make(yield* Postgres).retained,
     countRows: sink.countRows,
+    readRows: sink.readRows,
     countPublished: outbox.countPublished
   }
   yield* requireOwnOutbox(sql)
 
   const verify = Effect.fn("Verification.verify")(function* ({
+    contents = false,
     requeueAs,
     onFinding = () => Effect.void,
     onProgress = () => Effect.void,
@@ -117,7 +129,13 @@ export const make: Effect.Effect<
     const tally = makeTally()
 
     /** Requeues the batch, if that is asked for and it is still as it was seen. */
-    const report = Effect.fnUntraced(function* ({ batch, doubled, missing, retained }: Compared<Batches.Delivered>) {
+    const report = Effect.fnUntraced(function* ({
+      batch,
+      changed,
+      doubled,
+      missing,
+      retained
+    }: Compared<Batches.Delivered>) {
       const about = { batchId: batch.id, deliveredAt: new Date(batch.deliveredAt) }
       add(tally.compared, retained)
       tally.notRetained += batch.eventCount - retained
@@ -131,6 +149,10 @@ export const make: Effect.Effect<
         add(tally.doubled, doubled.length)
         yield* onFinding(new Doubled({ ...about, eventIds: doubled }))
       }
+      if (Arr.isNonEmptyReadonlyArray(changed)) {
+        add(tally.changed, changed.length)
+        yield* onFinding(new Changed({ ...about, eventIds: changed }))
+      }
     })
 
     const wakeRelays = Effect.catchAll(Batches.wakeRelays(sql), (error) =>
@@ -142,7 +164,7 @@ export const make: Effect.Effect<
       ({ id }) => id,
       (page) =>
         Effect.gen(function* () {
-          yield* Effect.forEach(yield* compare(page, sides), report, { discard: true })
+          yield* Effect.forEach(yield* compare(page, { contents, sides }), report, { discard: true })
           yield* onProgress(tally.compared.events)
         })
     ).pipe(Effect.ensuring(Effect.when(wakeRelays, () => tally.requeued.batches > 0)))
@@ -161,6 +183,7 @@ export const make: Effect.Effect<
     const { backlog } = yield* status(sql)
     return new Report({
       ...tally,
+      changed: contents ? tally.changed : null,
       asOf: new Date(now),
       completeSince: completeSince === null ? null : new Date(completeSince),
       undelivered: backlog,
@@ -177,6 +200,7 @@ const makeTally = () => ({
   missing: { batches: 0, events: 0 },
   requeued: { batches: 0, events: 0 },
   doubled: { batches: 0, events: 0 },
+  changed: { batches: 0, events: 0 },
   failed: { failures: 0, events: 0 }
 })
 
@@ -201,6 +225,6 @@ const pages = <A, E1, E2>(
  */
 export const layer: Layer.Layer<
   Verification,
-  ForeignCluster | NotMigrated | SqlError,
+  ForeignDatabase | NotMigrated | SqlError | UnsuitableEncoding,
   SqlClient.SqlClient | Postgres | ClickHouseSink
 > = Layer.effect(Verification, make)

@@ -81,7 +81,7 @@ const announce = Effect.gen(function* () {
     `Postgres     ${postgres}
 ClickHouse   ${clickhouse}
 Application  ${application}/users
-${console}Commands     DATABASE_URL=${postgres} CLICKHOUSE_URL=${clickhouse} npm run cli -- status
+${console}Commands     DATABASE_URL=${postgres} CLICKHOUSE_URL=${clickhouse} npm run -s cli -- status
 
 Latency is the time from an event's published_at until the relay has recorded that ClickHouse took it.
 `

@@ -59,14 +59,29 @@ RETURN coalesce(nullif(current_setting('outbox.environment', true), ''), 'produc
 -- checks of the table: Postgres parses and plans a table's checks again for each statement, and a domain's once in
 -- a session. Rules are functions because outbox.publish_all looks at them too, to say which event it was.
 
--- As many bytes are at most as many characters, and need not be counted.
-CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-RETURN name <> '' AND (octet_length(name) <= 255 OR char_length(name) <= 255);
+-- As many bytes are at most as many characters, and need not be counted. In an encoding that is not UTF-8 there may be
+-- bytes that are no character of UTF-8: with one of them in it a batch could never be read. Converting fails, and says so.
+DO $$
+BEGIN
+  IF getdatabaseencoding() = 'UTF8' THEN
+    CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN name <> '' AND (octet_length(name) <= 255 OR char_length(name) <= 255);
 
-CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-RETURN jsonb_typeof(context) = 'object';
+    CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN jsonb_typeof(context) = 'object';
+  ELSE
+    CREATE FUNCTION outbox.is_name(name text) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN name <> '' AND char_length(name) <= 255 AND convert_to(name, 'UTF8') IS NOT NULL;
+
+    CREATE FUNCTION outbox.is_object(context jsonb) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN jsonb_typeof(context) = 'object' AND convert_to(context::text, 'UTF8') IS NOT NULL;
+  END IF;
+END
+$$;
 
 -- ClickHouse's parser ends at 1,023. A level takes 8 bytes at least, unless they are compressed.
 CREATE FUNCTION outbox.is_shallow(context jsonb) RETURNS boolean
@@ -190,8 +205,12 @@ $$;
 -- window_snapshot up to the cursor while that window is sealed batch by batch.
 CREATE TABLE outbox.sealer (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-  -- Transaction ids belong to one cluster: this is the one they were read on.
+  -- Transaction ids belong to one cluster, and what is known of deliveries to one database: these are where all this was
+  -- written. A dump that is restored on the same cluster makes another table of outbox.event, and CREATE DATABASE
+  -- ... TEMPLATE another database.
   system_identifier bigint NOT NULL,
+  database_oid oid NOT NULL,
+  table_oid oid NOT NULL,
   -- The timeline that all this is known to be of. Another one means that commits may have been lost.
   timeline integer NOT NULL,
   -- What was written by transactions before this one may have been delivered by commits that were lost.
@@ -210,9 +229,31 @@ CREATE TABLE outbox.sealer (
   CHECK ((window_snapshot IS NULL) = (cursor_tx_id IS NULL) AND (window_snapshot IS NULL) = (cursor_id IS NULL))
 ) WITH (fillfactor = 10);
 
-INSERT INTO outbox.sealer (system_identifier, timeline, sealed_snapshot, sealed_at)
-SELECT system_identifier, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
-FROM pg_control_system();
+INSERT INTO outbox.sealer (system_identifier, database_oid, table_oid, timeline, sealed_snapshot, sealed_at)
+SELECT
+  system_identifier, database.oid, 'outbox.event'::regclass, outbox.current_timeline(), pg_current_snapshot(), '-infinity'
+FROM pg_control_system(), pg_database AS database
+WHERE datname = current_database();
+
+-- Whether this transaction may do what one relay does at a time, until it ends: seal, or give back space. It holds a lock of
+-- a table that only relays may change, as any role can take any advisory lock. The mode conflicts with itself and with
+-- nothing that reads or writes rows. It assigns no transaction id, so that what seals has none when it takes its snapshot.
+-- A statement of its own: the snapshot of the next one is taken after whoever had the lock before has committed. Where it
+-- is taken the trap keeps that from ending the transaction, and out of Postgres' log.
+CREATE FUNCTION outbox.take_turn(duty text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  CASE duty
+    WHEN 'seal' THEN LOCK TABLE outbox.sealer IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+    WHEN 'reclaim' THEN LOCK TABLE outbox.slot IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+  END CASE;
+  RETURN true;
+EXCEPTION
+  WHEN lock_not_available THEN RETURN false;
+END
+$$;
 
 -- The manifest. The upper half of a row is immutable: it defines which events the batch holds and under which token
 -- ClickHouse de-duplicates it. The lower half is its delivery.
@@ -233,6 +274,9 @@ CREATE TABLE outbox.batch (
   slots smallint[] NOT NULL,
   -- Lets ClickHouse be asked for the batch's events through its primary key.
   event_types text[] NOT NULL,
+  -- Whether the batch holds events of these types only. Those of others between its keys are in a batch that was split off
+  -- with it.
+  by_type boolean NOT NULL DEFAULT false,
   first_event_date_time timestamptz NOT NULL,
   last_event_date_time timestamptz NOT NULL,
   first_published_at timestamptz NOT NULL,
@@ -334,11 +378,24 @@ SELECT
 FROM outbox.event
 LEFT JOIN outbox.batch
   ON batch.state <> 'split'
+ AND (NOT batch.by_type OR event.event_type::text = ANY (batch.event_types))
  AND (event.tx_id, event.id) >= (batch.first_tx_id, batch.first_id)
  AND (event.tx_id, event.id) <= (batch.last_tx_id, batch.last_id)
  AND pg_visible_in_snapshot(event.tx_id, batch.to_snapshot)
  AND NOT pg_visible_in_snapshot(event.tx_id, batch.from_snapshot)
 WHERE batch.republished_event_ids IS NULL OR event.event_id <> ALL (batch.republished_event_ids);
+
+-- Fails because what must be given is NULL, and says of which event of several. VOLATILE, so that no plan runs it.
+CREATE FUNCTION outbox.refuse_null(argument text, detail text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = 'not_null_violation', MESSAGE = format('%s must not be NULL', argument), COLUMN = argument, SCHEMA = 'outbox',
+    DETAIL = coalesce(detail, '');
+END
+$$;
 
 -- Publishes one event in the caller's transaction and returns its id. For every language that speaks SQL.
 -- NULL means the default: now, the setting outbox.environment or 'production', version 1, a new uuid.
@@ -357,8 +414,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  context json := event_context::outbox.event_context;
+  context json;
 BEGIN
+  -- The table's own error would quote the row, and name one of the outbox's tables.
+  IF event_type IS NULL THEN PERFORM outbox.refuse_null('event_type'); END IF;
+  IF event_context IS NULL THEN PERFORM outbox.refuse_null('event_context'); END IF;
+  context := event_context::outbox.event_context;
   event_id := coalesce(event_id, outbox.uuid_v7());
   INSERT INTO outbox.event (
     event_type, event_context, context_bytes, event_date_time, environment, metadata_version, event_id, traceparent
@@ -395,7 +456,10 @@ DECLARE
   message text;
   violated text;
   type_name text;
+  which text := format('It is event %s of those published together: %s', place, concat_ws(', ', event_id, event_type));
 BEGIN
+  IF event_type IS NULL THEN PERFORM outbox.refuse_null('event_type', which); END IF;
+  IF event_context IS NULL THEN PERFORM outbox.refuse_null('event_context', which); END IF;
   PERFORM
     event_type::outbox.event_type, event_context::outbox.event_context,
     octet_length(event_context::text)::outbox.context_bytes, event_date_time::outbox.event_date_time,
@@ -405,11 +469,12 @@ EXCEPTION WHEN check_violation THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, violated = CONSTRAINT_NAME, type_name = PG_DATATYPE_NAME;
   RAISE EXCEPTION USING
     ERRCODE = 'check_violation', MESSAGE = message, CONSTRAINT = violated, SCHEMA = 'outbox', DATATYPE = type_name,
-    DETAIL = format('It is event %s of those published together: %s', place, concat_ws(', ', event_id, event_type));
+    DETAIL = which;
 END
 $$;
 
--- Publishes many events in one statement: the n-th elements of the arrays are the n-th event, with NULL as above.
+-- Publishes many events in one statement: the n-th elements of the arrays are the n-th event, with NULL as above. So many
+-- as the longest array has: empty ones publish nothing, and NULL in the place of one that must be given is refused.
 CREATE FUNCTION outbox.publish_all(
   event_types text[],
   event_contexts jsonb[],
@@ -437,14 +502,20 @@ BEGIN ATOMIC
     (SELECT outbox.current_slot())
   FROM (
     SELECT *, event_context::json AS context
-    FROM unnest(event_types, event_contexts, event_date_times, environments, metadata_versions, event_ids)
+    FROM unnest(
+      -- Of NULL it makes no row, whose absence nobody would notice: so one, which is refused below.
+      coalesce(event_types, '{NULL}'), coalesce(event_contexts, '{NULL}'), event_date_times, environments,
+      metadata_versions, event_ids
+    )
       WITH ORDINALITY
       AS given (event_type, event_context, event_date_time, environment, metadata_version, event_id, place)
     -- So that each context is written as text once, and not wherever it is used.
     OFFSET 0
   ) AS given
   WHERE CASE
-    WHEN (
+    WHEN event_types IS NULL THEN outbox.refuse_null('event_types')
+    WHEN event_contexts IS NULL THEN outbox.refuse_null('event_contexts')
+    WHEN given.event_type IS NOT NULL AND given.event_context IS NOT NULL AND (
       outbox.is_name(given.event_type)
       AND outbox.is_object(given.event_context)
       AND outbox.is_shallow(given.event_context)
@@ -466,13 +537,13 @@ END;
 CREATE DOMAIN outbox.new_event_type AS text
   CONSTRAINT session_replication_role_must_not_be_replica CHECK (current_setting('session_replication_role') <> 'replica');
 
--- For COPY, whose lines are checked and written as events that are published one by one.
+-- For COPY, whose lines are checked and written as events that are published one by one. It reads no table: LOCK TABLE of
+-- a view locks all that it reads, which for whoever may publish would be every slot.
 CREATE VIEW outbox.new_event AS
 SELECT
-  event_type::text::outbox.new_event_type AS event_type, event_context::jsonb AS event_context, event_date_time::timestamptz AS event_date_time,
-  environment::text AS environment, metadata_version::bigint AS metadata_version, event_id,
-  traceparent::text AS traceparent
-FROM outbox.event;
+  NULL::outbox.new_event_type AS event_type, NULL::jsonb AS event_context, NULL::timestamptz AS event_date_time,
+  NULL::text AS environment, NULL::bigint AS metadata_version, NULL::uuid AS event_id, NULL::text AS traceparent
+WHERE false;
 
 CREATE FUNCTION outbox.publish_new_event() RETURNS trigger
 LANGUAGE plpgsql

@@ -6,14 +6,13 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { FailureId } from "../Batch.ts"
-import { type Actor, insertAudit } from "../schema/audit.ts"
+import type { Actor } from "../schema/audit.ts"
 import { type BatchFailure, type FailureNotFound, FailureNotReopened, type FailureState } from "../schema/failures.ts"
 import * as Locking from "./Locking.ts"
 
 /** How a failure is closed: which state it comes to, why, and who says so. */
 interface Closing {
-  readonly action: "discard" | "resolve"
-  readonly state: FailureState
+  readonly state: "discarded" | "resolved"
   readonly note: string
   readonly actor: Actor
 }
@@ -39,41 +38,11 @@ export const make = (
 ) => {
   const { atomically, lock, lockAll, lockOpen } = Locking.make(sql)
 
-  /** The rows are locked, so what was read of them is what is changed. */
-  const closeLocked = (failureIds: ReadonlyArray<FailureId>, { action, actor, note, state }: Closing) => sql`
-    WITH closed AS (
-      UPDATE outbox.batch_failure SET state = ${state}, note = ${note}, closed_at = clock_timestamp()
-      WHERE id = ANY (${failureIds}::bigint[])
-      RETURNING id
-    )
-    ${insertAudit(sql, {
-      actor,
-      action,
-      failureId: sql`id`,
-      before: sql`jsonb_build_object('state', 'open')`,
-      after: sql`jsonb_build_object('state', ${state}::text, 'note', ${note}::text)`,
-      from: sql`closed ORDER BY id`
-    })}
-  `
+  const closeLocked = (failureIds: ReadonlyArray<FailureId>, { actor, note, state }: Closing) =>
+    sql`SELECT outbox.close_failures(${failureIds}::bigint[], ${state}, ${note}, ${actor})`
 
-  /** The rows are locked, so what the snapshot has of them is what they are. */
-  const reopenLocked = (failureIds: ReadonlyArray<FailureId>, actor: Actor) => sql`
-    WITH closed AS (
-      SELECT id, state, note FROM outbox.batch_failure WHERE id = ANY (${failureIds}::bigint[])
-    ),
-    reopened AS (
-      UPDATE outbox.batch_failure SET state = 'open', note = NULL, closed_at = NULL
-      WHERE id = ANY (${failureIds}::bigint[])
-    )
-    ${insertAudit(sql, {
-      actor,
-      action: "reopen",
-      failureId: sql`id`,
-      before: sql`jsonb_build_object('state', state, 'note', note)`,
-      after: sql`jsonb_build_object('state', 'open')`,
-      from: sql`closed ORDER BY id`
-    })}
-  `
+  const reopenLocked = (failureIds: ReadonlyArray<FailureId>, actor: Actor) =>
+    sql`SELECT outbox.reopen_failures(${failureIds}::bigint[], ${actor})`
 
   const close = Effect.fnUntraced(function* (failureId: FailureId, closing: Closing) {
     yield* Effect.annotateCurrentSpan("failure.id", failureId)
@@ -97,16 +66,16 @@ export const make = (
 
   return {
     discard: Effect.fn("BatchFailures.discard")((failureId: FailureId, { actor, reason }: Discard) =>
-      close(failureId, { action: "discard", state: "discarded", note: reason, actor })
+      close(failureId, { state: "discarded", note: reason, actor })
     ),
 
     discardAll: Effect.fn("BatchFailures.discardAll")(
       (failureIds: ReadonlyArray<FailureId>, { actor, reason }: Discard) =>
-        closeAll(failureIds, { action: "discard", state: "discarded", note: reason, actor })
+        closeAll(failureIds, { state: "discarded", note: reason, actor })
     ),
 
     resolve: Effect.fn("BatchFailures.resolve")((failureId: FailureId, { actor, note }: Resolve) =>
-      close(failureId, { action: "resolve", state: "resolved", note, actor })
+      close(failureId, { state: "resolved", note, actor })
     ),
 
     reopen: Effect.fn("BatchFailures.reopen")(function* (failureId: FailureId, { actor }: { readonly actor: Actor }) {

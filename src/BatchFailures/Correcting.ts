@@ -12,7 +12,7 @@ import type { FailureId } from "../Batch.ts"
 import * as Event from "../Event.ts"
 import { fromRawMembers, rawMembers } from "../internal/jsonText.ts"
 import { invalidData } from "../Postgres.ts"
-import { type Actor, insertAudit } from "../schema/audit.ts"
+import type { Actor } from "../schema/audit.ts"
 import { rowOf } from "../schema/columns.ts"
 import { decodeLine, type LineRow } from "../schema/eventLine.ts"
 import { constraintIssues } from "../schema/eventRow.ts"
@@ -44,72 +44,13 @@ export const make = (sql: SqlClient.SqlClient) => {
       WHERE event.failure_id = ${failureId} AND event.id = ${rowId}
     `.pipe(rowOf(FailedEvent))
 
-  /** The failure is locked. What was and what is are compared here, so that the trail has what Postgres stored. */
-  const update = ({ failureId, rowId }: RowKey, row: LineRow, actor: Actor): Effect.Effect<unknown, SqlError> => {
-    const columns = sql.literal(
-      `jsonb_build_object(${CORRECTABLE.map((name) => `'${name}', event.${name}`).join(", ")}) AS columns`
+  /** The failure is locked. */
+  const update = ({ failureId, rowId }: RowKey, row: LineRow, actor: Actor): Effect.Effect<unknown, SqlError> => sql`
+    SELECT outbox.correct_event(
+      ${failureId}, ${rowId}, ${row.eventType}, ${row.eventDateTime}::timestamptz, ${row.eventContext}::jsonb,
+      ${row.metadataVersion}::bigint, ${actor}
     )
-    return sql`
-      WITH before AS (
-        SELECT ${columns}, corrected_at
-        FROM outbox.batch_failure_event AS event
-        WHERE failure_id = ${failureId} AND id = ${rowId}
-      ),
-      correction AS (
-        SELECT
-          ${row.eventType} AS event_type,
-          ${row.eventDateTime}::timestamptz AS event_date_time,
-          ${row.eventContext}::jsonb AS event_context,
-          ${row.metadataVersion}::bigint AS metadata_version
-      ),
-      becomes AS (
-        SELECT ${columns} FROM correction AS event
-      ),
-      refused AS (
-        -- What ClickHouse refused: what each column was changed from first. Of a key that comes twice the last one stays.
-        SELECT
-          before.columns || (
-            SELECT coalesce(jsonb_object_agg(key, value ORDER BY audit.id DESC), '{}')
-            FROM outbox.audit, jsonb_each(audit.before)
-            WHERE audit.failure_id = ${failureId}
-              AND audit.event_id = ${row.eventId}::uuid
-              AND audit.action = 'correct'
-              AND before.columns ? key
-          ) AS columns
-        FROM before
-      ),
-      updated AS (
-        UPDATE outbox.batch_failure_event AS event SET
-          event_type = correction.event_type,
-          event_date_time = correction.event_date_time,
-          event_context = correction.event_context,
-          context_bytes = octet_length(correction.event_context::text),
-          metadata_version = correction.metadata_version,
-          -- A correction that was taken back is none.
-          corrected_at = CASE WHEN becomes.columns <> refused.columns THEN clock_timestamp() END
-        FROM correction, becomes, refused
-        WHERE event.failure_id = ${failureId} AND event.id = ${rowId}
-      ),
-      changed AS (
-        SELECT key, was.value AS before, became.value AS after
-        FROM before, becomes, jsonb_each(before.columns) AS was JOIN jsonb_each(becomes.columns) AS became USING (key)
-        WHERE was.value <> became.value
-        UNION ALL
-        SELECT 'corrected_at', to_jsonb(before.corrected_at), 'null'
-        FROM before, becomes, refused
-        WHERE before.corrected_at IS NOT NULL AND becomes.columns = refused.columns
-      )
-      ${insertAudit(sql, {
-        actor,
-        action: "correct",
-        failureId: sql`${failureId}`,
-        eventId: sql`${row.eventId}::uuid`,
-        before: sql`coalesce(jsonb_object_agg(key, before), '{}')`,
-        after: sql`coalesce(jsonb_object_agg(key, after), '{}')`,
-        from: sql`changed`
-      })}
-    `
-  }
+  `
 
   return {
     correct: Effect.fn("BatchFailures.correct")(function* (

@@ -22,7 +22,7 @@ const EventRow = Schema.Struct({ id: Schema.String, replayed: Schema.Boolean })
 export const make = (sql: SqlClient.SqlClient) => {
   /** What state the failure is in, and stays in until the transaction ends. */
   const lock = (failureId: FailureId): Effect.Effect<FailureState, FailureNotFound | SqlError> =>
-    sql`SELECT state FROM outbox.batch_failure WHERE id = ${failureId} FOR UPDATE`.pipe(
+    sql`SELECT state FROM outbox.lock_failures(ARRAY[${failureId}::bigint])`.pipe(
       firstRowOf(State),
       Effect.flatMap(
         Option.match({
@@ -34,7 +34,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   return {
     /** Whole or not at all. At a stricter isolation the snapshot would be older than the lock. */
-    atomically: atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+    atomically: atomically(sql, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"),
     lock,
 
     /** Fails unless the failure is open, and keeps it so until the transaction ends. */
@@ -44,8 +44,7 @@ export const make = (sql: SqlClient.SqlClient) => {
       ),
 
     /**
-     * Those of the failures that are in one of these states, and stay in it until the transaction ends. Locked in the
-     * order of their ids, so that two who change several at once do not wait for each other.
+     * Those of the failures that are in one of these states, and stay in it until the transaction ends.
      */
     lockAll: (
       failureIds: ReadonlyArray<FailureId>,
@@ -53,10 +52,8 @@ export const make = (sql: SqlClient.SqlClient) => {
     ): Effect.Effect<ReadonlyArray<FailureId>, SqlError> =>
       sql`
         SELECT id::float8 AS id
-        FROM outbox.batch_failure
-        WHERE id = ANY (${failureIds}::bigint[]) AND state = ANY (${states}::text[])
-        ORDER BY outbox.batch_failure.id
-        FOR UPDATE
+        FROM outbox.lock_failures(${failureIds}::bigint[])
+        WHERE state = ANY (${states}::text[])
       `.pipe(
         rowsOf(Id),
         Effect.map((rows) => rows.map(({ id }) => id))

@@ -84,13 +84,13 @@ export const make = (sql: SqlClient.SqlClient) => ({
       ),
       newest AS MATERIALIZED (
         -- A row that was published again has the time of the first.
-        SELECT DISTINCT ON (event_id) event_id, tx_id, id
+        SELECT DISTINCT ON (event_id) event_id, event.event_type::text AS event_type, tx_id, id
         FROM replayed JOIN outbox.event USING (event_id)
         WHERE NOT failed
         ORDER BY event_id, published_at DESC, tx_id DESC, id DESC
       ),
       settled AS MATERIALIZED (
-        SELECT tx_id, first_tx_id, first_id, last_tx_id, last_id
+        SELECT tx_id, first_tx_id, first_id, last_tx_id, last_id, by_type, event_types
         FROM (SELECT DISTINCT tx_id FROM newest) AS published
         JOIN outbox.batch
           ON state IN ('delivered', 'failed')
@@ -106,6 +106,7 @@ export const make = (sql: SqlClient.SqlClient) => ({
           WHERE settled.tx_id = newest.tx_id
             AND (newest.tx_id, newest.id) >= (first_tx_id, first_id)
             AND (newest.tx_id, newest.id) <= (last_tx_id, last_id)
+            AND (NOT by_type OR newest.event_type = ANY (event_types))
         )
       )
       -- What has left the outbox was delivered, also where the row that was refused before is still there.

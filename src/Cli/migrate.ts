@@ -8,6 +8,7 @@ import * as Config from "../Config.ts"
 import * as Migrations from "../Migrations.ts"
 import * as OutboxStore from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
+import { count } from "./print.ts"
 import { namePostgres } from "./services.ts"
 
 const migratePostgres = (config: Config.Postgres) =>
@@ -44,7 +45,7 @@ export const restamp = Command.make("restamp", {}, () =>
       Effect.provide(Postgres.layerPinned(config)),
       namePostgres(config)
     )
-    yield* Console.log(`restamped ${events} events, in ${batches} batches`)
+    yield* Console.log(`restamped ${count(events, "event")}, in ${batches} ${batches === 1 ? "batch" : "batches"}`)
   }).pipe(Effect.interruptible)
 ).pipe(
   Command.withDescription(

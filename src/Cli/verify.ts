@@ -18,19 +18,22 @@ import { count, errorName, fields, jsonLine, oneLine, withProgress } from "./pri
 import { namePostgres, withoutEcho } from "./services.ts"
 import { actor } from "./terminal.ts"
 
-/** The exit code for events that are missing or doubled. 1 means that the databases could not be compared. */
+/** The exit code for events that are missing, doubled or changed. 1 means that the databases could not be compared. */
 const EXIT_NOT_WHOLE = 2
 
 const options = {
   since: Options.optional(time("since")).pipe(Options.withDescription("Only what was delivered from then on.")),
   until: Options.optional(time("until")).pipe(Options.withDescription("Only what was delivered before then.")),
+  contents: flag("contents").pipe(
+    Options.withDescription("Compares what events say too, up to what ClickHouse's JSON type changes. Takes longer.")
+  ),
   repair: flag("repair").pipe(
     Options.withDescription("Requeues batches that lack events, so that relays send what is missing.")
   ),
   json
 }
 
-export const verify = Command.make("verify", options, ({ json, repair, since, until }) =>
+export const verify = Command.make("verify", options, ({ contents, json, repair, since, until }) =>
   Effect.gen(function* () {
     const config = yield* all({ postgres: Config.postgres, clickHouse: Config.clickHouse })
     const me = yield* actor
@@ -39,6 +42,7 @@ export const verify = Command.make("verify", options, ({ json, repair, since, un
       verify({
         since: Option.getOrUndefined(since),
         until: Option.getOrUndefined(until),
+        contents,
         requeueAs: repair ? me : undefined,
         onFinding: (finding) => Console.log(json ? jsonLine(encodeFinding(finding)) : describe(finding)),
         onProgress: (events) => Ref.set(compared, events)
@@ -85,27 +89,28 @@ const inBatches = ({ batches, events }: Report["compared"]): string =>
   `${count(events, "event")} in ${batches} ${batches === 1 ? "batch" : "batches"}`
 
 const summary = (report: Report): string => {
-  const { asOf, compared, completeSince, doubled, failed, requeued, missing, notRetained, tableTtl, undelivered } =
-    report
+  const { asOf, changed, compared, completeSince, doubled, failed, missing, notRetained, requeued, tableTtl } = report
   return fields([
     ["compared", `${inBatches(compared)}, delivered before ${asOf.toISOString()}`],
     ["complete", completeSince === null ? "from the first event on" : `since ${completeSince.toISOString()}`],
-    ...(notRetained === 0
-      ? []
-      : [["left out", `${count(notRetained, "event")} that are not in these batches any more`] as const]),
+    ...(notRetained === 0 ? [] : [["left out", `${count(notRetained, "event")} no longer in these batches`] as const]),
     ["missing", missing.events === 0 ? "none" : inBatches(missing)],
     ...(requeued.events === 0 ? [] : [["requeued", `${inBatches(requeued)}, for relays to send`] as const]),
     ["doubled", doubled.events === 0 ? "none" : inBatches(doubled)],
+    ...(changed === null ? [] : [["changed", changed.events === 0 ? "none" : inBatches(changed)] as const]),
     [
       "failed",
       failed.failures === 0 ? "none" : `${count(failed.events, "event")} in ${count(failed.failures, "open failure")}`
     ],
-    ["undelivered", count(undelivered, "event")],
+    ["undelivered", count(report.undelivered, "event")],
     ...(tableTtl === null ? [] : [["TTL", `${oneLine(tableTtl)}: what it removed counts as missing`] as const])
   ])
 }
 
-const advice = ({ doubled, requeued, missing }: Report, { table }: Config.ClickHouse): ReadonlyArray<string> => {
+const advice = (
+  { changed, doubled, requeued, missing }: Report,
+  { table }: Config.ClickHouse
+): ReadonlyArray<string> => {
   const steps = [
     ...(missing.events > requeued.events
       ? ["clickhouse-outbox verify --repair   let relays send what is missing"]
@@ -113,6 +118,9 @@ const advice = ({ doubled, requeued, missing }: Report, { table }: Config.ClickH
     ...(requeued.events > 0 ? ["clickhouse-outbox verify            again, when relays have delivered it"] : []),
     ...(doubled.events > 0
       ? [`in ClickHouse: OPTIMIZE TABLE ${table} FINAL DEDUPLICATE BY event_type, event_date_time, event_id`]
+      : []),
+    ...(changed !== null && changed.events > 0
+      ? ["in ClickHouse: delete the rows of changed events; then verify --repair has relays send what was published"]
       : [])
   ]
   return steps.length === 0 ? [] : ["", "to do", ...steps.map((step) => `  ${step}`)]

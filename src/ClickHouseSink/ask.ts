@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Batch } from "../Batch.ts"
-import type { ClickHouse, Options } from "../ClickHouse.ts"
+import type { ClickHouse, Options, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { EventId } from "../Event.ts"
 import { SinkError } from "../SinkError.ts"
@@ -27,11 +27,25 @@ const IDS_PER_QUERY = 2_000
 /** The question is answered without the types too, only slower. */
 const MAX_TYPES_BYTES = 65_536
 
+const hasFewTypes = ({ eventTypes }: Bounds): boolean =>
+  Buffer.byteLength(JSON.stringify(eventTypes)) <= MAX_TYPES_BYTES
+
+const conditionOf = (
+  within: Bounds
+): string => `${hasFewTypes(within) ? "event_type IN {event_types:Array(String)}" : "true"}
+  AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
+  AND event_date_time <= {last:DateTime64(6, 'UTC')}`
+
+const parametersOf = (within: Bounds) => ({
+  event_types: hasFewTypes(within) ? within.eventTypes : [],
+  first: within.firstEventDateTime,
+  last: within.lastEventDateTime
+})
+
 /** How many rows the table has of each event, of those that it has any of. */
 export const countRows =
   (clickHouse: typeof ClickHouse.Service, config: Asked, tableState: Effect.Effect<TableState, SinkError>) =>
   (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyMap<EventId, number>, SinkError> => {
-    const fewTypes = Buffer.byteLength(JSON.stringify(within.eventTypes)) <= MAX_TYPES_BYTES
     const ask = (ids: ReadonlyArray<EventId>, options?: Options) =>
       clickHouse
         .query(
@@ -40,19 +54,10 @@ export const countRows =
          FROM (
            SELECT toString(event_id) AS id, toUInt32(count()) AS rows
            FROM {table:Identifier}
-           WHERE ${fewTypes ? "event_type IN {event_types:Array(String)}" : "true"}
-             AND event_date_time >= {first:DateTime64(6, 'UTC')} - INTERVAL 1 SECOND
-             AND event_date_time <= {last:DateTime64(6, 'UTC')}
-             AND event_id IN {ids:Array(UUID)}
+           WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}
            GROUP BY event_id
          )`,
-          {
-            table: config.table,
-            event_types: fewTypes ? within.eventTypes : [],
-            first: within.firstEventDateTime,
-            last: within.lastEventDateTime,
-            ids
-          },
+          { table: config.table, ...parametersOf(within), ids },
           options
         )
         .pipe(Effect.flatMap(readCounts))
@@ -64,6 +69,74 @@ export const countRows =
       Effect.mapError(unanswered)
     )
   }
+
+/** A row of the table: what an insert said, as text. The context is JSON, whichever type its column has. */
+export interface Row {
+  readonly eventId: EventId
+  readonly eventType: string
+  readonly eventDateTime: string
+  readonly environment: string
+  readonly eventContext: string
+  readonly metadataVersion: string
+  readonly traceId: string
+}
+
+/** The rows that the table has of the events. */
+export const readRows =
+  (clickHouse: typeof ClickHouse.Service, config: Asked, tableState: Effect.Effect<TableState, SinkError>) =>
+  (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyArray<Row>, SinkError> =>
+    Effect.flatMap(tableState, (state) => withNothingBehind(clickHouse, config, state)).pipe(
+      Effect.flatMap((current) =>
+        Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) =>
+          current((options) =>
+            clickHouse
+              .query(
+                // In one row, with its own length, as above.
+                `SELECT toUInt32(count()), groupArray(array(
+                   toString(event_id), toString(event_type), toString(toDateTime64(event_date_time, 6, 'UTC')),
+                   toString(environment), toString(event_context), toString(metadata_version), toString(trace_id)
+                 ))
+                 FROM {table:Identifier}
+                 WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}`,
+                { table: config.table, ...parametersOf(within), ids },
+                { ...options, settings: { ...options?.settings, ...AS_PUBLISHED } }
+              )
+              .pipe(Effect.flatMap(readRowsOf))
+          )
+        )
+      ),
+      Effect.map((answers) => answers.flat()),
+      Effect.mapError(unanswered)
+    )
+
+/** Keys with dots in them, and numbers with all their digits. */
+const AS_PUBLISHED: Settings = {
+  json_type_escape_dots_in_keys: 1,
+  output_format_json_quote_64bit_integers: 0,
+  output_format_json_escape_forward_slashes: 0
+}
+
+const Text = Schema.String
+const Rows = Schema.Tuple(
+  Schema.Tuple(Schema.Int, Schema.Array(Schema.Tuple(EventId, Text, Text, Text, Text, Text, Text)))
+)
+
+const readRowsOf = (answer: unknown): Effect.Effect<ReadonlyArray<Row>, SinkError> =>
+  Effect.flatMap(decode(Rows)(answer), ([[count, rows]]) =>
+    rows.length === count
+      ? Effect.succeed(
+          rows.map(([eventId, eventType, eventDateTime, environment, eventContext, metadataVersion, traceId]) => ({
+            eventId,
+            eventType,
+            eventDateTime,
+            environment,
+            eventContext,
+            metadataVersion,
+            traceId
+          }))
+        )
+      : Effect.fail(incomplete)
+  )
 
 const Counts = Schema.Tuple(Schema.Tuple(Schema.Int, Schema.Array(EventId), Schema.Array(Schema.Int)))
 

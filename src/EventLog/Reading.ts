@@ -29,6 +29,7 @@ export interface EventFilter {
   readonly environment?: string | undefined
   /** Of this time or later. An hour before `until`, or now, unless set. */
   readonly since?: Date | undefined
+  /** Before this time. A day from now unless set: a publisher may date an event as far ahead as the year 2299. */
   readonly until?: Date | undefined
   /** What is older than this: `next` of the page before. */
   readonly before?: EventCursor | undefined
@@ -50,6 +51,9 @@ export interface Hint {
 
 /** How far back {@link EventFilter.since} goes by itself. */
 const LIST_RANGE = Duration.toMillis("1 hour")
+
+/** How far ahead events are looked for, unless it is said: each month ahead may be a part that has to be read. */
+const AHEAD = Duration.toMillis("24 hours")
 
 /** How far back names are counted, unless it is said. */
 const NAMES_RANGE = Duration.toMillis("24 hours")
@@ -118,19 +122,22 @@ export const make = (clickHouse: typeof ClickHouse.Service, table: string) => {
       )
       .pipe(orTooCostly, toEvents)
 
-  const count = (column: string, since: Date) =>
+  const count = (column: string, { since, until }: { readonly since: Date; readonly until: Date }) =>
     clickHouse
       .query(
         `SELECT ${column}, count() AS events
          FROM {table:Identifier}
-         WHERE event_date_time >= {since:DateTime64(6, 'UTC')}
+         WHERE event_date_time >= {since:DateTime64(6, 'UTC')} AND event_date_time < {until:DateTime64(6, 'UTC')}
          GROUP BY ${column}
          ORDER BY events DESC, ${column}
          LIMIT 100`,
-        { table, since: toClickHouse(since) },
+        { table, since: toClickHouse(since), until: toClickHouse(until) },
         { settings: { ...SETTINGS, ...LIMITS_OF_NAMES } }
       )
-      .pipe(Effect.map((rows) => rows.map(([name, events]) => ({ name: String(name), events: Number(events) }))))
+      .pipe(
+        orTooCostly,
+        Effect.map((rows) => rows.map(([name, events]) => ({ name: String(name), events: Number(events) })))
+      )
 
   return {
     /**
@@ -145,11 +152,13 @@ export const make = (clickHouse: typeof ClickHouse.Service, table: string) => {
       since,
       until
     }: EventFilter) {
-      const from = since ?? new Date((until?.getTime() ?? (yield* Clock.currentTimeMillis)) - LIST_RANGE)
+      const now = yield* Clock.currentTimeMillis
+      const from = since ?? new Date((until?.getTime() ?? now) - LIST_RANGE)
+      const to = until ?? new Date(now + AHEAD)
       const [beforeTime = "", beforeId = ""] = before?.split(",") ?? []
       const range = `
         event_date_time >= {since:DateTime64(6, 'UTC')}
-        ${until === undefined ? "" : "AND event_date_time < {until:DateTime64(6, 'UTC')}"}
+        AND event_date_time < {until:DateTime64(6, 'UTC')}
         ${eventType === undefined ? "" : "AND event_type = {event_type:String}"}
         ${before === undefined ? "" : "AND event_date_time <= {before:DateTime64(6, 'UTC')}"}`
       const rows = yield* clickHouse
@@ -191,7 +200,7 @@ export const make = (clickHouse: typeof ClickHouse.Service, table: string) => {
             table,
             limit: limit + 1,
             since: toClickHouse(from),
-            ...(until !== undefined && { until: toClickHouse(until) }),
+            until: toClickHouse(to),
             ...(eventType !== undefined && { event_type: eventType }),
             ...(environment !== undefined && { environment }),
             ...(before !== undefined && { before: beforeTime.replace("T", " ").replace("Z", ""), before_id: beforeId })
@@ -205,8 +214,10 @@ export const make = (clickHouse: typeof ClickHouse.Service, table: string) => {
     }),
 
     names: Effect.fn("EventLog.names", { kind: "client" })(function* (since?: Date) {
-      const from = since ?? new Date((yield* Clock.currentTimeMillis) - NAMES_RANGE)
-      const [eventTypes, environments] = yield* Effect.all([count("event_type", from), count("environment", from)])
+      const now = yield* Clock.currentTimeMillis
+      const from = since ?? new Date(now - NAMES_RANGE)
+      const range = { since: from, until: new Date(now + AHEAD) }
+      const [eventTypes, environments] = yield* Effect.all([count("event_type", range), count("environment", range)])
       return new EventNames({ eventTypes, environments, since: from })
     }),
 

@@ -4,7 +4,8 @@
  * | the batch | becomes | and its events |
  * | --- | --- | --- |
  * | has several events, of which ClickHouse has none | `split` | are in smaller batches, each once |
- * | has one event, or too many of its origin were refused | `failed` | are copied to an open failure |
+ * | the same, when too many of its origin were refused | `split` | are in two batches: those of types of which an event was refused, and all others |
+ * | has one event, or after that only events of such types | `failed` | are copied to an open failure |
  * | is in ClickHouse in part | `delivered` | are published again, those that ClickHouse lacks |
  *
  * Each is one transaction that locks the batch under its lease first, so that only who holds the lease changes
@@ -23,7 +24,7 @@ import { firstRowOf, rowOf } from "../schema/columns.ts"
 import { EVENT_COLUMNS, PLAN_SETTINGS, ROW_COLUMNS, rows, withEventIds } from "../schema/events.ts"
 import { atomically } from "../Transaction.ts"
 import type * as Incidents from "./Incidents.ts"
-import { BatchChanged, type Refusals } from "./model.ts"
+import { BatchChanged, type Kinds, type Refusals } from "./model.ts"
 import { DELIVERED, failedBecause, isOwner, orLost } from "./underLease.ts"
 
 export interface Split {
@@ -32,22 +33,30 @@ export interface Split {
   readonly suspect: Option.Option<number>
 }
 
+export interface SplitByType {
+  readonly error: SinkError
+  /** All types of its events in two groups, neither without one. The first is the first to be leased. */
+  readonly first: ReadonlyArray<string>
+  readonly second: ReadonlyArray<string>
+}
+
 export interface Fail {
   readonly error: SinkError
   /** Whether its events were not examined one by one, because too many of its origin's had been refused. */
   readonly parked: boolean
 }
 
-const RefusalsRow = Schema.Struct({ refused: Schema.Int, suspectWasGood: Schema.Boolean })
+const RefusalsRow = Schema.Struct({ refused: Schema.Int, suspectWasGood: Schema.Boolean, batches: Schema.Int })
+const KindsRow = Schema.Struct({ suspected: Schema.Array(Schema.String), others: Schema.Array(Schema.String) })
 const SplitRow = Schema.Struct({ children: Schema.Array(BatchId), endsIncident: Schema.Boolean })
+const SplitByTypeRow = Schema.Struct({ ...SplitRow.fields, events: Schema.Int })
 const FailedRow = Schema.Struct({ id: FailureId, endsIncident: Schema.Boolean })
 const DeliveredRow = Schema.Struct({ endsIncident: Schema.Boolean })
 const Count = Schema.Struct({ count: Schema.Int })
 
 /** On disk before anything is sent: children that were delivered and then forgotten would be made anew, and doubled. */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL statement_timeout = 0;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL synchronous_commit = on;
   ${PLAN_SETTINGS}`
 
@@ -75,7 +84,8 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
           FROM refused
           WHERE NOT EXISTS (SELECT FROM refused AS part WHERE part.parent_id = refused.id)
         ) AS refused,
-        EXISTS (SELECT FROM family WHERE suspect AND state = 'delivered') AS "suspectWasGood"
+        EXISTS (SELECT FROM family WHERE suspect AND state = 'delivered') AS "suspectWasGood",
+        (SELECT count(*)::integer FROM family) AS batches
     `)
 
   const split = Effect.fn("OutboxStore.split")(function* (lease: Lease, { error, suspect }: Split) {
@@ -128,14 +138,14 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
       child AS (
         INSERT INTO outbox.batch (
           from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
-          event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents, sealed_at,
+          event_types, by_type, first_event_date_time, last_event_date_time, first_published_at, traceparents, sealed_at,
           parent_id, origin_id, suspect, attempts_before, first_error_at
         )
         SELECT
           parent.from_snapshot, parent.to_snapshot,
           first.tx_id, first.id, coalesce(last.tx_id, parent.last_tx_id), coalesce(last.id, parent.last_id),
           part.last - part.first + 1, coalesce(last.bytes, parent.byte_count) - coalesce(before.bytes, 0),
-          parent.slots, parent.event_types, parent.first_event_date_time, parent.last_event_date_time, parent.first_published_at,
+          parent.slots, parent.event_types, parent.by_type, parent.first_event_date_time, parent.last_event_date_time, parent.first_published_at,
           parent.traceparents, parent.sealed_at,
           parent.id, coalesce(parent.origin_id, parent.id), part.suspect, parent.attempts_before + parent.attempts,
           parent.first_error_at
@@ -151,6 +161,97 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
       FROM parent
     `.pipe(firstRowOf(SplitRow), Effect.flatMap(orLost(lease)))
   }
+
+  /** A batch is never changed, and the failures of its origin only become more: so it is read before it is locked. */
+  const kinds = ({ batch }: Lease, suspect: Option.Option<number>): Effect.Effect<Kinds, SqlError> =>
+    rowOf(KindsRow)(sql`
+      WITH event AS MATERIALIZED (
+        ${sql.literal(rows(batch, "event_type::text AS event_type, row_number() OVER (ORDER BY tx_id, id) AS position"))}
+      ),
+      known AS (
+        -- Of what was refused and has events of one type only, as one that was sent alone.
+        SELECT min(event_type::text) AS event_type
+        FROM outbox.batch_failure_event
+        WHERE failure_id IN (
+          SELECT id
+          FROM outbox.batch_failure
+          WHERE origin_batch_id = (SELECT coalesce(origin_id, id) FROM outbox.batch WHERE id = ${batch.id})
+        )
+        GROUP BY failure_id
+        HAVING min(event_type::text) = max(event_type::text)
+        UNION
+        SELECT event_type FROM event WHERE position = ${Option.getOrNull(suspect)}::bigint
+      )
+      SELECT
+        coalesce(array_agg(event_type) FILTER (WHERE event_type IN (SELECT event_type FROM known)), '{}') AS suspected,
+        coalesce(array_agg(event_type) FILTER (WHERE event_type NOT IN (SELECT event_type FROM known)), '{}') AS others
+      FROM (SELECT DISTINCT event_type FROM event) AS type
+    `).pipe(atomically(sql, SETTINGS))
+
+  const splitByType = Effect.fn("OutboxStore.splitByType")(function* (lease: Lease, split: SplitByType) {
+    const { children, endsIncident } = yield* insertGroups(lease, split).pipe(
+      Effect.filterOrElse(
+        ({ children, events }) => children.length === 2 && events === lease.batch.eventCount,
+        () => changed(lease.batch)
+      ),
+      atomically(sql, SETTINGS)
+    )
+    if (endsIncident) yield* incidents.close
+    return children
+  })
+
+  /**
+   * Two batches between the keys of the parent, each with its types. One statement, as in {@link insertParts}.
+   */
+  const insertGroups = (lease: Lease, { error, first, second }: SplitByType) =>
+    sql`
+      WITH parent AS (
+        UPDATE outbox.batch SET
+          state = 'split',
+          lease_id = NULL,
+          settled_attempts = settled_attempts + 1,
+          ${failedBecause(sql, error)}
+        WHERE ${isOwner(sql, lease)}
+        RETURNING *
+      ),
+      part AS (
+        SELECT
+          event_type IN (SELECT unnest(${second}::text[])) AS is_second,
+          count(*)::integer AS event_count,
+          sum(context_bytes) AS byte_count,
+          min(event_date_time) AS first_event_date_time,
+          max(event_date_time) AS last_event_date_time,
+          min(published_at) AS first_published_at
+        FROM (
+          ${sql.literal(rows(lease.batch, "event_type::text AS event_type, context_bytes, event_date_time, published_at, tx_id, id"))}
+        ) AS event
+        GROUP BY 1
+      ),
+      child AS (
+        INSERT INTO outbox.batch (
+          from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
+          event_types, by_type, first_event_date_time, last_event_date_time, first_published_at, traceparents, sealed_at,
+          parent_id, origin_id, attempts_before, first_error_at
+        )
+        SELECT
+          parent.from_snapshot, parent.to_snapshot,
+          parent.first_tx_id, parent.first_id, parent.last_tx_id, parent.last_id,
+          part.event_count, part.byte_count, parent.slots,
+          CASE WHEN part.is_second THEN ${second}::text[] ELSE ${first}::text[] END, true,
+          part.first_event_date_time, part.last_event_date_time, part.first_published_at,
+          parent.traceparents, parent.sealed_at,
+          parent.id, coalesce(parent.origin_id, parent.id), parent.attempts_before + parent.attempts,
+          parent.first_error_at
+        FROM parent CROSS JOIN part
+        ORDER BY part.is_second
+        RETURNING id
+      )
+      SELECT
+        ARRAY(SELECT id::float8 FROM child ORDER BY child.id) AS children,
+        (SELECT sum(event_count)::integer FROM part) AS events,
+        incident_id IS NOT NULL AS "endsIncident"
+      FROM parent
+    `.pipe(firstRowOf(SplitByTypeRow), Effect.flatMap(orLost(lease)))
 
   const fail = Effect.fn("OutboxStore.fail")(function* (lease: Lease, failure: Fail) {
     const { endsIncident, id } = yield* insertFailure(lease, failure).pipe(
@@ -250,7 +351,7 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
       ({ count }) => new BatchChanged({ batchId: batch.id, expected: batch.eventCount, actual: count })
     )
 
-  return { refusals, split, fail, republish }
+  return { refusals, kinds, split, splitByType, fail, republish }
 }
 
 export interface Part {

@@ -30,7 +30,7 @@ import type { EventId } from "../Event.ts"
 import type { SinkError } from "../SinkError.ts"
 import { BATCH_COLUMNS } from "../schema/batches.ts"
 import { firstRowOf, interval, millis } from "../schema/columns.ts"
-import { IS_NEW_TIMELINE } from "../schema/compatibility.ts"
+import { IS_FOREIGN, IS_NEW_TIMELINE } from "../schema/compatibility.ts"
 import type * as Incidents from "./Incidents.ts"
 import type { LeaseLost, SinceFirstAttempt } from "./model.ts"
 import { DELIVERED, DURABLY, failedBecause, isOwner, orLost, withoutNul } from "./underLease.ts"
@@ -73,7 +73,8 @@ export const make = (
   /**
    * SKIP LOCKED gives every worker another row; under the row lock the condition is checked again on its newest
    * version, so a batch that was leased in between is not leased twice. A worker that is killed leaves no trace but its
-   * lease: whoever takes that over writes down that the attempt failed.
+   * lease: whoever takes that over writes down that the attempt failed. In another database than the outbox was written
+   * in there is nothing to lease, and the next look of the sealer says why.
    */
   const lease = Effect.fn("OutboxStore.lease")((holder: string) =>
     sql`
@@ -89,6 +90,7 @@ export const make = (
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
           AND NOT EXISTS (SELECT FROM outbox.relay_pause)
+          AND NOT (SELECT ${sql.literal(IS_FOREIGN)} FROM outbox.sealer)
         -- What was requeued was there before: new events do not wait for it.
         ORDER BY was_delivered_at IS NOT NULL, id
         LIMIT 1

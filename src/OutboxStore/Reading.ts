@@ -1,11 +1,12 @@
 /** Reading: a sealed batch as the bytes ClickHouse takes. `COPY … TO STDOUT` text is valid TabSeparated. */
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
 import { EventId } from "../Event.ts"
-import type { Postgres } from "../Postgres.ts"
-import { PLAN_SETTINGS, rows, withEventIds } from "../schema/events.ts"
+import { type Postgres, SEARCH_PATH } from "../Postgres.ts"
+import { type Narrowed, PLAN_SETTINGS, rows, withEventIds } from "../schema/events.ts"
 import { BatchChanged } from "./model.ts"
 
 /** In the order of the sink's columns. */
@@ -18,12 +19,19 @@ const SINK_COLUMNS = `
   event_id,
   coalesce(split_part(traceparent, '-', 2), '')`
 
-/** The bytes must not depend on the session's defaults. A batch takes as long as ClickHouse takes it. */
+/** The bytes must not depend on the session's defaults. */
 const SETTINGS = `
-  SET LOCAL statement_timeout = 0;
-  SET LOCAL DateStyle = 'ISO';
+  SET LOCAL search_path = ${SEARCH_PATH};
   SET LOCAL client_encoding = 'UTF8';
   ${PLAN_SETTINGS}`
+
+/** Not those that were published again, which are another batch's now. */
+const retained = (batch: Batch): Narrowed => ({
+  filter: `WHERE event_id NOT IN (SELECT unnest(republished_event_ids) FROM outbox.batch WHERE batch.id = ${batch.id})`
+})
+
+/** How many batches one statement reads. Each is a query of its own in it, which has to be planned. */
+const BATCHES_PER_STATEMENT = 50
 
 export const make = (postgres: typeof Postgres.Service) => {
   const copy = <E = never>(query: string, onComplete: (rowCount: number) => Effect.Effect<void, E>) =>
@@ -39,15 +47,35 @@ export const make = (postgres: typeof Postgres.Service) => {
     eventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged> =>
       collectIds(copy(rows(batch, "event_id"), expecting(batch, batch.eventCount))),
 
-    /** Not those that were published again, which are another batch's now. */
-    retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> => {
-      const filter = `WHERE event_id NOT IN (
-        SELECT unnest(republished_event_ids) FROM outbox.batch WHERE batch.id = ${batch.id}
-      )`
-      return collectIds(copy(rows(batch, "event_id", { filter }), () => Effect.void))
-    }
+    retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+      collectIds(copy(rows(batch, "event_id", retained(batch)), () => Effect.void)),
+
+    /**
+     * The same of many batches, as pairs of a batch's id and an event's, and with `contents` what the sink was sent of the
+     * event: fields of text as `COPY` writes them, without their escapes.
+     */
+    retained: (
+      batches: ReadonlyArray<Batch>,
+      { contents }: { readonly contents: boolean }
+    ): Stream.Stream<ReadonlyArray<string>, SqlError> =>
+      Stream.fromIterable(Arr.chunksOf(batches, BATCHES_PER_STATEMENT)).pipe(
+        Stream.flatMap((some) => {
+          const columns = contents ? `event_id AS retained_id, ${SINK_COLUMNS}` : "event_id"
+          const each = some.map((batch) => `(${rows(batch, `${batch.id}, ${columns}`, retained(batch))})`)
+          return copy(each.join(" UNION ALL "), () => Effect.void)
+        }),
+        Stream.decodeText(),
+        Stream.splitLines,
+        Stream.map((line) => line.split("\t").map(withoutEscapes))
+      )
   }
 }
+
+/** https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS. None of the columns is NULL. */
+const withoutEscapes = (field: string): string =>
+  field.includes("\\") ? field.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter) : field
+
+const ESCAPES: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" }
 
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
   actual === expected ? Effect.void : new BatchChanged({ batchId: batch.id, expected, actual })

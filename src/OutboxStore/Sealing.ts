@@ -8,7 +8,7 @@
  * | between windows | null | what `sealed_snapshot` sees | looks at the window up to now; seals its first batch if that is due. If the window goes on behind it: inside a window |
  * | inside a window | its end, and the last key in a batch | that, and the window up to the cursor | seals the next batch, due or not. If it was the last: between windows |
  *
- * Whatever the state, it is the sealer's of one cluster and of one timeline. On another cluster sealing dies. On
+ * Whatever the state, it is the sealer's of one database and of one timeline. In another database sealing dies. On
  * another timeline it first puts everything undelivered in doubt.
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
@@ -27,7 +27,7 @@ import type * as Config from "../Config.ts"
 import * as Metrics from "../Metrics.ts"
 import { BATCH_COLUMNS } from "../schema/batches.ts"
 import { rowOf } from "../schema/columns.ts"
-import { IS_FOREIGN, IS_NEW_TIMELINE, requireOwnCluster } from "../schema/compatibility.ts"
+import { IS_FOREIGN, IS_NEW_TIMELINE, requireOwnDatabase } from "../schema/compatibility.ts"
 import { CURSOR } from "../schema/counts.ts"
 import { afterKey, Key, type Range } from "../schema/events.ts"
 import { atomically } from "../Transaction.ts"
@@ -42,7 +42,7 @@ const Lock = Schema.Struct({
 })
 
 const Progress = Schema.Struct({
-  /** A connection that broke may have come back to another cluster, to which the stored ids mean nothing. */
+  /** A connection that broke may have come back to another database, to which the stored ids mean nothing. */
   isForeign: Schema.Boolean,
   /** Commits may have been lost since the row was written. */
   isNewTimeline: Schema.Boolean,
@@ -72,13 +72,19 @@ const Look = Schema.Union(NotDue, Batch)
  * plan must not change with the statistics of a table that fills and empties all day.
  */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL synchronous_commit = on;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;
   SET LOCAL jit = off`
+
+/**
+ * A batch becomes a part of ClickHouse's table for each month of its events, and each part takes some 15 ms: one event in
+ * each of 4,800 months, which is 9,600 bytes, would stall delivery for more than a minute. So many are what ClickHouse by
+ * itself allows an insert (`max_partitions_per_insert_block`).
+ */
+const MAX_MONTHS = 100
 
 /** How many times `linger` an event may wait for others, where so many batches are in front of it. */
 const MAX_LINGERS = 60
@@ -102,7 +108,7 @@ export const make = (
       if (!isOurs) return Sealed.Busy()
       const progress = yield* readProgress
       // There is nothing that a relay could do about it, nor wait for.
-      if (progress.isForeign) yield* Effect.catchTag(requireOwnCluster(sql), "ForeignCluster", Effect.die)
+      if (progress.isForeign) yield* Effect.catchTag(requireOwnDatabase(sql), "ForeignDatabase", Effect.die)
       if (progress.isNewTimeline) {
         yield* enterTimeline(sql)
         return Sealed.Waiting({ dueIn: Duration.zero })
@@ -120,18 +126,18 @@ export const make = (
     )
 
   /**
-   * One sealer at a time. An advisory lock, because it assigns no transaction id; a statement of its own, because the
-   * snapshot of the next one must be taken after the previous sealer has committed. So the position, too, is read
-   * before that snapshot: nothing that is committed later is taken for sealed.
+   * One sealer at a time. The lock assigns no transaction id. It is a statement of its own, because the snapshot of the
+   * next one must be taken after the previous sealer has committed. So the position, too, is read before that snapshot:
+   * nothing that is committed later is taken for sealed.
    */
   const lock = rowOf(Lock)(sql`
     SELECT
-      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal')) AS "isOurs",
+      outbox.take_turn('seal') AS "isOurs",
       (CASE WHEN is_called THEN last_value ELSE 0 END)::float8 AS position
     FROM outbox.event_id_seq
   `)
 
-  /** Only the holder of the advisory lock writes this row, so what is read here stays true until it commits. */
+  /** Only the holder of that lock moves these columns, so what is read here stays true until it commits. */
   const readProgress = rowOf(Progress)(sql`
     SELECT
       ${sql.literal(IS_FOREIGN)} AS "isForeign",
@@ -159,6 +165,9 @@ export const make = (
   ): Effect.Effect<typeof Look.Type, SqlError> => {
     const upper = sql`coalesce(${window}::pg_snapshot, pg_current_snapshot())`
     const lingerMillis = Duration.toMillis(linger)
+    /** As ClickHouse partitions its table. */
+    const monthOf = (time: Fragment) =>
+      sql`(extract(year FROM ${time} AT TIME ZONE 'UTC') * 12 + extract(month FROM ${time} AT TIME ZONE 'UTC'))`
     /** The window's first events by key. An inner limit lets both index ranges be merged without a sort. */
     const firstEvents = (limit: Fragment) => {
       const range = (events: Range) => sql`
@@ -179,10 +188,15 @@ export const make = (
         WITH candidates AS MATERIALIZED (
           -- One more than a batch holds: tells whether the window goes on behind it. A sorted subquery's rows are
           -- aggregated in its order: https://www.postgresql.org/docs/current/functions-aggregate.html
-          SELECT count(*) AS count, sum(context_bytes) AS bytes, array_agg(tx_id) AS tx_ids, array_agg(id) AS ids
+          SELECT
+            count(*) AS count,
+            sum(context_bytes) AS bytes,
+            array_agg(tx_id) AS tx_ids,
+            array_agg(id) AS ids,
+            ${monthOf(sql`max(event_date_time)`)} - ${monthOf(sql`min(event_date_time)`)} AS months_apart
           FROM (${firstEvents(sql`${batchEvents + 1}`)}) AS events
         ),
-        size AS MATERIALIZED (
+        fitting AS MATERIALIZED (
           SELECT
             CASE
               WHEN count = 0 OR bytes <= ${batchBytes} THEN least(count, ${batchEvents})
@@ -196,6 +210,27 @@ export const make = (
               )
             END AS event_count
           FROM candidates
+        ),
+        size AS MATERIALIZED (
+          -- Hardly ever are they so far apart that the months have to be counted.
+          SELECT
+            CASE
+              WHEN months_apart >= ${MAX_MONTHS} THEN (
+                SELECT count(*)
+                FROM (
+                  SELECT sum(begun) OVER (ORDER BY tx_id, id ROWS UNBOUNDED PRECEDING) AS months
+                  FROM (
+                    SELECT
+                      tx_id, id,
+                      (row_number() OVER (PARTITION BY ${monthOf(sql`event_date_time`)} ORDER BY tx_id, id) = 1)::integer AS begun
+                    FROM (${firstEvents(sql`(SELECT event_count FROM fitting)`)}) AS events
+                  ) AS event
+                ) AS running
+                WHERE running.months <= ${MAX_MONTHS}
+              )
+              ELSE event_count
+            END AS event_count
+          FROM fitting, candidates
         ),
         kind AS MATERIALIZED (
           SELECT
@@ -337,10 +372,6 @@ const report = ({ byteCount, eventCount, id }: Batch, startTime: bigint) =>
     for (const [key, value] of Object.entries(attributes)) span.attribute(key, value)
     span.end(endTime, Exit.void)
   })
-
-/** Waits until nobody seals, and keeps it so until the transaction ends. */
-export const awaitSealer = (sql: SqlClient.SqlClient) =>
-  sql`SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('seal'))`
 
 const Timeline = Schema.Struct({ timeline: Schema.Int })
 

@@ -33,9 +33,8 @@ const TABLE = "outbox.event_slot_"
  * so it gives up soon. A relay that freezes here must not keep the lock.
  */
 const SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL lock_timeout = '100ms';
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
   SET LOCAL enable_seqscan = off`
 
 const Lock = Schema.Struct({ isOurs: Schema.Boolean })
@@ -51,7 +50,7 @@ export const make = (sql: SqlClient.SqlClient) => {
     const emptied = yield* Effect.filter(Option.getOrElse(left, Arr.empty), (slot) =>
       Effect.map(withLock(empty(slot)), Option.contains(true))
     ).pipe(
-      Effect.tap((emptied) => Effect.when(withLock(deleteBatches), () => emptied.length > 0)),
+      Effect.tap((emptied) => Effect.when(withLock(sql`SELECT outbox.forget_batches()`), () => emptied.length > 0)),
       Effect.either
     )
     // Also where no slot can be emptied: then all of them fill up, which an alert tells.
@@ -62,7 +61,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   /**
    * Each step is a transaction of its own, as TRUNCATE keeps its lock to the end. None is done where another relay does
-   * it now, where the outbox is another cluster's, and where a lock cannot be had in time.
+   * it now, where the outbox is another database's, and where a lock cannot be had in time.
    */
   const withLock = <A>(step: Effect.Effect<A, SqlError>): Effect.Effect<Option.Option<A>, SqlError> =>
     Effect.flatMap(lock, ({ isOurs }) => Effect.when(step, () => isOurs)).pipe(
@@ -72,8 +71,7 @@ export const make = (sql: SqlClient.SqlClient) => {
 
   const lock = rowOf(Lock)(sql`
     SELECT
-      pg_try_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('reclaim'))
-      AND NOT ${sql.literal(IS_FOREIGN)} AS "isOurs"
+      outbox.take_turn('reclaim') AND NOT ${sql.literal(IS_FOREIGN)} AS "isOurs"
     FROM outbox.sealer
   `)
 
@@ -141,29 +139,6 @@ export const make = (sql: SqlClient.SqlClient) => {
       Effect.map(({ done }) => done)
     )
   }
-
-  /**
-   * What is left in the manifest of batches whose rows are gone. Those of failures stay with them, those of a family as
-   * long as one of it is pending. So do those that were delivered since the first attempt of one that is: they are
-   * counted to tell how many tokens ClickHouse has seen since. And the newest, which says when the last delivery was.
-   */
-  const deleteBatches = sql`
-    DELETE FROM outbox.batch AS old
-    WHERE state <> 'pending'
-      AND coalesce(delivered_at, sealed_at) < coalesce(
-        (SELECT min(first_attempt_at) FROM outbox.batch WHERE state = 'pending'), 'infinity'
-      )
-      AND NOT EXISTS (
-        SELECT FROM outbox.slot
-        WHERE slot.slot = ANY (old.slots) AND coalesce(emptied_at, '-infinity') <= old.sealed_at
-      )
-      AND NOT EXISTS (
-        SELECT FROM outbox.batch AS pending
-        WHERE pending.state = 'pending' AND pending.origin_id = coalesce(old.origin_id, old.id)
-      )
-      AND NOT EXISTS (SELECT FROM outbox.batch_failure WHERE batch_failure.batch_id = old.id)
-      AND delivered_at IS DISTINCT FROM (SELECT max(delivered_at) FROM outbox.batch WHERE state = 'delivered')
-  `
 
   /**
    * Half of the retention in each slot: while one is filled and two wait for their time, one can be empty. Where it is

@@ -94,6 +94,20 @@ export interface Refusals {
   readonly refused: number
   /** Whether ClickHouse took an event that it had named in a refusal. */
   readonly suspectWasGood: boolean
+  /** How many batches it has become so far, with those that were split again. */
+  readonly batches: number
+}
+
+/**
+ * The types of a batch's events, by what is known of others of the batch that was sealed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Kinds {
+  /** Of which an event was refused, or is the one that the last refusal names. */
+  readonly suspected: ReadonlyArray<string>
+  readonly others: ReadonlyArray<string>
 }
 
 /**

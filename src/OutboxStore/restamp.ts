@@ -1,15 +1,16 @@
-/** Repairs the outbox of a database that was moved to another cluster, where its transaction ids mean nothing. */
+/** Repairs the outbox of a database that was restored, copied or moved, where its transaction ids mean nothing. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BatchId } from "../Batch.ts"
+import { SEARCH_PATH, stating } from "../Postgres.ts"
 import { rowOf, rowsOf } from "../schema/columns.ts"
-import { type NotMigrated, requireOutbox } from "../schema/compatibility.ts"
+import { HERE, type NotMigrated, ORIGIN, requireOutbox } from "../schema/compatibility.ts"
 import { EVENT_COLUMNS, type Range } from "../schema/events.ts"
 import { type TransactionFailed, transaction } from "../Transaction.ts"
 import { BatchChanged } from "./model.ts"
-import { awaitSealer, doubtPending } from "./Sealing.ts"
+import { doubtPending } from "./Sealing.ts"
 
 const Snapshot = Schema.Struct({ now: Schema.String })
 const Counted = Schema.Struct({ events: Schema.Int, batches: Schema.Int })
@@ -27,7 +28,7 @@ export interface Restamped {
 }
 
 /**
- * Gives every event and every batch transaction ids that are valid on this cluster.
+ * Gives every event and every batch transaction ids that are valid here, and makes the outbox this database's own.
  *
  * Which events a batch holds, their order and its token stay the same, so a batch that ClickHouse already has is
  * recognised. Every other event is sealed next, also what was published since the move. Happens whole or not at all;
@@ -44,11 +45,13 @@ export const restamp: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   yield* requireOutbox(sql)
   return yield* Effect.gen(function* () {
-    yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    yield* awaitSealer(sql)
-    // Not ACCESS EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that
-    // what is stamped with the id falls into the window that begins with the snapshot.
-    yield* sql`LOCK TABLE outbox.event, outbox.batch, outbox.sealer IN EXCLUSIVE MODE`
+    yield* sql.unsafe(
+      stating(`SET LOCAL search_path = ${SEARCH_PATH}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE`)
+    )
+    // One after the other, the sealer first: whoever seals has it before the others, and is waited for. Not ACCESS
+    // EXCLUSIVE, which would give this transaction an id: the snapshot must be older than the id, so that what is stamped
+    // with the id falls into the window that begins with the snapshot.
+    yield* sql`LOCK TABLE outbox.sealer, outbox.event, outbox.batch IN EXCLUSIVE MODE`
     const snapshot = yield* rowOf(Snapshot)(sql`SELECT pg_current_snapshot()::text AS now`)
     yield* collectSealed(sql)
     yield* requireWhole(sql)
@@ -84,7 +87,7 @@ export const restamp: Effect.Effect<
     `
     yield* sql`
       UPDATE outbox.sealer SET
-        system_identifier = control.system_identifier,
+        (${sql.literal(ORIGIN)}) = ${sql.literal(HERE)},
         timeline = outbox.current_timeline(),
         -- Of this transaction are the events that are sealed next.
         doubt_before = (pg_current_xact_id()::text::bigint + 1)::text::xid8,
@@ -93,7 +96,6 @@ export const restamp: Effect.Effect<
         window_snapshot = NULL,
         cursor_tx_id = NULL,
         cursor_id = NULL
-      FROM pg_control_system() AS control
     `
     // What was restored may be older than what was delivered.
     yield* doubtPending(sql)
@@ -110,7 +112,8 @@ export const restamp: Effect.Effect<
 const within = (events: Range, first: string): string => `
   SELECT *
   FROM outbox.${events}(batch.from_snapshot, batch.to_snapshot)
-  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)`
+  WHERE (tx_id, id) >= (${first}) AND (tx_id, id) <= (batch.last_tx_id, batch.last_id)
+    AND (NOT batch.by_type OR event_type::text = ANY (batch.event_types))`
 
 const XMAX = "pg_snapshot_xmax(batch.from_snapshot)"
 

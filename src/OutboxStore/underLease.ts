@@ -20,8 +20,11 @@ export const orLost =
       onSome: Effect.succeed
     })
 
-/** Postgres' text has no place for a NUL. */
-export const withoutNul = (text: string): string => text.replaceAll("\0", "")
+/**
+ * Postgres' text has no place for a NUL, and in a database that is not in UTF-8 none for what a message has where it was
+ * cut within a character.
+ */
+export const withoutNul = (text: string): string => text.replaceAll("\0", "").replaceAll("\uFFFD", "?")
 
 /** Why an attempt failed, for the manifest. */
 export const failedBecause = (sql: SqlClient.SqlClient, error: SinkError): Fragment => sql`

@@ -1,6 +1,6 @@
 /** Separating the events that ClickHouse refuses from those that it takes. */
 import type { SqlError } from "@effect/sql/SqlError"
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -29,8 +29,11 @@ export interface Refusal {
  * it names are not believed any more for this batch. So a bad event costs four or five requests of its own, or as many
  * as the batch can be halved.
  *
- * Once `refusedEventsLimit` events of the batch that was sealed have been refused, what is refused of it after that
- * becomes a failure as it is: a batch that is bad throughout costs a few hundred requests, not one for each event.
+ * Once `refusedEventsLimit` events of the batch that was sealed have been refused, what is refused of it after that is
+ * told apart by what the refusals have in common. Events of types of which none was refused go on as a batch of their own,
+ * so a publisher's bad events park nobody's good ones of another type. What is left, of types that were refused, becomes a
+ * failure as it is. So a batch that is bad throughout costs a few hundred requests, not one for each event. Who gives each
+ * bad event another type comes to an end too: a batch that was sealed becomes so many batches and no more.
  *
  * A batch that ClickHouse has in part has to stay whole, because only its own token keeps that part from being stored
  * twice. So the rest of it is published again, and is isolated in a batch of its own.
@@ -52,20 +55,47 @@ export const isolate = (
     })
   )
 
+interface Split {
+  readonly error: SinkError
+  readonly suspect: Option.Option<number>
+}
+
+/** What isolating may cost where types tell nothing. Before the limit a bad event makes three to ten batches. */
+const BATCHES_PER_REFUSED_EVENT = 20
+
 const isolateWhole = (lease: Lease, error: SinkError, { refusedEventsLimit, wake }: Options) =>
   Effect.gen(function* () {
     const store = yield* OutboxStore
     const { eventCount } = lease.batch
     if (eventCount === 1) return yield* recordFailure(lease, { error, parked: false })
-    const { refused, suspectWasGood } = yield* store.refusals(lease)
-    if (refused >= refusedEventsLimit) return yield* recordFailure(lease, { error, parked: true })
+    const { batches, refused, suspectWasGood } = yield* store.refusals(lease)
     const suspect = Option.filter(Option.fromNullable(error.row), () => !suspectWasGood)
-    const children = yield* store.split(lease, { error, suspect })
+    const split = store.split(lease, { error, suspect })
+    const children = yield* refused < refusedEventsLimit
+      ? Effect.asSome(split)
+      : batches < refusedEventsLimit * BATCHES_PER_REFUSED_EVENT
+        ? splitByType(lease, { error, suspect })
+        : Effect.succeedNone
+    if (Option.isNone(children)) return yield* recordFailure(lease, { error, parked: true })
     yield* Metric.increment(Metrics.batchesSplit)
-    yield* Effect.forEach(children, () => wake, { discard: true })
+    yield* Effect.forEach(children.value, () => wake, { discard: true })
     yield* Effect.logWarning(
-      `ClickHouse refuses a batch of ${eventCount} events, which is split into batches ${children.join(", ")}`
+      `ClickHouse refuses a batch of ${eventCount} events, which is split into batches ${children.value.join(", ")}`
     )
+  })
+
+/**
+ * None where its events cannot be told apart from those that were refused. Without a clue which types are bad, half of the
+ * types is tried alone.
+ */
+const splitByType = (lease: Lease, { error, suspect }: Split) =>
+  Effect.gen(function* () {
+    const store = yield* OutboxStore
+    const { others, suspected } = yield* store.kinds(lease, suspect)
+    const [first, second] =
+      suspected.length > 0 ? [others, suspected] : Arr.splitAt(others, Math.floor(others.length / 2))
+    if (first.length === 0) return Option.none()
+    return Option.some(yield* store.splitByType(lease, { error, first, second }))
   })
 
 const recordFailure = (lease: Lease, failure: { readonly error: SinkError; readonly parked: boolean }) =>

@@ -149,7 +149,7 @@ export const sealForever = ({
   })
 
 const warnStuck = Effect.logWarning(
-  "Nothing was sealed for a minute: another session of Postgres has the advisory lock that sealing takes. Look in pg_locks who it is, and end it with pg_terminate_backend"
+  "Nothing was sealed for a minute: another session of Postgres has the lock of outbox.sealer that sealing takes, which only relays and the owner can. Look in pg_locks who it is, and end it with pg_terminate_backend"
 )
 
 /** Waits an outage out. The next one is met with short waits again. */

@@ -40,6 +40,20 @@ export class Doubled extends Schema.Class<Doubled>("Doubled")({
 }) {}
 
 /**
+ * Events of a batch of which ClickHouse has no row that says what the outbox says: the type, the time, the environment,
+ * the context up to what ClickHouse's JSON type changes, the version or the trace is another.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Changed extends Schema.Class<Changed>("Changed")({
+  kind: kind("changed"),
+  batchId: column("batch_id", Id),
+  deliveredAt: column("delivered_at", Schema.Date),
+  eventIds: column("event_ids", Schema.NonEmptyArray(EventId))
+}) {}
+
+/**
  * Events of an open failure: ClickHouse refused them, and nobody has decided about them yet. They do not count as missing.
  *
  * @since 0.1.0
@@ -60,7 +74,7 @@ export class Failed extends Schema.Class<Failed>("Failed")({
  * @since 0.1.0
  * @category models
  */
-export const Finding = Schema.Union(Missing, Doubled, Failed)
+export const Finding = Schema.Union(Missing, Doubled, Changed, Failed)
 export type Finding = typeof Finding.Type
 
 const Count = Schema.Struct({ batches: Schema.Int, events: Schema.Int })
@@ -88,6 +102,8 @@ export class Report extends Schema.Class<Report>("Report")({
   /** Of those that are missing. */
   requeued: Count,
   doubled: Count,
+  /** Null if contents were not compared. */
+  changed: Schema.NullOr(Count),
   /** Open failures. */
   failed: Schema.Struct({ failures: Schema.Int, events: Schema.Int }),
   /** Events that wait for their delivery, and were not compared. */
@@ -95,8 +111,13 @@ export class Report extends Schema.Class<Report>("Report")({
   /** What ClickHouse removes by itself, as the table says it. It cannot be told from what was lost. */
   tableTtl: column("table_ttl", Schema.NullOr(Schema.String))
 }) {
-  /** Whether ClickHouse has every event once that it was found to have taken, or will have it by the relays. */
+  /**
+   * Whether ClickHouse has every event once that it was found to have taken, or will have it by the relays; and as it was
+   * published, if contents were compared.
+   */
   get isWhole(): boolean {
-    return this.missing.events === this.requeued.events && this.doubled.events === 0
+    return (
+      this.missing.events === this.requeued.events && this.doubled.events === 0 && (this.changed?.events ?? 0) === 0
+    )
   }
 }

@@ -1,7 +1,9 @@
-/** The audit trail: who changed what. Each change writes its entry in its own statement, so neither is there alone. */
+/**
+ * The audit trail: who changed what. The functions by which operators change something write it, in the statement of the
+ * change, so that neither is there alone: see migrations/postgres/0002_batch_failure.sql.
+ */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import type { Fragment } from "@effect/sql/Statement"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { FailureId } from "../Batch.ts"
@@ -15,7 +17,7 @@ import { column, DEFAULT_LIMIT, type Page, rfc3339, rowsOf } from "./columns.ts"
  * @category models
  */
 export const Actor = Schema.String.pipe(
-  Schema.pattern(/^[^\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]{1,255}$/u, {
+  Schema.pattern(/^[^\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]{1,255}$/u, {
     message: () => "Expected 1 to 255 characters that can be printed in one line"
   }),
   Schema.brand("Actor")
@@ -78,24 +80,3 @@ export const readAudit = (
     ORDER BY id DESC
     LIMIT ${limit}
   `.pipe(rowsOf(AuditEntry))
-
-/** An entry for each row of `from`, in whose columns the others are written. */
-interface Entries {
-  readonly actor: Actor
-  readonly action: AuditEntry["action"]
-  readonly failureId?: Fragment
-  readonly eventId?: Fragment
-  readonly before: Fragment
-  readonly after: Fragment
-  readonly from: Fragment
-}
-
-/** The `INSERT` that stands in the statement which makes the change: as its last part, or as one of its `WITH` queries. */
-export const insertAudit = (
-  sql: SqlClient.SqlClient,
-  { action, actor, after, before, eventId = sql`NULL::uuid`, failureId = sql`NULL::bigint`, from }: Entries
-) => sql`
-  INSERT INTO outbox.audit (actor, action, failure_id, event_id, before, after)
-  SELECT ${actor}, ${action}, ${failureId}, ${eventId}, ${before}, ${after}
-  FROM ${from}
-`

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import { Batch } from "../Batch.ts"
 import type { EventId } from "../Event.ts"
 import { atomically } from "../Transaction.ts"
-import { type Actor, insertAudit } from "./audit.ts"
+import type { Actor } from "./audit.ts"
 import { firstRowOf, millis } from "./columns.ts"
 import { PLAN_SETTINGS, rows, withEventIds } from "./events.ts"
 
@@ -32,6 +32,7 @@ export const BATCH_COLUMNS = `
   batch.byte_count::float8 AS "byteCount",
   batch.slots AS "slots",
   batch.event_types AS "eventTypes",
+  batch.by_type AS "byType",
   to_char(batch.first_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "firstEventDateTime",
   to_char(batch.last_event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS "lastEventDateTime",
   ${millis("batch.first_published_at")} AS "firstPublishedAt",
@@ -63,29 +64,15 @@ export const requeue = (
     requeued AS (
       SELECT CASE
         WHEN retained.count >= ${missing.length}
-          THEN outbox.requeue(${batch.id}, ${batch.deliveredAt}::timestamptz, ${missing.length})
+          THEN outbox.requeue(${batch.id}, ${batch.deliveredAt}::timestamptz, ${missing.length}, ${actor})
       END AS done
       FROM retained
-    ),
-    audited AS (
-      ${insertAudit(sql, {
-        actor,
-        action: "requeue",
-        before: sql`jsonb_build_object(
-          'batch_id', ${batch.id}::bigint, 'state', 'delivered', 'delivered_at', ${batch.deliveredAt}::timestamptz
-        )`,
-        after: sql`jsonb_build_object(
-          'batch_id', ${batch.id}::bigint, 'state', 'pending', 'missing_events', ${missing.length}::integer
-        )`,
-        from: sql`requeued WHERE done`
-      })}
     )
     SELECT done FROM requeued WHERE done
   `.pipe(firstRowOf(Requeued), Effect.map(Option.isSome), atomically(sql, REQUEUE_SETTINGS))
 
 const REQUEUE_SETTINGS = `
-  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-  SET LOCAL idle_in_transaction_session_timeout = '10s';
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
   ${PLAN_SETTINGS}`
 
 /** Idle relays look for work when the number of batches moves. Sequences move at once, so only after the commit. */

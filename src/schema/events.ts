@@ -20,6 +20,8 @@ export const ROW_COLUMNS = `tx_id, id, slot, ${EVENT_COLUMNS}`
 
 /** The plan must not depend on statistics of a table that comes and goes. */
 export const PLAN_SETTINGS = `
+  SET LOCAL enable_indexscan = on;
+  SET LOCAL enable_indexonlyscan = on;
   SET LOCAL enable_seqscan = off;
   SET LOCAL enable_bitmapscan = off;
   SET LOCAL enable_sort = off;
@@ -55,7 +57,7 @@ export const afterKey = (
   return narrows ? `(tx_id, id) ${orAt ? ">=" : ">"} ('${key.txId}'::xid8, ${key.id}::bigint)` : "true"
 }
 
-interface Narrowed {
+export interface Narrowed {
   /** A WHERE clause. */
   readonly filter?: string
   /** No more than this many, from the first on. */
@@ -70,6 +72,10 @@ interface Narrowed {
  */
 export const rows = (batch: Batch, columns: string, { filter = "", limit = batch.eventCount + 1 }: Narrowed = {}) => {
   const first = { txId: batch.firstTxId, id: batch.firstId }
+  // Types are text by anybody: they are read where they are, and never written out here.
+  const ofTypes = batch.byType
+    ? `AND event_type::text IN (SELECT unnest(event_types) FROM outbox.batch WHERE id = ${batch.id})`
+    : ""
   const range = (events: Range) => `
     (
       SELECT *
@@ -77,6 +83,7 @@ export const rows = (batch: Batch, columns: string, { filter = "", limit = batch
       WHERE ${afterKey(events, { fromSnapshot: batch.fromSnapshot, key: first, orAt: true })}
         AND (tx_id, id) <= ('${batch.lastTxId}', ${batch.lastId})
         AND slot IN (${batch.slots.join(", ")})
+        ${ofTypes}
       ORDER BY tx_id, id
       LIMIT ${limit}
     )`

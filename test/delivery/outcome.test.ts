@@ -56,7 +56,7 @@ const deliver = ({ answer = Effect.void, store = {} }: Databases) =>
         acknowledge: () => Effect.as(note("acknowledged"), Duration.seconds(1)),
         release: (_, { error }) => note(`released as ${error.errorClass}: ${error.reason}`),
         abandon: () => note("abandoned"),
-        refusals: () => Effect.succeed({ refused: 0, suspectWasGood: false }),
+        refusals: () => Effect.succeed({ refused: 0, suspectWasGood: false, batches: 1 }),
         split: () => Effect.as(note("split"), []),
         ...store
       }),

@@ -23,6 +23,7 @@ import * as EmbeddedPostgres from "../../src/embedded/EmbeddedPostgres.ts"
 import * as OutboxStore from "../../src/OutboxStore.ts"
 import { SinkError } from "../../src/SinkError.ts"
 import * as Verification from "../../src/Verification.ts"
+import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { counts } from "../support/eventLog.ts"
 import { batches } from "../support/manifest.ts"
@@ -72,10 +73,13 @@ const copyData = (from: string, to: string) =>
   })
 
 /** Lets the server replay its log and begin a new timeline: as from a backup, or as a standby that is promoted. */
-const recover = (dataDir: string) =>
+const recover = (dataDir: string) => signal(dataDir, "recovery.signal")
+
+/** What Postgres looks for when it starts. */
+const signal = (dataDir: string, name: string) =>
   Effect.promise(async () => {
-    await writeFile(join(dataDir, "data", "recovery.signal"), "")
-    await run("chown", ["--reference", join(dataDir, "data", "PG_VERSION"), join(dataDir, "data", "recovery.signal")])
+    await writeFile(join(dataDir, "data", name), "")
+    await run("chown", ["--reference", join(dataDir, "data", "PG_VERSION"), join(dataDir, "data", name)])
   })
 
 /** Until its recovery is over a server can be read. */
@@ -190,6 +194,30 @@ describe("Postgres went back in time", () => {
 
   it.live("by a copy of its disk: nothing is delivered again once it is restamped", () =>
     goBack(() => Effect.void, OutboxStore.restamp)
+  )
+})
+
+describe("A relay on a standby", () => {
+  it.live("says that it is one, and so do commands that write", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const [primary, standby] = [join(directory, "primary"), join(directory, "standby")]
+      yield* onPostgres(primary)(publish(0, 1))
+      yield* copyData(primary, standby)
+      yield* signal(standby, "standby.signal")
+      const server = yield* EmbeddedPostgres.make({ dataDir: standby, settings: { restore_command: "false" } })
+      const { url } = yield* EmbeddedClickHouse
+      yield* Effect.gen(function* () {
+        const relay = yield* Cli.start(["relay"])
+        yield* relay.said("This Postgres is a standby")
+        const refused = yield* Cli.run(["pause", "--reason", "tried"])
+        expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("This Postgres is a standby") })
+        expect(yield* Cli.run(["status"])).toMatchObject({ code: 0, stdout: expect.stringContaining("1 event") })
+      }).pipe(
+        Effect.provideService(Environment.Environment, { DATABASE_URL: server.url, CLICKHOUSE_URL: url }),
+        Effect.scoped
+      )
+    }).pipe(Effect.provide(clickHouse()), Effect.scoped)
   )
 })
 

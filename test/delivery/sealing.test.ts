@@ -17,7 +17,7 @@ import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Store from "../../src/OutboxStore.ts"
-import { ForeignCluster, OutboxStore, Sealed } from "../../src/OutboxStore.ts"
+import { ForeignDatabase, OutboxStore, Sealed } from "../../src/OutboxStore.ts"
 import { SinkError } from "../../src/SinkError.ts"
 import { transaction } from "../../src/Transaction.ts"
 import * as Environment from "../support/environment.ts"
@@ -169,6 +169,31 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
       }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "60000" }))
     )
 
+    it.effect("of no more than 100 months, each of which is a part of ClickHouse's table", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const published = yield* sql<{ id: string }>`
+          SELECT id
+          FROM outbox.publish_all(
+            ARRAY(SELECT 'sealing_tested' FROM generate_series(1, 4800)),
+            ARRAY(SELECT jsonb '{}' FROM generate_series(1, 4800)),
+            ARRAY(SELECT timestamptz '1900-01-15 00:00:00Z' + n * interval '1 month' FROM generate_series(0, 4799) AS n)
+          ) AS id
+        `
+        // Of two months that are far apart, again and again.
+        yield* sql`
+          SELECT outbox.publish_all(
+            ARRAY(SELECT 'sealing_tested' FROM generate_series(1, 500)),
+            ARRAY(SELECT jsonb '{}' FROM generate_series(1, 500)),
+            ARRAY(SELECT timestamptz '1950-01-15 00:00:00Z' + (n % 2) * interval '200 years' FROM generate_series(1, 500) AS n)
+          )
+        `
+        const batches = yield* sealAll
+        expect(sizes(batches)).toEqual([...Arr.replicate(100, 48), 500])
+        expect((yield* eventIds(batches)).slice(0, 4_800)).toEqual(published.map(({ id }) => id))
+      }).pipe(Environment.fresh())
+    )
+
     it.effect("that are full by events or by bytes, whichever comes first", () =>
       Effect.gen(function* () {
         const config = yield* Config.outbox
@@ -252,7 +277,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
         yield* sql`UPDATE outbox.sealer SET system_identifier = 4711`
         yield* publishMany(1)
         const exit = yield* Effect.timeout(Fiber.await(relay), BOUND)
-        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(ForeignCluster)
+        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(ForeignDatabase)
         expect(yield* store.status).toMatchObject({ unsealed: 1 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )

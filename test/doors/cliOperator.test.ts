@@ -101,12 +101,12 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
     }).pipe(fresh)
   )
 
-  it.effect("is told how to see more, and sees nothing of an event that a terminal would act on", () =>
+  it.effect("is told how to see more, and sees nothing of an event that a terminal would act on or not show", () =>
     Effect.gen(function* () {
-      const { failureId } = yield* failure("\x1b[2J\u202eevil\x9b")
+      const { failureId } = yield* failure("\u202e\x9b\u{e0041}")
       const sql = yield* SqlClient.SqlClient
       yield* sql`
-        UPDATE outbox.batch_failure SET error_message = ${"Code: 117. DB::Exception: \x1b]0;title\x07\nsecond line"}
+        UPDATE outbox.batch_failure SET error_message = ${"Code: 117. DB::Exception: \x1b]0;title\x07\u200b\nsecond line"}
         WHERE id = ${failureId}
       `
       const ended = yield* runAll(
@@ -115,14 +115,14 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
         `failures show ${failureId} --json`
       )
       for (const { stdout } of ended) {
-        expect(stdout).toContain("\\u001b[2J\\u202eevil\\u009b")
-        expect(stdout.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Bidi_Control}]/u)
+        expect(stdout).toContain("\\u202e\\u009b\\udb40\\udc41")
+        expect(stdout.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}]/u)
       }
       const [list, shown, json] = ended.map(({ stdout }) => stdout)
-      expect(list).toContain("  \\u001b]0;title\\u0007 second line\n")
+      expect(list).toContain("  \\u001b]0;title\\u0007\\u200b second line\n")
       expect(list).toContain(`\nThere may be more: add --after ${failureId}\n`)
-      expect(shown).toContain("\\u001b]0;title\\u0007\n  second line\n")
-      expect(JSON.parse(json ?? "").event_types).toEqual(["\x1b[2J\u202eevil\x9b"])
+      expect(shown).toContain("\\u001b]0;title\\u0007\\u200b\n  second line\n")
+      expect(JSON.parse(json ?? "").event_types).toEqual(["\u202e\x9b\u{e0041}"])
     })
   )
 

@@ -260,6 +260,76 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
     )
 
+    it.effect("parks none of another type: one publisher's bad events hold up nobody else's good ones", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        // 300 bad ones among 6,000 good ones, in one batch.
+        yield* sql`
+          SELECT count(*)
+          FROM outbox.publish_all(
+            ARRAY(SELECT CASE WHEN n % 21 = 0 THEN 'bad' ELSE 'good_' || n % 3 END FROM generate_series(1, 6300) AS n),
+            ARRAY(
+              SELECT CASE WHEN n % 21 = 0 THEN '{"refused": 1e30}'::jsonb ELSE jsonb_build_object('n', n) END
+              FROM generate_series(1, 6300) AS n
+            )
+          )
+        `
+        yield* Relay.drain
+        expect(yield* counts).toEqual({ rows: 6_000, events: 6_000 })
+        const all = yield* failures
+        expect(Arr.reduce(all, 0, (sum, { events }) => sum + events)).toBe(300)
+        expect(Arr.reduce(all, 0, (sum, { bad }) => sum + bad)).toBe(300)
+        yield* expectCutWhole
+        const shown = yield* sql`
+          SELECT status, count(*)::integer AS events, count(DISTINCT event_id)::integer AS ids
+          FROM outbox.event_status GROUP BY status ORDER BY status
+        `
+        expect(shown).toEqual([
+          { status: "COMPLETED", events: 6_000, ids: 6_000 },
+          { status: "FAILED", events: 300, ids: 300 }
+        ])
+      }).pipe(Environment.fresh())
+    )
+
+    it.effect("parks none of another type where bad ones are of several types, and where no row is named", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* requireNumber
+        yield* sql`
+          SELECT count(*)
+          FROM outbox.publish_all(
+            ARRAY(SELECT CASE WHEN n % 4 = 0 THEN 'bad_' || n / 4 % 2 ELSE 'good' END FROM generate_series(1, 1000) AS n),
+            ARRAY(
+              SELECT CASE WHEN n % 4 = 0 THEN '{"refused": "x"}'::jsonb ELSE jsonb_build_object('n', n) END
+              FROM generate_series(1, 1000) AS n
+            )
+          )
+        `
+        yield* Relay.drain
+        expect(yield* counts).toEqual({ rows: 750, events: 750 })
+        expect(Arr.reduce(yield* failures, 0, (sum, { bad }) => sum + bad)).toBe(250)
+        yield* expectCutWhole
+      }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
+    )
+
+    it.effect("comes to an end where each bad event has a type of its own", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`
+          SELECT count(*)
+          FROM outbox.publish_all(
+            ARRAY(SELECT 'bad_' || n FROM generate_series(1, 2000) AS n),
+            ARRAY(SELECT '{"refused": 1e30}'::jsonb FROM generate_series(1, 2000) AS n)
+          )
+        `
+        yield* Relay.drain
+        const all = yield* failures
+        expect(Arr.reduce(all, 0, (sum, { bad }) => sum + bad)).toBe(2_000)
+        // Twenty for each of the limit, and what several workers had in hand then.
+        expect((yield* batches).length).toBeLessThanOrEqual(5 * 20 + 20)
+      }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "5" }))
+    )
+
     it.effect("does so too where ClickHouse names no row", () =>
       Effect.gen(function* () {
         yield* requireNumber

@@ -43,7 +43,7 @@ const PRIVILEGES = `
     has_function_privilege(rolname, 'outbox.publish_all(text[],jsonb[],timestamptz[],text[],bigint[],uuid[],text)', 'EXECUTE') AS publishes,
     has_table_privilege(rolname, 'outbox.event', 'SELECT') AS reads,
     has_table_privilege(rolname, 'outbox.batch', 'UPDATE') AS delivers,
-    has_any_column_privilege(rolname, 'outbox.relay_pause', 'INSERT') AS operates,
+    has_function_privilege(rolname, 'outbox.pause_relays(text,text)', 'EXECUTE') AS operates,
     has_table_privilege(rolname, 'outbox.event', 'DELETE') AS deletes
   FROM pg_roles
   WHERE rolname LIKE 'outbox\\_%'

@@ -73,13 +73,16 @@ const batchIds = Effect.flatMap(
 ).pipe(Effect.map(Arr.map(({ id }) => id)))
 
 layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => {
-  it.effect("gives the space of delivered events back to the disk, and forgets their batches", () =>
+  it.effect("gives the space of delivered events back to the disk, and forgets their batches after an hour", () =>
     Effect.gen(function* () {
-      yield* publish(1_000)
-      yield* Relay.drain
+      const sql = yield* SqlClient.SqlClient
+      yield* Effect.zipRight(publish(10), Relay.drain)
+      yield* Effect.zipRight(publish(10), Relay.drain)
+      yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '61 minutes' WHERE id = 1`
+      yield* Effect.zipRight(publish(980), Relay.drain)
       expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [0] })
       expect(yield* sizes).toEqual([0, 0, 0, 0])
-      expect(yield* batchIds).toHaveLength(1)
+      expect(yield* batchIds).toEqual(["2", "3"])
       yield* publish(10)
       yield* Relay.drain
       expect(yield* counts).toEqual({ rows: 1_010, events: 1_010 })

@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import { ClickHouse } from "../../src/ClickHouse.ts"
 import * as Event from "../../src/Event.ts"
 import * as EventPublisher from "../../src/EventPublisher.ts"
+import * as Migrations from "../../src/Migrations.ts"
 import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { counts } from "../support/eventLog.ts"
@@ -35,7 +36,8 @@ interface Relation {
   readonly name: string
   readonly kind: string
   readonly column: string
-  /** Whether INSERT, UPDATE and DELETE mean anything for it. */
+  /** Whether INSERT, and whether UPDATE and DELETE, mean anything for it. */
+  readonly takesRows: boolean
   readonly writable: boolean
 }
 
@@ -56,7 +58,8 @@ const relations = Effect.flatMap(
         ORDER BY attnum
         LIMIT 1
       ) AS column,
-      -- INSERT, UPDATE and DELETE as bits.
+      -- As bits: INSERT, also by a trigger, and all three.
+      pg_relation_is_updatable(oid, true) & 8 = 8 AS "takesRows",
       pg_relation_is_updatable(oid, false) & 28 = 28 AS writable
     FROM pg_class AS class
     WHERE relnamespace = 'outbox'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
@@ -82,12 +85,12 @@ const functions = Effect.flatMap(
   `
 )
 
-const changes = ({ column, kind, name, writable }: Relation): ReadonlyArray<string> => {
+const changes = ({ column, kind, name, takesRows, writable }: Relation): ReadonlyArray<string> => {
   if (kind === "S")
     return [`SELECT nextval('${name}')`, `SELECT setval('${name}', 1)`, `ALTER SEQUENCE ${name} RESTART`]
-  const rows = [`INSERT INTO ${name} DEFAULT VALUES`, `UPDATE ${name} SET ${column} = ${column}`, `DELETE FROM ${name}`]
   return [
-    ...(writable ? rows : []),
+    ...(takesRows ? [`INSERT INTO ${name} DEFAULT VALUES`] : []),
+    ...(writable ? [`UPDATE ${name} SET ${column} = ${column}`, `DELETE FROM ${name}`] : []),
     ...(kind === "v"
       ? [`DROP VIEW ${name}`, `CREATE OR REPLACE VIEW ${name} AS SELECT 1`]
       : [`TRUNCATE ${name}`, `ALTER TABLE ${name} ADD COLUMN extra text`, `DROP TABLE ${name} CASCADE`])
@@ -136,6 +139,82 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
       expect(published).toMatchObject({ code: 0 })
       yield* Relay.drain
       expect(yield* counts).toEqual({ rows: 7, events: 7 })
+    })
+  )
+
+  it.scoped("makes nothing of the outbox's types that a migration would stumble over, and publishes all the same", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const login = yield* Login.make("outbox_publisher")
+      const types = yield* sql<{ name: string }>`
+        SELECT oid::regtype::text AS name FROM pg_type WHERE typnamespace = 'outbox'::regnamespace
+      `
+      expect(types.map(({ name }) => name)).toEqual(
+        expect.arrayContaining(["outbox.batch", "outbox.batch[]", "outbox.event_type", "outbox.new_event_type"])
+      )
+      const tables = types.map(({ name }, n) => `CREATE TEMPORARY TABLE mine_${n} (one ${name})`)
+      expect(yield* allowed(login, tables)).toEqual([])
+      // One that a later migration makes.
+      yield* sql`CREATE DOMAIN outbox.later AS text`
+      yield* Migrations.postgres
+      expect(yield* allowed(login, ["CREATE TEMPORARY TABLE mine (one outbox.later)"])).toEqual([])
+      const query = yield* Login.session(login)
+      yield* query("SELECT outbox.publish('typed', '{}')")
+      yield* query(`SELECT outbox.publish_all('{typed}', '{"{}"}')`)
+      yield* query("INSERT INTO outbox.new_event (event_type, event_context) VALUES ('typed', '{}')")
+      yield* query("PREPARE typed AS SELECT outbox.publish($1, $2); EXECUTE typed('typed', '{}')")
+      expect(yield* sql`SELECT count(*)::integer AS count FROM outbox.event WHERE event_type = 'typed'`).toEqual([
+        { count: 4 }
+      ])
+    })
+  )
+
+  it.scoped("locks no slot by locking outbox.new_event, so space is given back meanwhile", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+      for (const mode of ["ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]) {
+        yield* query("BEGIN")
+        yield* Effect.ignore(query(`LOCK TABLE outbox.new_event IN ${mode} MODE`))
+        expect(
+          yield* sql`
+            SELECT relation::regclass::text AS locked
+            FROM pg_locks
+            WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND relation::regclass::text ~ '^outbox.event'
+              AND pid <> pg_backend_pid()
+          `
+        ).toEqual([])
+        yield* query("ROLLBACK")
+      }
+    })
+  )
+
+  it.scoped("is told by name what must not be NULL, and nothing of the outbox's tables", () =>
+    Effect.gen(function* () {
+      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+      for (const [statement, column] of [
+        ["SELECT outbox.publish(NULL, '{}')", "event_type"],
+        ["SELECT outbox.publish('secret', NULL)", "event_context"],
+        ["SELECT outbox.publish_all(NULL, '{\"{}\"}')", "event_types"],
+        ["SELECT outbox.publish_all('{secret}', NULL)", "event_contexts"],
+        ["SELECT outbox.publish_all(NULL, NULL)", "event_types"],
+        ["SELECT outbox.publish_all('{secret,NULL}', '{\"{}\",\"{}\"}')", "event_type"],
+        ["SELECT outbox.publish_all('{secret}', '{NULL}')", "event_context"],
+        ["INSERT INTO outbox.new_event (event_context) VALUES ('{}')", "event_type"],
+        ["INSERT INTO outbox.new_event (event_type) VALUES ('secret')", "event_context"]
+      ] as const) {
+        const error = Object(yield* Effect.flip(query(statement)))
+        expect({ statement, code: error.code, column: error.column, table: error.table }).toEqual({
+          statement,
+          code: "23502",
+          column,
+          table: undefined
+        })
+        expect(error.message).toBe(`${column} must not be NULL`)
+        expect(String(error.detail)).not.toContain("Failing row")
+      }
+      expect(yield* query("SELECT outbox.publish_all('{}', '{}')")).toEqual([])
     })
   )
 
@@ -259,11 +338,52 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
             "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
             "DELETE FROM outbox.relay_pause",
             "DELETE FROM outbox.migration",
+            "DELETE FROM outbox.batch",
+            "DELETE FROM outbox.batch_failure",
+            "DELETE FROM outbox.batch_failure_event",
+            "DELETE FROM outbox.incident",
+            "DELETE FROM outbox.audit",
+            "SELECT outbox.close_failures('{1}', 'discarded', 'x', 'x')",
+            "SELECT outbox.replay_events('{1}', NULL, 'x')",
             "SELECT outbox.publish('forged', '{}')",
             ...escalations,
             ...ROLES.filter((role) => role !== "outbox_relay").map((role) => `SET ROLE ${role}`)
           ])
         ).toEqual([])
+      })
+    )
+
+    it.scoped("deletes nothing that was closed or written down within a day, nor a batch within an hour", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const query = yield* Login.session(yield* Login.make("outbox_relay"))
+        const lately = "now() - interval '23 hours'"
+        yield* sql.unsafe(`
+          INSERT INTO outbox.batch_failure (
+            batch_id, origin_batch_id, event_count, parked, error_class, error_message, first_seen_at, last_seen_at,
+            attempts, state, closed_at
+          )
+          VALUES (1000001, 1, 1, false, 'data', '', now(), now(), 1, 'replayed', ${lately})
+        `)
+        yield* sql.unsafe(`
+          INSERT INTO outbox.audit (occurred_at, actor, action, before, after)
+          VALUES (${lately}, 'ada', 'resume', '{}', '{}')
+        `)
+        const kept = sql`
+          SELECT
+            (SELECT count(*)::integer FROM outbox.batch_failure) AS failures,
+            (SELECT count(*)::integer FROM outbox.audit) AS audited,
+            (SELECT count(*)::integer FROM outbox.batch) AS batches
+        `
+        const before = yield* kept
+        expect(yield* query("SELECT outbox.delete_closed('0')::integer AS deleted")).toEqual([{ deleted: 0 }])
+        yield* query("UPDATE outbox.slot SET emptied_at = 'infinity'")
+        yield* query("SELECT outbox.forget_batches()")
+        expect(yield* kept).toEqual(before)
+        yield* sql`UPDATE outbox.batch_failure SET closed_at = closed_at - interval '2 hours'`
+        yield* sql`UPDATE outbox.audit SET occurred_at = occurred_at - interval '2 hours'`
+        yield* query("SELECT outbox.delete_closed('0')")
+        expect(yield* kept).toMatchObject([{ failures: 0, audited: 0 }])
       })
     )
 
@@ -351,7 +471,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
     })
   )
 
-  it.scoped("changes no event, no batch, nothing that was refused or audited, and dates no change", () =>
+  it.scoped("changes and writes nothing in a table: no event, batch, failure, pause or audit", () =>
     Effect.gen(function* () {
       const login = yield* Login.make("outbox_operator")
       expect(
@@ -364,7 +484,13 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           "DELETE FROM outbox.batch",
           "UPDATE outbox.sealer SET sealed_at = now()",
           "UPDATE outbox.sealer SET doubt_before = '0'",
+          "INSERT INTO outbox.event (event_type, environment, event_context, context_bytes) VALUES ('forged', 'x', '{}', 2)",
+          "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = '2000-01-01'",
+          "UPDATE outbox.batch_failure SET note = 'x'",
           "UPDATE outbox.batch_failure SET last_seen_at = now()",
+          "SELECT FROM outbox.batch_failure FOR UPDATE",
+          "UPDATE outbox.batch_failure_event SET event_context = '{}'",
+          "UPDATE outbox.batch_failure_event SET replayed_at = now()",
           "UPDATE outbox.batch_failure SET error_message = 'forged'",
           "UPDATE outbox.batch_failure SET event_count = 1",
           "UPDATE outbox.batch_failure_event SET event_id = gen_random_uuid()",
@@ -373,7 +499,11 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
           "UPDATE outbox.batch_failure_event SET published_at = now()",
           "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'pause', '{}', '{}', now())",
           "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'pause', '{}', '{}', 1)",
-          "INSERT INTO outbox.relay_pause (paused_by, reason, paused_at) VALUES ('x', 'x', '2000-01-01')",
+          "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
+          "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
+          "DELETE FROM outbox.relay_pause",
+          "SELECT outbox.delete_closed('1 second')",
+          "SELECT outbox.forget_batches()",
           "DELETE FROM outbox.batch_failure",
           "DELETE FROM outbox.batch_failure_event",
           "UPDATE outbox.audit SET actor = 'somebody else'",
@@ -388,18 +518,54 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
   )
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", (it) => {
-  it.scoped("is put forward by operators to the present, and never back", () =>
+layer(Environment.layer(), { excludeTestServices: true })("What an operator does in SQL", (it) => {
+  it.scoped("is dated now and audited, and closes nothing that is not open nor publishes anything twice", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const query = yield* Login.session(yield* Login.make("outbox_operator"))
+      yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 2)`
+      yield* Relay.drain
+      const [began] = yield* sql<{ at: Date }>`SELECT clock_timestamp() AS at`
+      const failures = (yield* sql<{ id: string }>`SELECT id FROM outbox.batch_failure ORDER BY id`).map(({ id }) => id)
+      const [first = "", second = ""] = failures
+      yield* query(`SELECT outbox.close_failures('{${first}}', 'discarded', 'because', 'ada')`)
+      expect(yield* query(`SELECT outbox.close_failures('{${first}}', 'resolved', 'because', 'ada')`)).toEqual([])
+      expect(yield* query(`SELECT outbox.close_failures('{${second}}', 'replayed', 'because', 'ada')`)).toEqual([])
+      expect(yield* query(`SELECT (outbox.replay_events('{${first}}', NULL, 'ada')).events`)).toEqual([{ events: "0" }])
+      expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
+        { events: "1" }
+      ])
+      expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
+        { events: "0" }
+      ])
+      expect(yield* query(`SELECT outbox.reopen_failures('{${second}}', 'ada')`)).toEqual([])
+      const closed = yield* sql<{ state: string; closed_at: Date }>`
+        SELECT state, closed_at FROM outbox.batch_failure ORDER BY id
+      `
+      expect(closed.map(({ state }) => state)).toEqual(["discarded", "replayed"])
+      for (const { closed_at } of closed) expect(closed_at.getTime()).toBeGreaterThanOrEqual(began?.at.getTime() ?? 0)
+      expect(yield* sql`SELECT actor, action, failure_id::text FROM outbox.audit ORDER BY id`).toEqual([
+        { actor: "ada", action: "discard", failure_id: first },
+        { actor: "ada", action: "replay", failure_id: second }
+      ])
+      for (const call of [`outbox.reopen_failures('{${first}}', NULL)`, "outbox.pause_relays('x', NULL)"]) {
+        yield* Effect.flip(query(`SELECT ${call}`))
+      }
+    })
+  )
+})
+
+layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", (it) => {
+  it.scoped("is put forward to the present, and never back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
       const doubt = sql<{ doubt: string }>`SELECT doubt_before::text AS doubt FROM outbox.sealer`
       const [before] = yield* sql<{ xid: string }>`SELECT pg_current_xact_id()::text AS xid`
-      yield* query("SELECT outbox.doubt_until_now()")
+      yield* sql`SELECT outbox.doubt_until_now()`
       const [raised] = yield* doubt
       expect(BigInt(raised?.doubt ?? 0)).toBeGreaterThan(BigInt(before?.xid ?? 0))
       yield* sql`UPDATE outbox.sealer SET doubt_before = '1000000000'`
-      yield* query("SELECT outbox.doubt_until_now()")
+      yield* sql`SELECT outbox.doubt_until_now()`
       expect(yield* doubt).toEqual([{ doubt: "1000000000" }])
     })
   )
@@ -446,12 +612,22 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
         WHERE pronamespace = 'outbox'::regnamespace AND prosecdef
         ORDER BY name
       `
-      expect(definers).toEqual([
-        { name: "doubt_until_now", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "publish", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "publish_all", pinned: "search_path=pg_catalog, pg_temp" },
-        { name: "requeue", pinned: "search_path=pg_catalog, pg_temp" }
-      ])
+      expect(definers).toEqual(
+        [
+          "close_failures",
+          "correct_event",
+          "delete_closed",
+          "forget_batches",
+          "lock_failures",
+          "pause_relays",
+          "publish",
+          "publish_all",
+          "reopen_failures",
+          "replay_events",
+          "requeue",
+          "resume_relays"
+        ].map((name) => ({ name, pinned: "search_path=pg_catalog, pg_temp" }))
+      )
     })
   )
 })

@@ -168,7 +168,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
           Effect.provide(Postgres.layerPinned({ ...config, url }))
         )
       }
-      expect(yield* path("")).toEqual([{ search_path: "pg_catalog,pg_temp" }])
+      expect(yield* path("")).toEqual([{ search_path: "pg_catalog, pg_temp" }])
       expect(yield* path("?options=")).toEqual([{ search_path: '"$user", public' }])
       expect(yield* path("?options=-c%20search_path%3Doutbox")).toEqual([{ search_path: "outbox" }])
     })

@@ -6,6 +6,7 @@ import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -21,6 +22,7 @@ import * as Batches from "../../src/schema/batches.ts"
 import * as Outbox from "../../src/Verification/Outbox.ts"
 import * as Verification from "../../src/Verification.ts"
 import * as Cli from "../support/cli.ts"
+import { context, nasty } from "../support/documents.ts"
 import * as Environment from "../support/environment.ts"
 import { counts, eventLog } from "../support/eventLog.ts"
 import { batches, isDelivered } from "../support/manifest.ts"
@@ -504,6 +506,76 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     )
   })
 
+  describe("of contents", () => {
+    const withContents = verify({ contents: true })
+
+    it.effect("finds each event that ClickHouse has as something else, and no other", () =>
+      Effect.gen(function* () {
+        const ids = yield* publish(0, 250)
+        yield* drain
+        expect((yield* withContents).report).toMatchObject({ compared: { events: 250 }, changed: none, isWhole: true })
+        const change = (set: string, n: number) =>
+          inClickHouse(`ALTER TABLE event_log UPDATE ${set} WHERE event_id = '${ids[n]}'`)
+        yield* change(`event_context = '{"n": 5}'`, 3)
+        yield* change(`event_context = '{"n": 120, "more": 1}'`, 120)
+        yield* change("environment = 'another'", 121)
+        yield* change("metadata_version = 7", 122)
+        yield* change("trace_id = 'a'", 249)
+        expect(yield* verify()).toMatchObject({ findings: [], report: { changed: null, isWhole: true } })
+        const { findings, report } = yield* withContents
+        const found = findings.flatMap((finding) => (finding.kind === "changed" ? finding.eventIds : []))
+        expect(found.toSorted()).toEqual([3, 120, 121, 122, 249].map((n) => ids[n]).sort())
+        expect(report).toMatchObject({
+          changed: { batches: 3, events: 5 },
+          missing: none,
+          doubled: none,
+          isWhole: false
+        })
+        const printed = yield* Cli.run(["verify", "--contents"])
+        expect(printed).toMatchObject({ code: 2, stdout: expect.stringMatching(/^changed {6}5 events in 3 batches$/m) })
+
+        yield* lose(`event_id IN (${found.map((id) => `'${id}'`).join(", ")})`)
+        yield* repair
+        yield* drain
+        expect((yield* withContents).report).toMatchObject({ changed: none, missing: none, isWhole: true })
+      }).pipe(fresh())
+    )
+
+    it.effect("takes what ClickHouse's JSON type changes for the same", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* EventPublisher.publishAll(
+          FastCheck.sample(context, 500).map((eventContext) => Event.make({ eventType: "random", eventContext }))
+        )
+        yield* EventPublisher.publishAll(
+          nasty
+            .filter((name) => name !== "")
+            .map((name) => Event.make({ eventType: name, environment: name, eventContext: {} }))
+        )
+        yield* sql`
+          SELECT outbox.publish(
+            'changed', context::jsonb, '2026-01-01T00:00:00.000010Z',
+            traceparent => '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+          )
+          FROM unnest(${CHANGED_BY_JSON}::text[]) AS context
+        `
+        yield* drain
+        const { findings, report } = yield* withContents
+        expect(findings).toEqual([])
+        expect(report.compared.events).toBeGreaterThan(550)
+      }).pipe(fresh({ OUTBOX_BATCH_EVENTS: "2000" }))
+    )
+
+    it.effect("is enough if one of two that were published under one id says the same", () =>
+      Effect.gen(function* () {
+        const ids = yield* publish(0, 20)
+        yield* EventPublisher.publishAll(ids.slice(0, 5).map(again))
+        yield* drain
+        expect(yield* withContents).toMatchObject({ findings: [], report: { compared: { events: 25 }, changed: none } })
+      }).pipe(fresh())
+    )
+  })
+
   it.effect("says what ClickHouse removes by itself", () =>
     Effect.gen(function* () {
       yield* inClickHouse("ALTER TABLE event_log MODIFY TTL toDateTime(event_date_time) + INTERVAL 1 YEAR")
@@ -511,6 +583,22 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 })
+
+/** Of docs/architecture.md, beside each other in one batch. */
+const CHANGED_BY_JSON = [
+  '{"a": null, "b": {"c": {}}, "d": 1}',
+  '{"nested": [[1], null]}',
+  '{"a": 18446744073709551615, "b": -9223372036854775808}',
+  '{"ids": [9007199254740993]}',
+  '{"ids": [0.5]}',
+  '{"ids": [18446744073709551615, 0]}',
+  '{"items": [null]}',
+  '{"items": [{"x": 1}]}',
+  '{"fraction": 12345678901234567890.5, "b": 1.10, "c": 1.0, "d": 0.00000012, "e": 1000000000000000000000000.25}',
+  '{"tiny": 1e-789}',
+  '{"a": {"b": 1}, "a.b": 2}',
+  '{"a%2Eb": 1}'
+]
 
 const again = (eventId: string) =>
   Event.make({ eventType: "counted", eventContext: {}, eventId, eventDateTime: new Date("2026-01-01") })

@@ -329,13 +329,19 @@ layer(Environment.layer(), { excludeTestServices: true })("With the grants in do
       expect(yield* counts).toEqual({ rows: 1, events: 1 })
       expect(yield* as(reader, "failures", "list")).toMatchObject({ code: 0, stdout: expect.stringContaining("bad") })
       expect(yield* as(reader, "failures", "replay", "1")).toMatchObject(denied)
-      expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
+      expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject(denied)
+      expect(yield* as(operator, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
       expect(yield* as(operator, "pause", "--reason", "a test")).toMatchObject({ code: 0 })
       expect(yield* as(operator, "resume")).toMatchObject({ code: 0 })
       expect(yield* as(relay, "restamp")).toMatchObject(denied)
 
       const slots = sql`SELECT outbox.current_slot() AS slot, (SELECT count(*)::integer FROM outbox.event) AS events`
       expect((yield* slots)[0]).toMatchObject({ slot: 0, events: expect.any(Number) })
+      yield* sql`
+        UPDATE outbox.batch SET
+          sealed_at = sealed_at - interval '2 hours',
+          delivered_at = delivered_at - interval '2 hours'
+      `
       url.username = relay
       const kept = yield* Cli.start(["relay"], {
         variables: { DATABASE_URL: url.href, OUTBOX_HTTP_PORT: "off", OUTBOX_EVENT_RETENTION: "1 second" }

@@ -101,6 +101,19 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
+  it.scoped("looks a day ahead unless it is told how far, whatever time a publisher has given an event", () =>
+    Effect.gen(function* () {
+      const [soon = "", far = ""] = yield* publish([
+        event({ eventDateTime: minutesAgo(-60) }),
+        event({ eventType: "far", eventDateTime: new Date("2299-06-01T00:00:00Z") })
+      ])
+      expect(idsOf(yield* list())).toEqual([soon])
+      expect(idsOf(yield* list({ until: new Date("2299-12-31T00:00:00Z"), since: minutesAgo(1) }))).toEqual([far, soon])
+      const { eventTypes } = yield* Effect.flatMap(EventLog.EventLog, ({ names }) => names())
+      expect(eventTypes).toEqual([{ name: "explored", events: 1 }])
+    }).pipe(fresh)
+  )
+
   it.scoped("shows what matches a type, an environment, or both, whatever they are made of", () =>
     Effect.gen(function* () {
       const strange = "it's {x:String} \\' 💥"

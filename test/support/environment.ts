@@ -21,6 +21,7 @@ import * as EventPublisher from "../../src/EventPublisher.ts"
 import * as Migrations from "../../src/Migrations.ts"
 import * as OutboxStore from "../../src/OutboxStore.ts"
 import * as Postgres from "../../src/Postgres.ts"
+import { HERE, ORIGIN } from "../../src/schema/compatibility.ts"
 
 /** The variables that the databases of this file are configured by, for child processes. */
 export class Environment extends Context.Tag("test/Environment")<Environment, Readonly<Record<string, string>>>() {}
@@ -33,6 +34,11 @@ const overClickHouse = (statement: string) =>
     const response = await fetch(inject("clickhouseUrl"), { method: "POST", body: statement })
     if (!response.ok) throw new Error(await response.text())
   })
+
+/** Makes the clone of the template the outbox that a migration of its own would have made. */
+const adoptOutbox = Effect.flatMap(SqlClient.SqlClient, (sql) =>
+  sql.unsafe(`UPDATE outbox.sealer SET (${ORIGIN}) = ${HERE}`)
+)
 
 const acquireDatabases = (overrides: Readonly<Record<string, string>>) =>
   Effect.gen(function* () {
@@ -50,6 +56,7 @@ const acquireDatabases = (overrides: Readonly<Record<string, string>>) =>
           overPostgres(Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`)))
         )
     )
+    yield* Effect.provide(adoptOutbox, PgClient.layer({ url: Redacted.make(databaseUrl.href) }))
     yield* Effect.acquireRelease(overClickHouse(`CREATE DATABASE ${name}`), () =>
       overClickHouse(`DROP DATABASE ${name} SYNC`)
     )

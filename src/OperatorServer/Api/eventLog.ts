@@ -63,6 +63,7 @@ export const eventLog = HttpApiGroup.make("eventLog")
     HttpApiEndpoint.get("names", "/event-log/names")
       .setUrlParams(EventNamesQuery)
       .addSuccess(EventNames)
+      .addError(TooMuch)
       .annotateContext(about("List types and environments", "Of delivered events, the most frequent first."))
   )
   .add(

@@ -1,13 +1,11 @@
 /** Every setting that ClickHouse's users and Postgres' roles may have, one at a time. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
 import * as EmbeddedPostgres from "../../../src/embedded/EmbeddedPostgres.ts"
 import * as Migrations from "../../../src/Migrations.ts"
 import * as Profiles from "../../support/profiles.ts"
@@ -211,7 +209,7 @@ export const sweep = ({ lanes, only = /^/, onTried = () => Effect.void, sample, 
 
 interface Table {
   readonly lanes: number
-  readonly makeLane: (clickHouseUrl: string) => Effect.Effect<Makes, SqlError | Migrations.MigrationFailed, Scope.Scope>
+  readonly makeLane: (clickHouseUrl: string) => ReturnType<ReturnType<typeof laneMaker>>
   readonly tell: (tried: Tried) => Effect.Effect<void>
 }
 
