@@ -149,7 +149,10 @@ const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
  */
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
-/** A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. */
+/**
+ * A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. Those that
+ * inserts are known to read are sent with their defaults; this is for the next one.
+ */
 const BAD_SETTING = / into (?:set|vector) of identifiers(?:: [^"'{}\n]+)?\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
 const ofText = (text: string): Meaning | undefined => {

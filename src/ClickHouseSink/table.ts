@@ -40,7 +40,7 @@ export interface TableState {
  * those above, and an older one would refuse them: they are sent where the user's profile changes them.
  */
 const READING =
-  "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_)"
+  "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_|exclude_materialize_)"
 
 /**
  * A table is refused that would accept a repeated batch once more, whose servers cannot all be asked, or that may not show
