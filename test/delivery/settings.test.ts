@@ -93,24 +93,26 @@ describe("Whatever ClickHouse answers", () => {
     }).pipe(Environment.fresh())
   )
 
-  it.live("a profile that names the members of tuples, or has a list that is none, does not keep events from arriving", () =>
-    Effect.gen(function* () {
-      const { url } = yield* Profiles.make({
-        // The last is no list of names, which would be said of the events.
-        relay: {
-          enable_named_columns_in_function_tuple: 1,
-          input_format_null_as_default: 0,
-          exclude_materialize_skip_indexes_on_insert: "0"
-        }
-      })
-      const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
-      yield* Effect.gen(function* () {
-        yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
-        yield* publish(3)
-        yield* drain
-        expect(yield* counts).toEqual({ rows: 3, events: 3 })
-      }).pipe(Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" })))
-    }).pipe(Environment.fresh())
+  it.live(
+    "a profile that names the members of tuples, or has a list that is none, does not keep events from arriving",
+    () =>
+      Effect.gen(function* () {
+        const { url } = yield* Profiles.make({
+          // The last is no list of names, which would be said of the events.
+          relay: {
+            enable_named_columns_in_function_tuple: 1,
+            input_format_null_as_default: 0,
+            exclude_materialize_skip_indexes_on_insert: "0"
+          }
+        })
+        const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
+        yield* Effect.gen(function* () {
+          yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
+          yield* publish(3)
+          yield* drain
+          expect(yield* counts).toEqual({ rows: 3, events: 3 })
+        }).pipe(Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" })))
+      }).pipe(Environment.fresh())
   )
 })
 
