@@ -141,7 +141,7 @@ const leaseRest = Effect.gen(function* () {
     UPDATE outbox.batch SET
       available_at = clock_timestamp() + interval '1 day',
       lease_id = gen_random_uuid(),
-      lease_holder = 'another relay'
+      lease_owner = 'another relay'
     WHERE state = 'pending'
   `
   const [left] = yield* sql<{ events: number }>`

@@ -15,7 +15,7 @@ import { EventId } from "./Event.ts"
  * @since 0.1.0
  * @category models
  */
-export const BatchId = Schema.Int.pipe(Schema.brand("BatchId"))
+export const BatchId = Schema.Int.pipe(Schema.positive(), Schema.brand("BatchId"))
 export type BatchId = typeof BatchId.Type
 
 /**

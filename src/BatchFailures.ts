@@ -82,7 +82,7 @@ export {
  *   const open = yield* failures.list({ state: "open", eventType: "test" })
  *   return yield* failures.discardAll(
  *     open.map(({ id }) => id),
- *     { reason: "a test", actor: BatchFailures.Actor.make("ada@example.com") }
+ *     { note: "a test", actor: BatchFailures.Actor.make("ada@example.com") }
  *   )
  * })
  * ```
@@ -133,12 +133,12 @@ export class BatchFailures extends Context.Tag("clickhouse-outbox/BatchFailures"
     /** Decides that what was not replayed is never delivered. */
     readonly discard: (
       failureId: FailureId,
-      why: { readonly reason: string; readonly actor: Actor }
+      why: { readonly note: string; readonly actor: Actor }
     ) => Effect.Effect<BatchFailure, FailureNotFound | FailureClosed | SqlError>
     /** Discards those that are open, in one transaction, and returns which. */
     readonly discardAll: (
       failureIds: ReadonlyArray<FailureId>,
-      why: { readonly reason: string; readonly actor: Actor }
+      why: { readonly note: string; readonly actor: Actor }
     ) => Effect.Effect<ReadonlyArray<FailureId>, SqlError>
     /** Writes down that somebody took care of it in another way. */
     readonly resolve: (

@@ -20,6 +20,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Config from "./Config.ts"
+import { escapeField, escapeQuoted } from "./internal/escape.ts"
 import { fromAnswer, fromBrokenAnswer, fromConnection, SinkError } from "./SinkError.ts"
 
 /** Values of a statement's `{name:Type}` parameters. */
@@ -211,11 +212,8 @@ const toForm = (statement: string, parameters: Parameters) => {
   }
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r" }
-const escape = (text: string): string => text.replaceAll(/[\\'\t\n\r]/g, (character) => ESCAPES[character] ?? character)
-
 const formatParameter = (value: Parameters[string]): string =>
-  typeof value === "object" ? `[${value.map((text) => `'${escape(text)}'`).join()}]` : escape(String(value))
+  typeof value === "object" ? `[${value.map((text) => `'${escapeQuoted(text)}'`).join()}]` : escapeField(String(value))
 
 const Rows = Schema.parseJson(
   Schema.Struct({ data: Schema.Array(Schema.Array(Schema.Unknown)), rows: Schema.Int }).pipe(

@@ -19,16 +19,14 @@ import type { Batch } from "./Batch.ts"
 import { ClickHouse } from "./ClickHouse.ts"
 import * as Ask from "./ClickHouseSink/ask.ts"
 import { type Insertion, insertInto, type Taken } from "./ClickHouseSink/insert.ts"
-import { type DeduplicationWindow, readTableState, type TableState } from "./ClickHouseSink/table.ts"
 import * as Config from "./Config.ts"
 import type { EventId } from "./Event.ts"
 import type { SinkError } from "./SinkError.ts"
+import { type DeduplicationWindow, readTableState, type TableState } from "./schema/eventTable.ts"
 
 export type { Bounds, Row } from "./ClickHouseSink/ask.ts"
 export type { Insertion, Taken } from "./ClickHouseSink/insert.ts"
-export type { DeduplicationWindow } from "./ClickHouseSink/table.ts"
-/** @internal */
-export { readTableState } from "./ClickHouseSink/table.ts"
+export type { DeduplicationWindow } from "./schema/eventTable.ts"
 
 /**
  * @since 0.1.0

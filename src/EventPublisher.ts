@@ -20,8 +20,8 @@ import * as Option from "effect/Option"
 import { type AnySpan, ParentSpan } from "effect/Tracer"
 import * as Config from "./Config.ts"
 import { type Event, type EventId, EventInvalid, EventIssue } from "./Event.ts"
+import { invalidData } from "./internal/sqlState.ts"
 import * as Metrics from "./Metrics.ts"
-import { invalidData } from "./Postgres.ts"
 import { constraintIssues, type EventRow, toRow } from "./schema/eventRow.ts"
 
 /**

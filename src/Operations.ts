@@ -121,7 +121,7 @@ export const make: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   yield* requireOwnOutbox(sql)
   return {
-    status: status(sql),
+    status: Effect.withSpan(status(sql), "Operations.status"),
     ...Overview.make(sql),
     ...Systems.make(sql),
     ...Reading.make(sql),

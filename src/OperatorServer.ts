@@ -38,7 +38,7 @@ export type { Services } from "./OperatorServer/serve.ts"
  * @since 0.1.0
  * @category tags
  */
-export class OperatorServer extends Context.Tag("clickhouse-outbox/Operator")<
+export class OperatorServer extends Context.Tag("clickhouse-outbox/OperatorServer")<
   OperatorServer,
   {
     /** Where it listens, such as `http://127.0.0.1:8686`. Waits until it does; none if it is configured not to. */

@@ -64,12 +64,6 @@ export {
   Sealed,
   type SinceFirstAttempt
 } from "./OutboxStore/model.ts"
-/**
- * For those who read batches without being a relay.
- *
- * @internal
- */
-export * as Reading from "./OutboxStore/Reading.ts"
 export { type Restamped, restamp } from "./OutboxStore/restamp.ts"
 export { ForeignDatabase, NotMigrated, UnsuitableEncoding } from "./schema/compatibility.ts"
 export { OutboxGauges } from "./schema/gauges.ts"
@@ -89,8 +83,8 @@ export class OutboxStore extends Context.Tag("clickhouse-outbox/OutboxStore")<
      * is due.
      */
     readonly seal: (options?: { readonly flush: boolean }) => Effect.Effect<Sealed, SqlError>
-    /** Takes the oldest batch that may be tried now; none while relays are paused. `holder` is for people to read. */
-    readonly lease: (holder: string) => Effect.Effect<Option.Option<Lease>, SqlError>
+    /** Takes the oldest batch that may be tried now; none while relays are paused. `owner` is for people to read. */
+    readonly lease: (owner: string) => Effect.Effect<Option.Option<Lease>, SqlError>
     /** Keeps the lease for another term. */
     readonly renew: (lease: Lease) => Effect.Effect<void, LeaseLost | SqlError>
     /** What has happened since the batch was first tried, this attempt included. */
@@ -210,7 +204,7 @@ export const make = (
       relayPause: Counts.relayPause(sql),
       gauges: gauges(sql),
       connections: postgres.connections,
-      status: Counts.status(sql)
+      status: Effect.withSpan(Counts.status(sql), "OutboxStore.status")
     }
   })
 

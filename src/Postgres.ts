@@ -21,23 +21,8 @@ import * as Stream from "effect/Stream"
 import * as Pg from "pg"
 import * as PgCopy from "pg-copy-streams"
 import * as Config from "./Config.ts"
+import { OPTIONS, stating } from "./internal/meaning.ts"
 import { CopyOut } from "./Postgres/CopyOut.ts"
-import { OPTIONS, stating } from "./Postgres/meaning.ts"
-
-/** @internal */
-export { SEARCH_PATH, stating } from "./Postgres/meaning.ts"
-
-/** @internal */
-export {
-  type InvalidData,
-  invalidData,
-  isConnectionLost,
-  isLockTimeout,
-  isNoOutbox,
-  isNotPermitted,
-  isUnavailable,
-  sqlStateOf
-} from "./Postgres/SqlState.ts"
 
 /**
  * How many connections there are, by what they do, and how many statements wait for one.

@@ -155,7 +155,7 @@ const worker = ({ config, index, newBatches, pulse, stop }: Worker): Effect.Effe
       wait(Effect.timeoutOption(Queue.take(newBatches), time))
     )
     const step = deliverNext({
-      holder: `${relayId}/${index}`,
+      owner: `${relayId}/${index}`,
       lease,
       retryBase,
       retryCap,

@@ -16,7 +16,8 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import { isConnectionLost, SEARCH_PATH, stating } from "./Postgres.ts"
+import { SEARCH_PATH, stating } from "./internal/meaning.ts"
+import { isConnectionLost } from "./internal/sqlState.ts"
 
 /**
  * Why a transaction did not end as its code did.

@@ -20,10 +20,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { ClickHouseSink } from "./ClickHouseSink.ts"
-import { Reading } from "./OutboxStore.ts"
 import { Postgres } from "./Postgres.ts"
 import type { SinkError } from "./SinkError.ts"
 import type { Actor } from "./schema/audit.ts"
+import { retainedOf } from "./schema/batchCopy.ts"
 import * as Batches from "./schema/batches.ts"
 import {
   type ForeignDatabase,
@@ -102,8 +102,9 @@ export const make: Effect.Effect<
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const sink = yield* ClickHouseSink
   const outbox = Outbox.make(sql)
+  const postgres = yield* Postgres
   const sides = {
-    retained: Reading.make(yield* Postgres).retained,
+    retained: retainedOf(postgres),
     countRows: sink.countRows,
     readRows: sink.readRows,
     countPublished: outbox.countPublished

@@ -2,7 +2,7 @@
 import type { FailureId } from "clickhouse-outbox/operator-api"
 import { useSyncExternalStore } from "react"
 
-export interface Notice {
+interface Notice {
   readonly id: number
   readonly text: string
   /** Undoes it. */

@@ -297,7 +297,7 @@ CREATE TABLE outbox.batch (
   -- A pending batch may be leased from here on: after its lease has run out, or when it is to be tried again.
   available_at timestamptz NOT NULL DEFAULT '-infinity',
   lease_id uuid,
-  lease_holder text,
+  lease_owner text,
   attempts integer NOT NULL DEFAULT 0,
   -- Attempts that ended in an answer from which it is certain that nothing was written. The others are in doubt.
   settled_attempts integer NOT NULL DEFAULT 0,
@@ -358,7 +358,7 @@ CREATE VIEW outbox.batch_status AS
 SELECT
   id,
   outbox.batch_state(batch) AS state,
-  event_count, byte_count, sealed_at, delivered_at, available_at, lease_holder, attempts,
+  event_count, byte_count, sealed_at, delivered_at, available_at, lease_owner, attempts,
   error_class, error_code, error_message, first_error_at, incident_id, parent_id, origin_id, token
 FROM outbox.batch;
 

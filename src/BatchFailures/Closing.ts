@@ -19,7 +19,7 @@ interface Closing {
 
 /** Why failures are discarded, and who does. */
 interface Discard {
-  readonly reason: string
+  readonly note: string
   readonly actor: Actor
 }
 
@@ -65,13 +65,13 @@ export const make = (
   })
 
   return {
-    discard: Effect.fn("BatchFailures.discard")((failureId: FailureId, { actor, reason }: Discard) =>
-      close(failureId, { state: "discarded", note: reason, actor })
+    discard: Effect.fn("BatchFailures.discard")((failureId: FailureId, { actor, note }: Discard) =>
+      close(failureId, { state: "discarded", note, actor })
     ),
 
     discardAll: Effect.fn("BatchFailures.discardAll")(
-      (failureIds: ReadonlyArray<FailureId>, { actor, reason }: Discard) =>
-        closeAll(failureIds, { state: "discarded", note: reason, actor })
+      (failureIds: ReadonlyArray<FailureId>, { actor, note }: Discard) =>
+        closeAll(failureIds, { state: "discarded", note, actor })
     ),
 
     resolve: Effect.fn("BatchFailures.resolve")((failureId: FailureId, { actor, note }: Resolve) =>

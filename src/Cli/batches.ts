@@ -98,7 +98,7 @@ const describe = (batch: BatchStatus, children: ReadonlyArray<BatchStatus>): Eff
         ...when("first error", batch.firstErrorAt),
         ...(batch.errorClass === null ? [] : [["last error", errorName(batch.errorClass, batch.code)]]),
         ...when(batch.state === "leased" ? "leased until" : "tried again", batch.availableAt),
-        ...(batch.state === "leased" ? [["leased by", batch.leaseHolder ?? ""]] : []),
+        ...(batch.state === "leased" ? [["leased by", batch.leaseOwner ?? ""]] : []),
         ...when("delivered", batch.deliveredAt),
         ...id("split off", batch.parentId),
         ...id("sealed as", batch.originId),

@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { MAX_CONTEXT_BYTES } from "../Event.ts"
-import { invalidData } from "../Postgres.ts"
+import { invalidData } from "../internal/sqlState.ts"
 import { COLUMNS, decodeLine, type LineOptions, type Problem, toCopy } from "../schema/eventLine.ts"
 import { constraintIssues } from "../schema/eventRow.ts"
 
@@ -21,7 +21,7 @@ const MAX_PROBLEMS_PER_LINE = 5
 const MAX_CHARACTERS_PER_PROBLEM = 300
 
 /** One thing that is wrong with one line. */
-export class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
+class LineIssue extends Schema.Class<LineIssue>("LineIssue")({
   /** From 1. */
   line: Schema.Int,
   field: Schema.optionalWith(Schema.String, { exact: true }),

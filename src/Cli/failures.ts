@@ -30,7 +30,7 @@ import { reasonOf } from "../internal/text.ts"
 import * as Operations from "../Operations.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { edit, replayEvent, reportReplayed } from "./edit.ts"
-import { code, event, failureId, failurePage, flag, json, page, remark, time } from "./options.ts"
+import { code, event, failureId, failurePage, flag, json, page, text, time } from "./options.ts"
 import {
   count,
   errorName,
@@ -221,7 +221,7 @@ const whatNext = ({ eventCount, id, nextFailureId, state }: BatchFailure): strin
   return fields([
     [`clickhouse-outbox failures edit ${id}${event}`, "correct what was refused"],
     [`clickhouse-outbox failures replay ${id}`, "publish it again"],
-    [`clickhouse-outbox failures discard ${id} --reason "..."`, "decide that it is not delivered"],
+    [`clickhouse-outbox failures discard ${id} --note "..."`, "decide that it is not delivered"],
     [`clickhouse-outbox failures resolve ${id} --note "..."`, "say that you took care of it in another way"]
   ])
 }
@@ -321,14 +321,14 @@ const failureIds = Args.atLeast(failureId, 1)
 
 const discard = Command.make(
   "discard",
-  { failureIds, reason: remark("reason").pipe(Options.withDescription("Why, for those who ask later.")) },
-  ({ failureIds, reason }) =>
+  { failureIds, note: text("note").pipe(Options.withDescription("Why, for those who ask later.")) },
+  ({ failureIds, note }) =>
     Effect.gen(function* () {
       const { discard } = yield* BatchFailures
       const who = yield* actor
       yield* each(
         failureIds,
-        (id) => discard(id, { reason, actor: who }),
+        (id) => discard(id, { note, actor: who }),
         (closed) => Console.log(closed.map(({ id }) => `discarded failure ${id}`).join("\n"))
       )
     }).pipe(withServices(layer))
@@ -336,7 +336,7 @@ const discard = Command.make(
 
 const resolve = Command.make(
   "resolve",
-  { failureIds, note: remark("note").pipe(Options.withDescription("How, for those who ask later.")) },
+  { failureIds, note: text("note").pipe(Options.withDescription("How, for those who ask later.")) },
   ({ failureIds, note }) =>
     Effect.gen(function* () {
       const { resolve } = yield* BatchFailures

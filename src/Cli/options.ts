@@ -81,7 +81,7 @@ export const batchId = argument("ID", batch)
 export const eventId = argument("EVENT_ID", uuid)
 
 /** What an operator has to say about a change. */
-export const remark = (name: string): Options.Options<string> =>
+export const text = (name: string): Options.Options<string> =>
   option(
     { name, placeholder: "text" },
     fromSchema(Schema.compose(Schema.Trim, Schema.NonEmptyTrimmedString), "some text")

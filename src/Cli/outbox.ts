@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { layer, Operations, type Place, Whereabouts } from "../Operations.ts"
 import { OutboxStatus } from "../OutboxStore.ts"
-import { eventId, json, remark } from "./options.ts"
+import { eventId, json, text } from "./options.ts"
 import { count, fields, jsonLine, oneLine, times, visible } from "./print.ts"
 import { withServices } from "./services.ts"
 import { actor } from "./terminal.ts"
@@ -78,7 +78,7 @@ const describePlace = (place: Place, time: (time: Date) => string): string => {
 
 export const pause = Command.make(
   "pause",
-  { reason: remark("reason").pipe(Options.withDescription("Why, for whoever finds them paused.")) },
+  { reason: text("reason").pipe(Options.withDescription("Why, for whoever finds them paused.")) },
   ({ reason }) =>
     Effect.gen(function* () {
       yield* (yield* Operations).pause({ reason, actor: yield* actor })
@@ -90,6 +90,6 @@ export const resume = Command.make("resume", {}, () =>
   Effect.gen(function* () {
     const { pausedAt, pausedBy, reason } = yield* (yield* Operations).resume({ actor: yield* actor })
     const time = yield* times
-    yield* Console.log(`resumed: were paused by ${visible(pausedBy)} at ${time(pausedAt)}: ${visible(reason)}`)
+    yield* Console.log(`resumed; paused by ${visible(pausedBy)} since ${time(pausedAt)}: ${visible(reason)}`)
   }).pipe(withServices(layer))
 ).pipe(Command.withDescription("Lets relays take batches again."))

@@ -10,7 +10,7 @@ import type { ErrorClass } from "../SinkError.ts"
 
 export { visible, visibleLines }
 
-export const INDENT = "  "
+const INDENT = "  "
 
 export const indented = (text: string): string => text.replaceAll(/^(?=.)/gm, INDENT)
 
@@ -27,8 +27,7 @@ const NO_WIDTH = /[\p{M}\p{Cf}]/u
 const columnsOf = (character: string): number => (NO_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1)
 
 /** The columns that a line takes. */
-export const width = (line: string): number =>
-  Array.from(line).reduce((sum, character) => sum + columnsOf(character), 0)
+const width = (line: string): number => Array.from(line).reduce((sum, character) => sum + columnsOf(character), 0)
 
 /** A line of no more than so many columns. */
 export const trim = (line: string, columns: number): string => {
@@ -44,7 +43,7 @@ export const trim = (line: string, columns: number): string => {
 }
 
 /** What fits beside each other where this is printed: everything, if that is no terminal. */
-export const terminalWidth = (): number => (process.stdout.isTTY && process.stdout.columns) || Number.POSITIVE_INFINITY
+const terminalWidth = (): number => (process.stdout.isTTY && process.stdout.columns) || Number.POSITIVE_INFINITY
 
 export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 

@@ -13,6 +13,7 @@ import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Config from "../Config.ts"
+import * as SqlState from "../internal/sqlState.ts"
 import { reasonOf } from "../internal/text.ts"
 import { NotMigrated } from "../OutboxStore.ts"
 import * as Postgres from "../Postgres.ts"
@@ -99,9 +100,9 @@ const explain = (config: Config.Postgres, error: SqlError, committing: boolean) 
   const invalid = EventLines.invalidAccordingTo(error)
   if (Option.isSome(invalid)) return invalid.value
   if (EventLines.isTriggersOff(error)) return new TriggersOff()
-  if (Postgres.isNoOutbox(error)) return new NotMigrated()
+  if (SqlState.isNoOutbox(error)) return new NotMigrated()
   return new PublishFailed({
-    inDoubt: committing && Postgres.isConnectionLost(error),
+    inDoubt: committing && SqlState.isConnectionLost(error),
     failure: fromSqlError(config, error)
   })
 }

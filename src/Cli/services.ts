@@ -11,6 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Config from "../Config.ts"
 import * as Certificate from "../internal/certificate.ts"
+import * as SqlState from "../internal/sqlState.ts"
 import { reasonOf } from "../internal/text.ts"
 import * as Postgres from "../Postgres.ts"
 
@@ -25,12 +26,12 @@ export class PostgresFailed extends Schema.TaggedError<PostgresFailed>()("Postgr
   override get message(): string {
     return this.sqlState === undefined
       ? `Postgres at ${this.address} cannot be reached: ${this.reason}`
-      : `Postgres at ${this.address} refused: ${this.reason} (SQLSTATE ${this.sqlState})`
+      : `Postgres at ${this.address} answered with an error: ${this.reason} (SQLSTATE ${this.sqlState})`
   }
 
-  /** Whether trying again may help: Postgres did not answer, or was starting, stopping, full or busy. */
+  /** Whether trying again may help: Postgres did not answer, or was starting, stopping, full, or another transaction was in the way. */
   get isTransient(): boolean {
-    return Postgres.isUnavailable({ code: this.sqlState })
+    return SqlState.isUnavailable({ code: this.sqlState })
   }
 }
 
@@ -41,7 +42,7 @@ const addressOf = (url: Redacted.Redacted): string => {
 }
 
 export const fromSqlError = ({ url }: Config.Postgres, { cause }: SqlError): PostgresFailed => {
-  const sqlState = Postgres.sqlStateOf(cause)
+  const sqlState = SqlState.sqlStateOf(cause)
   return new PostgresFailed({
     address: addressOf(url),
     reason: [

@@ -8,9 +8,9 @@ import type { ClickHouse, Options, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { EventId } from "../Event.ts"
 import { SinkError } from "../SinkError.ts"
+import { decode, incomplete } from "../schema/clickHouseAnswer.ts"
+import type { TableState } from "../schema/eventTable.ts"
 import { withNothingBehind } from "./current.ts"
-import { decode, incomplete } from "./decode.ts"
-import type { TableState } from "./table.ts"
 
 type Asked = Pick<Config.ClickHouse, "table" | "cluster" | "requestTimeout">
 

@@ -6,7 +6,7 @@ import * as Schedule from "effect/Schedule"
 import type { ClickHouse, Options } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { SinkError } from "../SinkError.ts"
-import type { TableState } from "./table.ts"
+import type { TableState } from "../schema/eventTable.ts"
 
 /** How often a balancer may send a question elsewhere than the request before it. */
 const OTHER_SERVERS = 20

@@ -7,7 +7,7 @@ import type * as Stream from "effect/Stream"
 import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import type { SinkError } from "../SinkError.ts"
-import type { TableState } from "./table.ts"
+import type { TableState } from "../schema/eventTable.ts"
 
 /** Rows that go into the table in one block, or not at all. */
 export interface Insertion<E> {
@@ -29,7 +29,7 @@ export type Taken = "all" | "other" | "unsaid" | "with-views"
 const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
 
 /**
- * The same for every insert: the token only works if a repeated batch is cut into the same blocks, so it is cut into
+ * The same for every insert: the token only works if a repeated batch is divided into the same blocks, so it becomes
  * one. https://clickhouse.com/docs/guides/developer/deduplicating-inserts-on-retries
  */
 const INSERT_SETTINGS: Settings = {

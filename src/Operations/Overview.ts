@@ -128,7 +128,7 @@ const readHistory = (
       FROM edge, stretch, LATERAL generate_series(greatest(floor(began)::bigint, first), least(floor(ended)::bigint, last)) AS n
       GROUP BY n
     ),
-    requeued AS (
+    requeue AS (
       SELECT
         event_count, first_published_at, was_delivered_at, missing_count, first_error_at AS since, delivered_at AS until
       FROM outbox.batch
@@ -139,7 +139,7 @@ const readHistory = (
       FROM outbox.batch
       WHERE state = 'delivered' AND delivered_at >= ${since} AND was_delivered_at IS NULL
       UNION ALL
-      SELECT event_count, first_published_at, was_delivered_at FROM requeued WHERE was_delivered_at >= ${since}
+      SELECT event_count, first_published_at, was_delivered_at FROM requeue WHERE was_delivered_at >= ${since}
     ),
     delivered AS (
       SELECT
@@ -153,12 +153,12 @@ const readHistory = (
       FROM edge, delivery
       GROUP BY 1
     ),
-    returned AS (
+    requeued AS (
       SELECT least(floor(${inBuckets("at")})::bigint, last) AS n, sum(events) AS events, min(oldest) AS oldest
       FROM edge, (
-        SELECT since AS at, missing_count AS events, NULL::timestamptz AS oldest FROM requeued
+        SELECT since AS at, missing_count AS events, NULL::timestamptz AS oldest FROM requeue
         UNION ALL
-        SELECT until, -missing_count, since FROM requeued WHERE until IS NOT NULL
+        SELECT until, -missing_count, since FROM requeue WHERE until IS NOT NULL
       ) AS moved
       WHERE at >= ${since}
       GROUP BY 1
@@ -175,14 +175,14 @@ const readHistory = (
         n, least(${toTime("(n + 1)")}, now()) AS ended,
         published.events AS published, delivered.events AS delivered, batches, refused.events AS refused, failures, millis,
         sum(
-          coalesce(published.events, 0) + coalesce(returned.events, 0)
+          coalesce(published.events, 0) + coalesce(requeued.events, 0)
             - coalesce(delivered.events, 0) - coalesce(refused.events, 0)
         ) OVER later AS grown,
-        min(least(delivered.oldest, returned.oldest)) OVER later AS oldest
+        min(least(delivered.oldest, requeued.oldest)) OVER later AS oldest
       FROM edge, generate_series(edge.first, edge.last) AS n
       LEFT JOIN published USING (n)
       LEFT JOIN delivered USING (n)
-      LEFT JOIN returned USING (n)
+      LEFT JOIN requeued USING (n)
       LEFT JOIN refused USING (n)
       WINDOW later AS (ORDER BY n DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     )
@@ -193,7 +193,7 @@ const readHistory = (
         FROM (
           SELECT min(delivered_at) AS at FROM outbox.batch WHERE state = 'delivered'
           UNION ALL
-          SELECT min(was_delivered_at) FROM requeued
+          SELECT min(was_delivered_at) FROM requeue
         ) AS delivered
       ) AS recorded_since,
       (

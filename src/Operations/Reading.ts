@@ -127,7 +127,7 @@ const BATCH_COLUMNS = `
   ${rfc3339("first_error_at")} AS first_error_at,
   CASE WHEN state IN ('leased', 'retrying', 'blocked') THEN ${rfc3339("available_at")} END AS available_at,
   ${rfc3339("delivered_at")} AS delivered_at,
-  lease_holder,
+  lease_owner,
   parent_id::float8 AS parent_id,
   origin_id::float8 AS origin_id,
   incident_id::float8 AS incident_id,

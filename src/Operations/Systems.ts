@@ -8,16 +8,16 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { reachable } from "../internal/reachable.ts"
 import { KEPT_CHARACTERS, PREFIX, relayId } from "../internal/relayId.ts"
 import { rfc3339, rowOf, rowsOf } from "../schema/columns.ts"
 import { HAS_OUTBOX, NotMigrated } from "../schema/compatibility.ts"
+import { reachable } from "../schema/reachable.ts"
 import { DatabaseState, RelayState } from "../schema/systems.ts"
 
 const Server = Schema.Struct({ version: Schema.String, migrated: Schema.Boolean })
 
-/** A lease is held as `host/pid/worker`. */
-const RELAY = "regexp_replace(lease_holder, '/[^/]*$', '')"
+/** A lease's owner is `host/pid/worker`. */
+const RELAY = "regexp_replace(lease_owner, '/[^/]*$', '')"
 
 export const make = (sql: SqlClient.SqlClient) => ({
   postgres: sql`
@@ -53,7 +53,7 @@ export const make = (sql: SqlClient.SqlClient) => ({
         jsonb_agg(jsonb_build_object(
           'batch_id', id,
           'event_count', event_count,
-          'worker', substring(lease_holder FROM '\\d+$')::integer,
+          'worker', substring(lease_owner FROM '\\d+$')::integer,
           'since', ${sql.literal(rfc3339("last_attempt_at"))},
           'until', ${sql.literal(rfc3339("available_at"))}
         ) ORDER BY id) AS leases

@@ -26,7 +26,7 @@ const KINDS = {
   "correction-invalid": [422, "The event could not be published like this"],
   "too-costly": [422, "Too much would have to be read"],
   bug: [500, "A bug"],
-  busy: [503, "Too many requests wait"],
+  overloaded: [503, "Too many requests wait"],
   "postgres-unavailable": [503, "Postgres does not answer"],
   "clickhouse-unavailable": [503, "ClickHouse does not answer"]
 } as const
@@ -37,7 +37,7 @@ export class Issue extends Schema.Class<Issue>("ProblemIssue")({
   reason: Schema.String
 }) {}
 
-export type Kind = keyof typeof KINDS
+type Kind = keyof typeof KINDS
 
 const fields = {
   type: Schema.String.annotations({

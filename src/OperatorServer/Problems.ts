@@ -7,7 +7,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import { isNotPermitted, isUnavailable } from "../Postgres.ts"
+import { isNotPermitted, isUnavailable } from "../internal/sqlState.ts"
 import type { SinkError } from "../SinkError.ts"
 import type { BatchNotFound, EventNotFound } from "../schema/deliveries.ts"
 import type { LoggedEventNotFound, TooCostly } from "../schema/eventLog.ts"
@@ -98,8 +98,8 @@ export const starting = Kinds.make(
   "The relay still waits for its outbox, and its log says why. Trying again is safe"
 )
 
-export const busy = Kinds.make(
-  "busy",
+export const overloaded = Kinds.make(
+  "overloaded",
   "Nothing was done: too many requests wait already, or this one has waited for too long. Trying again in a few seconds is safe"
 )
 

@@ -29,7 +29,7 @@ export const make = (atATime: number): InTurn => {
       used++
       Deferred.unsafeDone(turn, Effect.void)
     } else {
-      if (waiting.size >= MAX_WAITING) return Effect.fail(Problems.busy)
+      if (waiting.size >= MAX_WAITING) return Effect.fail(Problems.overloaded)
       waiting.add(turn)
     }
     return Effect.succeed(turn)
@@ -52,7 +52,7 @@ export const make = (atATime: number): InTurn => {
       join,
       (turn) =>
         Deferred.await(turn).pipe(
-          Effect.timeoutFail({ duration: MAX_WAIT, onTimeout: () => Problems.busy }),
+          Effect.timeoutFail({ duration: MAX_WAIT, onTimeout: () => Problems.overloaded }),
           Effect.zipRight(effect)
         ),
       leave

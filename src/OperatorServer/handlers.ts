@@ -8,9 +8,9 @@ import * as Schema from "effect/Schema"
 import { BatchFailure, BatchFailures, type FailureId, toJson } from "../BatchFailures.ts"
 import { EventLog } from "../EventLog.ts"
 import { relayId } from "../internal/relayId.ts"
+import { isUnavailable } from "../internal/sqlState.ts"
 import { version } from "../internal/version.ts"
 import { type AuditEntry, auditToJson, DEFAULT_MINUTES, Operations } from "../Operations.ts"
-import { isUnavailable } from "../Postgres.ts"
 import type { Page } from "../schema/columns.ts"
 import { DEFAULT_ACTOR } from "./Api/fields.ts"
 import { Api } from "./Api.ts"
@@ -104,11 +104,11 @@ const failures = (inPostgres: InTurn) =>
             : inPostgres(failures.replayAll(filter, { actor }))
         )
         .handle("arrivals", ({ urlParams: { ids } }) => inPostgres(failures.arrivals(ids)))
-        .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { reason } }) =>
-          inPostgres(failures.discard(path.id, { reason, actor }))
+        .handle("discard", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
+          inPostgres(failures.discard(path.id, { note, actor }))
         )
-        .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, reason } }) =>
-          inPostgres(Effect.map(failures.discardAll(ids, { reason, actor }), (failures) => ({ failures })))
+        .handle("discardAll", ({ headers: { actor = DEFAULT_ACTOR }, payload: { ids, note } }) =>
+          inPostgres(Effect.map(failures.discardAll(ids, { note, actor }), (failures) => ({ failures })))
         )
         .handle("resolve", ({ headers: { actor = DEFAULT_ACTOR }, path, payload: { note } }) =>
           inPostgres(failures.resolve(path.id, { note, actor }))

@@ -151,5 +151,5 @@ const logOpened = ({ beganAt, errorClass, id, message }: typeof Opened.Type): Ef
 
 const logClosed = ({ attempts, beganAt, errorClass, id }: typeof Closed.Type): Effect.Effect<void> =>
   Effect.logInfo(
-    `Incident ${id} is over: none of its batches is held up any more. It began at ${beganAt.toISOString()} and took ${attempts} failed ${attempts === 1 ? "attempt" : "attempts"}`
+    `Incident ${id} is over: none of its batches is blocked or retrying any more. It began at ${beganAt.toISOString()} and took ${attempts} failed ${attempts === 1 ? "attempt" : "attempts"}`
   ).pipe(Effect.annotateLogs({ "incident.id": id, "error.class": errorClass }))

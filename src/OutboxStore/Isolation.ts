@@ -354,7 +354,7 @@ export const make = (sql: SqlClient.SqlClient, incidents: ReturnType<typeof Inci
   return { refusals, kinds, split, splitByType, fail, republish }
 }
 
-export interface Part {
+interface Part {
   /** Positions of its first and last event in the batch, from 1. */
   readonly first: number
   readonly last: number

@@ -76,7 +76,7 @@ export const make = (
    * lease: whoever takes that over writes down that the attempt failed. In another database than the outbox was written
    * in there is nothing to lease, and the next look of the sealer says why.
    */
-  const lease = Effect.fn("OutboxStore.lease")((holder: string) =>
+  const lease = Effect.fn("OutboxStore.lease")((owner: string) =>
     sql`
       WITH free AS (
         SELECT
@@ -85,7 +85,7 @@ export const make = (
           -- Of a new timeline the sealer may not have told yet.
           ask_first OR (SELECT ${sql.literal(IS_NEW_TIMELINE)} FROM outbox.sealer) AS ask_first,
           lease_id IS NOT NULL AS expired,
-          lease_holder
+          lease_owner
         FROM outbox.batch
         WHERE state = 'pending'
           AND available_at <= clock_timestamp()
@@ -99,7 +99,7 @@ export const make = (
       UPDATE outbox.batch SET
         lease_id = gen_random_uuid(),
         ask_first = free.ask_first,
-        lease_holder = ${holder},
+        lease_owner = ${owner},
         available_at = clock_timestamp() + ${interval(sql, term)},
         attempts = attempts + 1,
         first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
@@ -108,7 +108,7 @@ export const make = (
         error_class = CASE WHEN expired THEN 'in-doubt' ELSE error_class END,
         error_code = CASE WHEN expired THEN NULL ELSE error_code END,
         error_message = CASE
-          WHEN expired THEN format('Its worker went silent and was given up (%s)', free.lease_holder)
+          WHEN expired THEN format('Its worker went silent and was given up (%s)', free.lease_owner)
           ELSE error_message
         END
       FROM free

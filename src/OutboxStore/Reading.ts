@@ -1,92 +1,27 @@
-/** Reading: a sealed batch as the bytes ClickHouse takes. `COPY … TO STDOUT` text is valid TabSeparated. */
+/** Reading: a sealed batch as the bytes ClickHouse takes. */
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { Batch, Repair } from "../Batch.ts"
-import { EventId } from "../Event.ts"
-import { type Postgres, SEARCH_PATH } from "../Postgres.ts"
-import { type Narrowed, PLAN_SETTINGS, rows, withEventIds } from "../schema/events.ts"
+import type { EventId } from "../Event.ts"
+import type { Postgres } from "../Postgres.ts"
+import { collectIds, copyRows, retained, SINK_COLUMNS } from "../schema/batchCopy.ts"
+import { rows, withEventIds } from "../schema/events.ts"
 import { BatchChanged } from "./model.ts"
 
-/** In the order of the sink's columns. */
-const SINK_COLUMNS = `
-  event_type,
-  event_date_time AT TIME ZONE 'UTC',
-  environment,
-  event_context,
-  metadata_version,
-  event_id,
-  coalesce(split_part(traceparent, '-', 2), '')`
+export const make = (postgres: typeof Postgres.Service) => ({
+  read: (batch: Batch): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
+    copyRows(postgres, rows(batch, SINK_COLUMNS), expecting(batch, batch.eventCount)),
 
-/** The bytes must not depend on the session's defaults. */
-const SETTINGS = `
-  SET LOCAL search_path = ${SEARCH_PATH};
-  SET LOCAL client_encoding = 'UTF8';
-  ${PLAN_SETTINGS}`
+  readRepair: (batch: Batch, { eventIds }: Repair): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
+    copyRows(postgres, rows(batch, SINK_COLUMNS, withEventIds(eventIds)), expecting(batch, eventIds.length)),
 
-/** Not those that were published again, which are another batch's now. */
-const retained = (batch: Batch): Narrowed => ({
-  filter: `WHERE event_id NOT IN (SELECT unnest(republished_event_ids) FROM outbox.batch WHERE batch.id = ${batch.id})`
+  eventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged> =>
+    collectIds(copyRows(postgres, rows(batch, "event_id"), expecting(batch, batch.eventCount))),
+
+  retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+    collectIds(copyRows(postgres, rows(batch, "event_id", retained(batch))))
 })
-
-/** How many batches one statement reads. Each is a query of its own in it, which has to be planned. */
-const BATCHES_PER_STATEMENT = 50
-
-export const make = (postgres: typeof Postgres.Service) => {
-  const copy = <E = never>(query: string, onComplete: (rowCount: number) => Effect.Effect<void, E>) =>
-    postgres.copyOut({ query, settings: SETTINGS, onComplete })
-
-  return {
-    read: (batch: Batch): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
-      copy(rows(batch, SINK_COLUMNS), expecting(batch, batch.eventCount)),
-
-    readRepair: (batch: Batch, { eventIds }: Repair): Stream.Stream<Uint8Array, SqlError | BatchChanged> =>
-      copy(rows(batch, SINK_COLUMNS, withEventIds(eventIds)), expecting(batch, eventIds.length)),
-
-    eventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError | BatchChanged> =>
-      collectIds(copy(rows(batch, "event_id"), expecting(batch, batch.eventCount))),
-
-    retainedEventIds: (batch: Batch): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
-      collectIds(copy(rows(batch, "event_id", retained(batch)), () => Effect.void)),
-
-    /**
-     * The same of many batches, as pairs of a batch's id and an event's, and with `contents` what the sink was sent of the
-     * event: fields of text as `COPY` writes them, without their escapes.
-     */
-    retained: (
-      batches: ReadonlyArray<Batch>,
-      { contents }: { readonly contents: boolean }
-    ): Stream.Stream<ReadonlyArray<string>, SqlError> =>
-      Stream.fromIterable(Arr.chunksOf(batches, BATCHES_PER_STATEMENT)).pipe(
-        Stream.flatMap((some) => {
-          const columns = contents ? `event_id AS retained_id, ${SINK_COLUMNS}` : "event_id"
-          const each = some.map((batch) => `(${rows(batch, `${batch.id}, ${columns}`, retained(batch))})`)
-          return copy(each.join(" UNION ALL "), () => Effect.void)
-        }),
-        Stream.decodeText(),
-        Stream.splitLines,
-        Stream.map((line) => line.split("\t").map(withoutEscapes))
-      )
-  }
-}
-
-/** https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS. None of the columns is NULL. */
-const withoutEscapes = (field: string): string =>
-  field.includes("\\") ? field.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter) : field
-
-const ESCAPES: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" }
 
 const expecting = (batch: Batch, expected: number) => (actual: number) =>
   actual === expected ? Effect.void : new BatchChanged({ batchId: batch.id, expected, actual })
-
-/**
- * Of a stream that breaks `splitLines` gives the beginning of a line before the failure: an id is read after the end.
- */
-const collectIds = <E>(lines: Stream.Stream<Uint8Array, E>): Effect.Effect<ReadonlyArray<EventId>, E> =>
-  lines.pipe(
-    Stream.decodeText(),
-    Stream.splitLines,
-    Stream.runCollect,
-    Effect.map((ids) => Array.from(ids, (id) => EventId.make(id)))
-  )

@@ -1,5 +1,5 @@
 /**
- * Slots: giving back the space of delivered events by emptying a whole slot, so that there are no dead rows and nothing
+ * Slots. Frees the space of delivered events by emptying a whole slot, so that there are no dead rows and nothing
  * to vacuum. New rows go to one slot after the other. Publishers lock the slot that they write to and no other, so they
  * notice nothing of it.
  *
@@ -16,7 +16,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { isLockTimeout } from "../Postgres.ts"
+import { isLockTimeout } from "../internal/sqlState.ts"
 import { firstRowOf, interval, rowOf, rowsOf } from "../schema/columns.ts"
 import { IS_FOREIGN } from "../schema/compatibility.ts"
 import { atomically } from "../Transaction.ts"

@@ -31,14 +31,14 @@ import * as RetryPolicy from "../RetryPolicy.ts"
 import { SinkError } from "../SinkError.ts"
 import { sendBatch, settleDoubt, settleRefusal } from "./inDoubt.ts"
 import { timed } from "./insert.ts"
-import { type Options as Isolation, isolate, type Refusal } from "./isolate.ts"
+import { type Options as IsolationOptions, isolate, type Refusal } from "./isolate.ts"
 
 export interface Options
   extends RetryPolicy.Bounds,
-    Isolation,
+    IsolationOptions,
     Pick<Config.Relay, "incidentAfter">,
     Pick<Config.Outbox, "lease"> {
-  readonly holder: string
+  readonly owner: string
   /** Run whenever the worker could use the outbox. */
   readonly alive: Effect.Effect<void>
   /** Run while a first attempt goes on. */
@@ -68,7 +68,7 @@ export const deliverNext = (options: Options): Effect.Effect<boolean, Failed, Ou
   Effect.gen(function* () {
     const store = yield* OutboxStore
     // Not traced: most of the time there is none.
-    const leased = yield* Effect.withTracerEnabled(store.lease(options.holder), false)
+    const leased = yield* Effect.withTracerEnabled(store.lease(options.owner), false)
     if (Option.isNone(leased)) return false
     // Where there is one there may be more, and only the relay that sealed them has told its workers.
     yield* options.wake

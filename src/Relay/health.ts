@@ -51,7 +51,7 @@ export interface Pulse {
   readonly alive: (worker: number) => Effect.Effect<void>
   /** A batch was delivered or isolated, or a first attempt goes on. */
   readonly progressed: Effect.Effect<void>
-  readonly observed: (seen: Seen) => Effect.Effect<void>
+  readonly probed: (seen: Seen) => Effect.Effect<void>
   readonly health: Effect.Effect<Health>
 }
 
@@ -115,7 +115,7 @@ export const makePulse = ({ incidentAfter, lease, retryCap }: Options): Effect.E
       progressed: at((now) => {
         progressedAt = now
       }),
-      observed: (next) =>
+      probed: (next) =>
         at((now) => {
           seen = next
           seenAt = now

@@ -9,9 +9,9 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import { ClickHouseSink } from "../ClickHouseSink.ts"
+import { isUnavailable } from "../internal/sqlState.ts"
 import * as Metrics from "../Metrics.ts"
 import { type NotMigrated, type OutboxGauges, OutboxStore } from "../OutboxStore.ts"
-import { isUnavailable } from "../Postgres.ts"
 import type { SinkError } from "../SinkError.ts"
 import type { Pulse, Seen } from "./health.ts"
 
@@ -26,18 +26,18 @@ const NO_ANSWER_AFTER = Duration.seconds(10)
 export const probeForever = (pulse: Pulse): Effect.Effect<never, never, OutboxStore | ClickHouseSink> =>
   Effect.gen(function* () {
     const last = yield* Ref.make(Option.none<Seen>())
-    const observe = yield* observeChanges
-    return yield* probe(pulse, last, observe).pipe(
+    const readGauges = yield* gaugesIfChanged
+    return yield* probe(pulse, last, readGauges).pipe(
       Effect.repeat(Schedule.spaced(PROBE_EVERY)),
       Effect.withTracerEnabled(false),
       Effect.zipRight(Effect.never)
     )
   })
 
-type Observe = Effect.Effect<OutboxGauges, NotMigrated | SqlError>
+type ReadGauges = Effect.Effect<OutboxGauges, NotMigrated | SqlError>
 
 /** Touches no table where nothing was undelivered the last time, and no transaction has ended since. */
-const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(function* () {
+const gaugesIfChanged: Effect.Effect<ReadGauges, never, OutboxStore> = Effect.gen(function* () {
   const store = yield* OutboxStore
   const known = yield* Ref.make(Option.none<{ readonly transactions: string; readonly outbox: OutboxGauges }>())
   return Effect.gen(function* () {
@@ -50,10 +50,10 @@ const observeChanges: Effect.Effect<Observe, never, OutboxStore> = Effect.gen(fu
   })
 })
 
-const probe = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observe) =>
+const probe = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, readGauges: ReadGauges) =>
   Effect.gen(function* () {
     const sink = yield* ClickHouseSink
-    const outbox = yield* inTime(observe)
+    const outbox = yield* inTime(readGauges)
     const table = yield* inTime(sink.check)
     const seen = {
       postgres: Option.map(Either.getLeft(outbox), sayPostgres),
@@ -71,7 +71,7 @@ const probe = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, observe: Observ
       before: Option.flatMap(before, ({ clickHouse }) => clickHouse),
       now: table
     })
-    yield* pulse.observed(seen)
+    yield* pulse.probed(seen)
     yield* measure(seen)
     yield* Metric.set(Metrics.relayReady, (yield* pulse.health).ready ? 1 : 0)
   })

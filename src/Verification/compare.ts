@@ -8,8 +8,8 @@ import * as Stream from "effect/Stream"
 import type { Batch } from "../Batch.ts"
 import type { Bounds, ClickHouseSink, Row } from "../ClickHouseSink.ts"
 import { EventId } from "../Event.ts"
-import type { Reading } from "../OutboxStore.ts"
 import type { SinkError } from "../SinkError.ts"
+import type { retainedOf } from "../schema/batchCopy.ts"
 import { canonicalRow } from "./contents.ts"
 
 export interface Compared<A extends Batch> {
@@ -23,8 +23,8 @@ export interface Compared<A extends Batch> {
 }
 
 /** How both databases are asked. */
-export interface Sides extends Pick<typeof ClickHouseSink.Service, "countRows" | "readRows"> {
-  readonly retained: ReturnType<typeof Reading.make>["retained"]
+interface Sides extends Pick<typeof ClickHouseSink.Service, "countRows" | "readRows"> {
+  readonly retained: ReturnType<typeof retainedOf>
   /** How often each was published. Costly. */
   readonly countPublished: (eventIds: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, number>, SqlError>
 }
@@ -43,7 +43,8 @@ export const compare = <A extends Batch>(
     for (const ids of read.values()) for (const id of ids) times.set(id, (times.get(id) ?? 0) + 1)
     const present = yield* sides.countRows(boundsOf(batches), [...times.keys()])
     const seemDoubled = Arr.filter([...present], ([id, rows]) => rows > (times.get(id) ?? 0))
-    const published = seemDoubled.length === 0 ? new Map() : yield* sides.countPublished(seemDoubled.map(([id]) => id))
+    const published =
+      seemDoubled.length === 0 ? new Map<EventId, number>() : yield* sides.countPublished(seemDoubled.map(([id]) => id))
     const doubled = new Set(seemDoubled.flatMap(([id, rows]) => (rows > (published.get(id) ?? 0) ? [id] : [])))
     const changed = contents ? yield* changedIds(batches, sides) : new Map<number, ReadonlySet<EventId>>()
     return batches.map((batch) => {

@@ -5,8 +5,6 @@ import { EventId } from "../Event.ts"
 import { ErrorClass } from "../SinkError.ts"
 import { column } from "../schema/columns.ts"
 
-const Id = BatchId
-
 /** Tells one line of JSON from another. */
 const kind = <Kind extends string>(kind: Kind) =>
   Schema.propertySignature(Schema.Literal(kind)).pipe(Schema.withConstructorDefault(() => kind))
@@ -19,7 +17,7 @@ const kind = <Kind extends string>(kind: Kind) =>
  */
 export class Missing extends Schema.Class<Missing>("Missing")({
   kind: kind("missing"),
-  batchId: column("batch_id", Id),
+  batchId: column("batch_id", BatchId),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId)),
   /** Whether the batch was requeued, so that relays send what is missing. */
@@ -34,7 +32,7 @@ export class Missing extends Schema.Class<Missing>("Missing")({
  */
 export class Doubled extends Schema.Class<Doubled>("Doubled")({
   kind: kind("doubled"),
-  batchId: column("batch_id", Id),
+  batchId: column("batch_id", BatchId),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId))
 }) {}
@@ -48,7 +46,7 @@ export class Doubled extends Schema.Class<Doubled>("Doubled")({
  */
 export class Changed extends Schema.Class<Changed>("Changed")({
   kind: kind("changed"),
-  batchId: column("batch_id", Id),
+  batchId: column("batch_id", BatchId),
   deliveredAt: column("delivered_at", Schema.Date),
   eventIds: column("event_ids", Schema.NonEmptyArray(EventId))
 }) {}
@@ -62,7 +60,7 @@ export class Changed extends Schema.Class<Changed>("Changed")({
 export class Failed extends Schema.Class<Failed>("Failed")({
   kind: kind("failed"),
   failureId: column("failure_id", FailureId),
-  batchId: column("batch_id", Id),
+  batchId: column("batch_id", BatchId),
   /** Those that were not replayed. */
   events: Schema.Int,
   errorClass: column("class", ErrorClass),

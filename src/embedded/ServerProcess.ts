@@ -27,7 +27,7 @@ import type * as Scope from "effect/Scope"
  * @since 0.1.0
  * @category errors
  */
-export class NotReady extends Data.TaggedError("NotReady")<{
+class NotReady extends Data.TaggedError("NotReady")<{
   readonly reason: "DataDirectory" | "Exited" | "TimedOut"
   readonly detail: string
 }> {}

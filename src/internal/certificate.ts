@@ -2,7 +2,7 @@
 import * as Predicate from "effect/Predicate"
 
 /** The variables that configure a database's address and its authority. */
-export interface Variables {
+interface Variables {
   readonly address: string
   readonly authority: string
 }

@@ -27,7 +27,7 @@ import { reasonOf, visible, visibleLines } from "./text.ts"
  * @since 0.1.0
  * @category layers
  */
-export const layer = (config: Config.Log): Layer.Layer<never> => {
+const layer = (config: Config.Log): Layer.Layer<never> => {
   const format = Option.getOrElse(config.format, () => (process.stderr.isTTY ? "pretty" : "json"))
   return Layer.merge(
     Logger.replace(Logger.defaultLogger, withTraceIds(textual(format === "pretty" ? pretty : json))),

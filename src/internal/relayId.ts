@@ -1,7 +1,7 @@
 /** What this relay is called, in leases and in `pg_stat_activity`. */
 import { hostname } from "node:os"
 
-/** Host and process. The holder of a worker's leases is this and the worker's number. */
+/** Host and process. The owner of a worker's leases is this and the worker's number. */
 export const relayId = `${hostname()}/${process.pid}`
 
 /** Begins the name of every relay's connections. */

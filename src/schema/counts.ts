@@ -82,8 +82,7 @@ export const relayPause = (sql: SqlClient.SqlClient): Effect.Effect<Option.Optio
 export const status = (sql: SqlClient.SqlClient): Effect.Effect<OutboxStatus, SqlError> =>
   readSealer(sql).pipe(
     Effect.flatMap((sealer) => rowOf(OutboxStatus)(readStatus(sql, sealer))),
-    consistently(sql),
-    Effect.withSpan("OutboxStore.status")
+    consistently(sql)
   )
 
 const readStatus = (sql: SqlClient.SqlClient, { cursor, sealed, window }: Sealer) => {

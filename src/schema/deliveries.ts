@@ -9,8 +9,6 @@ import { ErrorClass } from "../SinkError.ts"
 import { column } from "./columns.ts"
 import { FailureState } from "./failures.ts"
 
-const Id = BatchId
-
 /**
  * `sealed`, `leased`, `retrying` and `blocked` are undelivered; `split` became other batches, `failed`
  * became a failure.
@@ -28,7 +26,7 @@ export type BatchState = typeof BatchState.Type
  * @category models
  */
 export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
-  id: Id,
+  id: BatchId,
   state: BatchState,
   eventCount: column("event_count", Schema.Int),
   /** Of the events' contexts. */
@@ -43,11 +41,11 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
   /** When it may be tried next, or when its lease ends; null if it is neither waiting nor leased. */
   availableAt: column("available_at", Schema.NullOr(Schema.Date)),
   deliveredAt: column("delivered_at", Schema.NullOr(Schema.Date)),
-  leaseHolder: column("lease_holder", Schema.NullOr(Schema.String)),
+  leaseOwner: column("lease_owner", Schema.NullOr(Schema.String)),
   /** The batch that was split into this one and others. */
-  parentId: column("parent_id", Schema.NullOr(Id)),
+  parentId: column("parent_id", Schema.NullOr(BatchId)),
   /** The batch that was sealed, and split until this one came of it. */
-  originId: column("origin_id", Schema.NullOr(Id)),
+  originId: column("origin_id", Schema.NullOr(BatchId)),
   incidentId: column("incident_id", Schema.NullOr(Schema.Int)),
   /** The failure that it became. */
   failureId: column("failure_id", Schema.NullOr(FailureId)),
@@ -64,7 +62,7 @@ export class BatchStatus extends Schema.Class<BatchStatus>("BatchStatus")({
 export class Place extends Schema.Class<Place>("Place")({
   state: Schema.Literal("pending", "delivered", "failed"),
   /** Null until it is sealed. */
-  batchId: column("batch_id", Schema.NullOr(Id)),
+  batchId: column("batch_id", Schema.NullOr(BatchId)),
   batchState: column("batch_state", Schema.NullOr(BatchState)),
   failureId: column("failure_id", Schema.NullOr(FailureId)),
   failureState: column("failure_state", Schema.NullOr(FailureState)),
@@ -110,14 +108,14 @@ export class Incident extends Schema.Class<Incident>("Incident")({
   /** How many attempts at its batches failed. */
   attempts: Schema.Int,
   /** Up to 100 of its batches. */
-  batchIds: column("batch_ids", Schema.Array(Id))
+  batchIds: column("batch_ids", Schema.Array(BatchId))
 }) {}
 
 /**
  * @since 0.1.0
  * @category errors
  */
-export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: Id }) {
+export class BatchNotFound extends Schema.TaggedError<BatchNotFound>()("BatchNotFound", { batchId: BatchId }) {
   override get message(): string {
     return `There is no batch ${this.batchId}`
   }

@@ -12,6 +12,7 @@ import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
 import type { Event } from "../Event.ts"
+import { escapeField } from "../internal/escape.ts"
 import { rawMembers } from "../internal/jsonText.ts"
 import { isTime, toIso } from "../internal/rfc3339.ts"
 import { type EventRow, toRow } from "./eventRow.ts"
@@ -117,14 +118,10 @@ export const COLUMNS =
 export const toCopy = (row: LineRow): string =>
   [
     row.eventId,
-    escape(row.eventType),
+    escapeField(row.eventType),
     row.eventDateTime,
-    escape(row.environment),
-    escape(row.eventContext),
+    escapeField(row.environment),
+    escapeField(row.eventContext),
     row.metadataVersion,
     `${row.traceparent ?? "\\N"}\n`
   ].join("\t")
-
-const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" }
-
-const escape = (text: string): string => text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character] ?? character)

@@ -120,7 +120,7 @@ interface JsonProblem {
 
 /**
  * JSON as both databases can hold it. `JSON.stringify` turns NaN into null and drops functions without a word, and
- * Postgres' jsonb refuses NUL and unpaired surrogates. Each would change or lose an event, so each is a problem with a
+ * Postgres' jsonb takes no NUL and no unpaired surrogates. Each would change or lose an event, so each is a problem with a
  * place and a reason.
  */
 const UNPAIRED_SURROGATE = /\p{Surrogate}/u

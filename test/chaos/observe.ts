@@ -110,7 +110,7 @@ export const historyOf = (eventId: string, marker: string | undefined) =>
       (sql) => sql`
         SELECT
           at, (batch).id, (batch).state, (batch).attempts, (batch).settled_attempts, (batch).lease_id,
-          (batch).lease_holder, (batch).event_count, (batch).token, (batch).parent_id, (batch).repair_token,
+          (batch).lease_owner, (batch).event_count, (batch).token, (batch).parent_id, (batch).repair_token,
           cardinality((batch).repair_event_ids) AS repaired, (batch).error_message, (batch).first_attempt_at
         FROM chaos.history, (
           SELECT tx_id FROM chaos.marker WHERE id = ${marker ?? null}

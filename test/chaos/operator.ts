@@ -43,7 +43,7 @@ export const closeAll = (committed: Committed) =>
     }
     const bad = open.filter(({ eventId }) => committed.events.get(eventId)?.place !== "table")
     for (const id of new Set(bad.map((event) => event.failureId))) {
-      yield* failures.discard(FailureId.make(id), { reason: "refused on purpose", actor: ACTOR })
+      yield* failures.discard(FailureId.make(id), { note: "refused on purpose", actor: ACTOR })
     }
     return open.length === 0
   })

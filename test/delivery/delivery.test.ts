@@ -221,11 +221,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* acknowledgements.release
         yield* arrived(4_000)
         yield* expectDelivered(4_000)
-        const holders = yield* sql<{ relay: string; batches: number }>`
-          SELECT split_part(lease_holder, '/', 2) AS relay, count(*)::integer AS batches
+        const owners = yield* sql<{ relay: string; batches: number }>`
+          SELECT split_part(lease_owner, '/', 2) AS relay, count(*)::integer AS batches
           FROM outbox.batch GROUP BY 1
         `
-        expect(holders).toHaveLength(2)
+        expect(owners).toHaveLength(2)
         expect(yield* batches).toHaveLength(40)
         expect((yield* batches).every(({ attempts }) => attempts === 1)).toBe(true)
       }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
@@ -672,5 +672,5 @@ const inDoubt = <E, R>(attempt: Attempt<E, R>, retryAfter: Duration.DurationInpu
 const works = ({ pid }: Relay.RelayProcess) =>
   Effect.flatMap(
     SqlClient.SqlClient,
-    (sql) => sql`SELECT FROM outbox.batch WHERE lease_holder LIKE ${`%/${pid}/%`} LIMIT 1`
+    (sql) => sql`SELECT FROM outbox.batch WHERE lease_owner LIKE ${`%/${pid}/%`} LIMIT 1`
   ).pipe(Effect.map((rows) => rows.length > 0))

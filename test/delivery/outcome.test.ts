@@ -15,7 +15,7 @@ import { SinkError } from "../../src/SinkError.ts"
 import * as Stubs from "../support/stubs.ts"
 
 const options = {
-  holder: "a test",
+  owner: "a test",
   lease: Duration.seconds(30),
   retryBase: Duration.millis(200),
   retryCap: Duration.seconds(10),

@@ -67,7 +67,7 @@ describe("A relay delivers, and verify compares,", () => {
       expect((yield* eventLog).map(({ eventId }) => eventId).sort()).toEqual([...ids].sort())
       const report = JSON.parse((yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n").at(-1) ?? "")
       expect(report).toMatchObject({ compared: { events: 3 }, missing: { events: 0 }, failed: { events: 1 } })
-      expect(yield* Cli.run(["failures", "discard", "1", "--reason", "tried"])).toMatchObject({ code: 0 })
+      expect(yield* Cli.run(["failures", "discard", "1", "--note", "tried"])).toMatchObject({ code: 0 })
       expect(yield* Cli.run(["restamp"])).toMatchObject({ code: 0 })
     }).pipe(Environment.fresh())
   )

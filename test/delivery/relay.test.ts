@@ -34,7 +34,7 @@ const config = {
   incidentAfter: Duration.minutes(1),
   eventRetention: Duration.days(1),
   failureRetention: Duration.days(90),
-  holder: "a test",
+  owner: "a test",
   alive: Effect.void,
   progressed: Effect.void,
   wake: Effect.void
@@ -236,7 +236,7 @@ describe("A lease", () => {
 })
 
 describe("A batch that is refused", () => {
-  it("is cut into smaller parts that hold each event once, whatever row is named", () => {
+  it("is split into smaller parts that hold each event once, whatever row is named", () => {
     const cases = FastCheck.integer({ min: 2, max: 60_000 }).chain((eventCount) =>
       FastCheck.tuple(
         FastCheck.constant(eventCount),

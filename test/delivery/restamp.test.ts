@@ -57,7 +57,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
     Effect.gen(function* () {
       const store = yield* OutboxStore.OutboxStore
       const outbox = yield* Config.outbox
-      // Delivered, sealed, cut in the middle of a window, and not sealed at all: every state an event can be in.
+      // Delivered, sealed, sealed up to the middle of a window, and not sealed at all: every state an event can be in.
       yield* publish(0, 250)
       yield* drain
       yield* publish(250, 480)
@@ -86,7 +86,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
     })
   )
 
-  it.effect("keeps what was refused a failure, and what was cut out of its batch in the pieces it was cut into", () =>
+  it.effect("keeps what was refused a failure, and what was split off its batch in the parts it was split into", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* OutboxStore.OutboxStore
@@ -111,7 +111,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
       yield* publishRefused
       yield* publish(30, 40)
       yield* store.seal({ flush: true })
-      const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has cut the batch"))
+      const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has split the batch"))
       const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
       const pieces = [
         ...(yield* store.splitByType(mixed, { error, first: ["odd"], second: ["even"] })),

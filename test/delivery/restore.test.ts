@@ -136,7 +136,7 @@ const before = Effect.gen(function* () {
   yield* publish(250, 300)
 })
 
-/** What is forgotten: deliveries, a batch that was cut up under other tokens, events that were sealed, and new ones. */
+/** What is forgotten: deliveries, a batch that was split under other tokens, events that were sealed, and new ones. */
 const forgotten = Effect.gen(function* () {
   yield* drain
   yield* correctAndReplay

@@ -152,7 +152,7 @@ layer(Environment.layer({ DATABASE_MAX_CONNECTIONS: "60" }), { excludeTestServic
     )
   })
 
-  describe("cuts batches", () => {
+  describe("seals batches", () => {
     it.effect("of one transaction with 200,000 events, none larger than the limit", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient

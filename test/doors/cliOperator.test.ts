@@ -175,7 +175,7 @@ layer(live, { excludeTestServices: true })("An operator at the command line", (i
         Cli.failed(expect.stringMatching(`^Relays are paused already, by ${ME} since .+: moving ClickHouse\n$`))
       )
       expect(yield* Cli.run(["resume"])).toEqual(
-        Cli.succeeded(expect.stringMatching(`^resumed: were paused by ${ME} at ${UTC_AND_AGE}: moving ClickHouse\n$`))
+        Cli.succeeded(expect.stringMatching(`^resumed; paused by ${ME} since ${UTC_AND_AGE}: moving ClickHouse\n$`))
       )
       expect(yield* Cli.run(["resume"])).toEqual(Cli.failed("Relays are not paused\n"))
     })

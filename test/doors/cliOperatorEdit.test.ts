@@ -171,7 +171,7 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
       const failures = yield* BatchFailures.BatchFailures
       const several = yield* Failures.make(["a", "b"].map((eventType) => Event.make({ eventType, eventContext: {} })))
       const [one, closed] = [yield* failure, yield* failure]
-      yield* failures.discard(closed.failureId, { reason: "test data", actor: Failures.ADA })
+      yield* failures.discard(closed.failureId, { note: "test data", actor: Failures.ADA })
       const ended = yield* Effect.forEach(
         [[`${several.failureId}`], [one.id, "--context", '{"a":'], [closed.id], [one.id]],
         (args) => Cli.run(["failures", "edit", ...args]),

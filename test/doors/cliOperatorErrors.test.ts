@@ -15,7 +15,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An operator's command
         "failures show x": '<ID>: must be the number of a failure, not "x"',
         "failures list --limit 0": '--limit: must be a whole number from 1, not "0"',
         "failures list --since soon": "--since: must be a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h",
-        "failures discard 1": "Expected to find option: '--reason'",
+        "failures discard 1": "Expected to find option: '--note'",
         "failures replay": "Name either the failures to replay, or --all",
         "failures replay --type a": "What to replay by its properties needs --all",
         "batches show 999": "There is no batch 999"

@@ -220,7 +220,7 @@ describe.runIf(isInstalled)(`The console, in ${CHROMIUM}`, () => {
       })
     )
 
-    it.scoped.runIf(isWhole)("discards several failures at once with a reason, and takes it back", () =>
+    it.scoped.runIf(isWhole)("discards several failures at once with a note, and takes it back", () =>
       Effect.gen(function* () {
         const event = Event.make({ eventType: "discard_tested", eventContext: {} })
         const ids = [(yield* Failures.make([event])).failureId, (yield* Failures.make([event])).failureId]

@@ -173,12 +173,12 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("discards and resolves with a reason, and says who did", () =>
+  it.scoped("discards and resolves with a note, and says who did", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { failureId } = yield* Failures.make([event()])
       const other = yield* Failures.make([event()])
-      const discarded = yield* ask(`POST /api/failures/${failureId}/discard`, { body: '{"reason": " a test "}' })
+      const discarded = yield* ask(`POST /api/failures/${failureId}/discard`, { body: '{"note": " a test "}' })
       expect(discarded.json).toMatchObject({ id: failureId, state: "discarded", note: "a test" })
       const resolved = yield* ask(`POST /api/failures/${other.failureId}/resolve`, { body: '{"note": "by hand"}' })
       expect(resolved.json).toMatchObject({ state: "resolved", note: "by hand" })
@@ -333,8 +333,8 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "a filter of another type": ["POST /api/failures/replay", json('{"code": "117"}'), 400, "code: Expected"],
       "a replay of closed ones": ["POST /api/failures/replay", json('{"state": "open"}'), 400, "state: is unexpected"],
       "a filter that is no object": ["POST /api/failures/replay", json("[1]"), 400, ": Expected"],
-      "no reason": [`POST ${FAILURE}/discard`, json("{}"), 400, "reason: is missing"],
-      "an empty reason": [`POST ${FAILURE}/discard`, json('{"reason": " "}'), 400, "reason: Must not be empty"],
+      "no note": [`POST ${FAILURE}/discard`, json("{}"), 400, "note: is missing"],
+      "an empty note": [`POST ${FAILURE}/discard`, json('{"note": " "}'), 400, "note: Must not be empty"],
       "a reason of another type": ["POST /api/relay/pause", json('{"reason": 1}'), 400, "reason: Expected string"],
       "a note that is too long": [
         `POST ${FAILURE}/resolve`,
@@ -417,7 +417,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       expect(yield* client.failures.replayAll({ headers: {}, payload: { eventType: "none" } })).toMatchObject({
         events: 0
       })
-      const problem = yield* Effect.flip(client.failures.discard({ path, headers, payload: { reason: "late" } }))
+      const problem = yield* Effect.flip(client.failures.discard({ path, headers, payload: { note: "late" } }))
       expect(problem).toBeInstanceOf(Problem)
       expect(problem).toMatchObject({ _tag: "Problem", status: 409 })
       const late = yield* Effect.flip(client.failures.resolve({ path, headers, payload: { note: "late" } }))

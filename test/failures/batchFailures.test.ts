@@ -58,7 +58,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       const failures = yield* BatchFailures
       const made = yield* Effect.forEach(["a", "b", "a", "c"], (type) => Failures.make([event({}, type)]))
       const ids = made.map(({ failureId }) => failureId).reverse()
-      yield* failures.discard(Arr.unsafeGet(ids, 0), { reason: "not needed", actor: ADA })
+      yield* failures.discard(Arr.unsafeGet(ids, 0), { note: "not needed", actor: ADA })
       const list = (filter: BatchFailuresModule.Filter, page?: BatchFailuresModule.Page<FailureId>) =>
         Effect.map(
           failures.list(filter, page),
@@ -248,7 +248,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         const second = yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
         const { failureId } = yield* Failures.make([event({ n: 4 }, "b")])
         const discarded = yield* Failures.make([event({ n: 5 }, "a")])
-        yield* failures.discard(discarded.failureId, { reason: "not needed", actor: ADA })
+        yield* failures.discard(discarded.failureId, { note: "not needed", actor: ADA })
         expect(yield* failures.replayAll({ eventType: "a" }, { actor: ADA })).toEqual({
           failures: [first.failureId, second.failureId],
           events: 3
@@ -314,13 +314,13 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     )
   })
 
-  it.effect("is discarded or resolved with a reason that is kept, and by one of two who do it at once", () =>
+  it.effect("is discarded or resolved with a note that is kept, and by one of two who do it at once", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event({})])
       const [done, late] = yield* Effect.all(
         [
-          Effect.either(failures.discard(failureId, { reason: "a test", actor: ADA })),
+          Effect.either(failures.discard(failureId, { note: "a test", actor: ADA })),
           Effect.either(failures.resolve(failureId, { note: "by hand", actor: ADA }))
         ],
         { concurrency: 2 }
@@ -347,7 +347,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       // @ts-expect-error a text that nobody has checked is no event
       failures.event(FailureId.make(1), "nonsense"),
       // @ts-expect-error nor is it somebody
-      failures.discard(FailureId.make(1), { reason: ADA, actor: "a reason" }),
+      failures.discard(FailureId.make(1), { note: ADA, actor: "a note" }),
       // @ts-expect-error the same for a pause
       operations.pause({ reason: ADA, actor: "a reason" })
     ]

@@ -123,7 +123,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  it.effect("lists the batches that are held up before those that got through", () =>
+  it.effect("lists the batches that are blocked or retrying before those that got through", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       for (const lease of [yield* leased, yield* leased, yield* leased]) {
@@ -255,7 +255,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. first$/),
         expect.stringMatching(/^WARN Incident 2: batches have not got through since \S+Z\. on purpose$/),
         expect.stringMatching(
-          /^INFO Incident 1 is over: none of its batches is held up any more\. .* took 2 failed attempts$/
+          /^INFO Incident 1 is over: none of its batches is blocked or retrying any more\. .* took 2 failed attempts$/
         ),
         expect.stringMatching(/^INFO Incident 2 is over/),
         expect.stringMatching(/^WARN Incident 3/)

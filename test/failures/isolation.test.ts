@@ -93,7 +93,7 @@ const expectIsolated = (total: number, bad: number) =>
     yield* expectCutWhole
   })
 
-/** What a batch was cut into is all of it. */
+/** What a batch was split into is all of it. */
 const expectCutWhole = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const wrong = yield* sql`
@@ -337,7 +337,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* Relay.drain
         const all = yield* failures
         expect(Arr.reduce(all, 0, (sum, { events }) => sum + events)).toBe(5_000)
-        // Ten alone, and one half of each of the thirteen cuts that lead there; two workers may be ahead of each other.
+        // Ten alone, and one half of each of the thirteen splits that lead there; two workers may be ahead of each other.
         expect(all.length).toBeLessThanOrEqual(25)
         expect(Arr.reduce(yield* batches, 0, (sum, { attempts }) => sum + attempts)).toBeLessThanOrEqual(50)
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
@@ -628,7 +628,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
             Effect.gen(function* () {
               const relay = yield* Relay.startProcess()
               yield* until(
-                sql`SELECT FROM outbox.batch WHERE lease_holder LIKE ${`%/${relay.pid}/%`} LIMIT 1`,
+                sql`SELECT FROM outbox.batch WHERE lease_owner LIKE ${`%/${relay.pid}/%`} LIMIT 1`,
                 (taken) => taken.length > 0
               )
               yield* Effect.flatMap(Random.nextIntBetween(0, 400), Effect.sleep)
@@ -655,7 +655,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
           const config = { ...(yield* Config.relay), ...(yield* Config.outbox) }
           const attempt = deliverNext({
             ...config,
-            holder: "a relay that was paused",
+            owner: "a relay that was paused",
             alive: Effect.void,
             progressed: Effect.void,
             wake: Effect.void
@@ -704,7 +704,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
   })
 
   describe("of a batch that is not whole any more", () => {
-    it.effect("neither cuts it nor makes a failure of it", () =>
+    it.effect("neither splits it nor makes a failure of it", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const store = yield* OutboxStore

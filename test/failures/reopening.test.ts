@@ -36,7 +36,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
       const { failureId: other } = yield* Failures.make([event])
-      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
+      yield* failures.discard(failureId, { note: "a test", actor: ADA })
       yield* failures.resolve(other, { note: "by hand", actor: ADA })
       for (const id of [failureId, other]) {
         expect(yield* failures.reopen(id, { actor: GRACE })).toMatchObject({
@@ -65,7 +65,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       const failures = yield* BatchFailures
       const { eventId, failureId } = yield* Failures.make([event, event])
       yield* failures.replayEvent(failureId, { eventId, actor: ADA })
-      yield* failures.discard(failureId, { reason: "enough", actor: ADA })
+      yield* failures.discard(failureId, { note: "enough", actor: ADA })
       expect(yield* failures.reopen(failureId, { actor: ADA })).toMatchObject({ state: "open", replayedCount: 1 })
       expect(yield* failures.replay(failureId, { actor: ADA })).toEqual({ failures: [failureId], events: 1 })
       yield* drain
@@ -91,7 +91,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
-      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
+      yield* failures.discard(failureId, { note: "a test", actor: ADA })
       const presses = yield* Effect.all(
         Arr.makeBy(5, () => Effect.either(failures.reopen(failureId, { actor: ADA }))),
         { concurrency: "unbounded" }
@@ -107,9 +107,9 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
       const store = yield* OutboxStore
       const sql = yield* SqlClient.SqlClient
       const { failureId } = yield* Failures.make([event])
-      yield* failures.discard(failureId, { reason: "a test", actor: ADA })
+      yield* failures.discard(failureId, { note: "a test", actor: ADA })
       const { failureId: bystander } = yield* Failures.make([event])
-      yield* failures.discard(bystander, { reason: "a test", actor: ADA })
+      yield* failures.discard(bystander, { note: "a test", actor: ADA })
       const waiting = sql`SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()`
       // As `reopen` does, whose transaction has not ended yet.
       const session = yield* sql.reserve
@@ -148,7 +148,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
       const [a = 0, b = 0, c = 0] = ids
       yield* Effect.flatMap(BatchFailures, ({ resolve }) => resolve(FailureId.make(b), { note: "by hand", actor: ADA }))
       const discarded = yield* ask("POST /api/failures/discard", {
-        body: JSON.stringify({ ids: [c, a, b, 4_711], reason: "a test" }),
+        body: JSON.stringify({ ids: [c, a, b, 4_711], note: "a test" }),
         headers: { "x-operator": "grace" }
       })
       expect(discarded).toMatchObject({ status: 200, json: { failures: [a, c] } })
@@ -179,8 +179,8 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
   )
 
   const refused: Record<string, [request: string, body: string, says: string]> = {
-    "no ids": ["POST /api/failures/discard", '{"ids": [], "reason": "x"}', "ids: Must not be empty"],
-    "no reason": ["POST /api/failures/discard", '{"ids": [1]}', "reason: is missing"],
+    "no ids": ["POST /api/failures/discard", '{"ids": [], "note": "x"}', "ids: Must not be empty"],
+    "no note": ["POST /api/failures/discard", '{"ids": [1]}', "note: is missing"],
     "too many": [
       "POST /api/failures/reopen",
       JSON.stringify({ ids: Arr.range(1, 501) }),
@@ -210,7 +210,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
       Effect.gen(function* () {
         const { discard, replay } = yield* BatchFailures
         const [a = FailureId.make(1), b = FailureId.make(2)] = yield* make
-        yield* discard(a, { reason: "a test", actor: ADA })
+        yield* discard(a, { note: "a test", actor: ADA })
         yield* replay(b, { actor: ADA })
         expect(yield* Cli.run(["failures", "reopen", String(a), String(b)])).toEqual({
           code: 1,
@@ -224,7 +224,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
     it.scoped("one that is closed is shown with what takes it back", () =>
       Effect.gen(function* () {
         const [a = FailureId.make(1)] = yield* make
-        yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, { reason: "a test", actor: ADA }))
+        yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, { note: "a test", actor: ADA }))
         const { stdout } = yield* Cli.run(["failures", "show", String(a)])
         expect(stdout).toContain(`clickhouse-outbox failures reopen ${a}`)
       })
@@ -240,7 +240,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
         status: 409,
         json: { type: "urn:clickhouse-outbox:failure-not-reopened" }
       })
-      yield* ask(`POST /api/failures/${failureId}/discard`, { body: '{"reason": "a test"}' })
+      yield* ask(`POST /api/failures/${failureId}/discard`, { body: '{"note": "a test"}' })
       expect(yield* ask(request)).toMatchObject({ status: 200, json: { id: failureId, state: "open" } })
     })
   )

@@ -49,7 +49,7 @@ const beating = (beats: {
       if (beats.looks) yield* pulse.looked
       if (beats.works) yield* pulse.alive(0)
       if (beats.delivers) yield* pulse.progressed
-      yield* pulse.observed(beats.sees)
+      yield* pulse.probed(beats.sees)
     })
     yield* Effect.forkScoped(Effect.forever(Effect.zipRight(beat, Effect.sleep("1 second"))))
     return (time: Duration.DurationInput) => Effect.zipRight(TestClock.adjust(time), pulse.health)
@@ -122,7 +122,7 @@ describe("A relay is", () => {
   it.scoped("not ready once nobody knows how the databases are", () =>
     Effect.gen(function* () {
       const pulse = yield* makePulse
-      yield* pulse.observed(outboxWith({}))
+      yield* pulse.probed(outboxWith({}))
       expect((yield* pulse.health).postgres).toMatchObject({ ok: true })
       yield* TestClock.adjust("1 minute")
       expect(yield* pulse.health).toMatchObject({ postgres: { ok: false }, clickhouse: { ok: false } })

@@ -292,7 +292,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
       // Some wait, and the others are told to come back.
       yield* until(
         Effect.sync(() => answered),
-        (text) => text.includes("urn:clickhouse-outbox:busy")
+        (text) => text.includes("urn:clickhouse-outbox:overloaded")
       )
       expect(answered).toMatch(/HTTP\/1\.1 503 .*retry-after: 5/s)
       for (const { socket } of flood) socket.destroy()
@@ -312,7 +312,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
       expect(first).toMatchObject({
         status: 503,
         headers: { "retry-after": "5" },
-        json: { type: "urn:clickhouse-outbox:busy", detail: expect.stringContaining("Nothing was done") }
+        json: { type: "urn:clickhouse-outbox:overloaded", detail: expect.stringContaining("Nothing was done") }
       })
     })
   )

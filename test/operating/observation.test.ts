@@ -40,7 +40,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh())
   )
 
-  it.effect("each event that waits once: before it is sealed, in a window that is being cut, and in a batch", () =>
+  it.effect("each event that waits once: before it is sealed, in a window that is being sealed, and in a batch", () =>
     Effect.gen(function* () {
       yield* publish(25)
       expect(yield* gauges).toMatchObject({ backlogEvents: 25, undeliveredBatches: {} })

@@ -137,8 +137,8 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
   it.scoped("is of all relays, and knows since when", () =>
     Effect.gen(function* () {
       yield* History.write([
-        { events: 1, published: 50, sealed: 49, delivered: 48, holder: "a/1/0" },
-        { events: 2, published: 40, sealed: 39, delivered: 38, holder: "b/1/0" }
+        { events: 1, published: 50, sealed: 49, delivered: 48, owner: "a/1/0" },
+        { events: 2, published: 40, sealed: 39, delivered: 38, owner: "b/1/0" }
       ])
       const { buckets, recordedSince } = yield* overview()
       expect(sum(buckets, ({ delivered }) => delivered)).toBe(3)
@@ -289,9 +289,9 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
         yield* store.seal({ flush: true })
         yield* store.lease("pod-a/17/3")
         yield* History.write([
-          { events: 5, published: 9, sealed: 8, delivered: 7, holder: "pod-b/1/0" },
-          { events: 6, published: 9, sealed: 8, delivered: 6, holder: "pod-b/1/1" },
-          { events: 7, published: 9_000, sealed: 8_000, delivered: 7_000, holder: "pod-c/1/0" }
+          { events: 5, published: 9, sealed: 8, delivered: 7, owner: "pod-b/1/0" },
+          { events: 6, published: 9, sealed: 8, delivered: 6, owner: "pod-b/1/1" },
+          { events: 7, published: 9_000, sealed: 8_000, delivered: 7_000, owner: "pod-c/1/0" }
         ])
         const seen = yield* relays
         expect(seen.map(({ id }) => id).sort()).toEqual([relayId, "pod-a/17", "pod-b/1"].sort())

@@ -139,7 +139,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
       }).pipe(Environment.fresh())
     )
 
-    it.effect("which is in the part of a window that is not cut yet", () =>
+    it.effect("which is in the part of a window that is not sealed yet", () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         yield* publish(25)

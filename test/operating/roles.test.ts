@@ -431,7 +431,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
         ["failures", "edit", "1", "--context", "{}"],
         ["failures", "replay", "1"],
         ["failures", "edit", "2", "--context", "{}", "--replay"],
-        ["failures", "discard", "3", "--reason", "a test"],
+        ["failures", "discard", "3", "--note", "a test"],
         ["failures", "resolve", "4", "--note", "a test"],
         ["failures", "replay", "--all", "--yes"],
         ["failures", "reopen", "3"],

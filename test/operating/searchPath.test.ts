@@ -133,7 +133,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
         ["failures", "show", "1"],
         ["failures", "edit", "1", "--context", "{}"],
         ["failures", "replay", "1"],
-        ["failures", "discard", "2", "--reason", "a test"],
+        ["failures", "discard", "2", "--note", "a test"],
         ["failures", "reopen", "2"],
         ["failures", "resolve", "3", "--note", "a test"],
         ["where", String(event?.id)],

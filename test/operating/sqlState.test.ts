@@ -2,22 +2,22 @@
 import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import * as Option from "effect/Option"
-import * as Postgres from "../../src/Postgres.ts"
+import * as SqlState from "../../src/internal/sqlState.ts"
 
 /** As a copy of pg makes it that is not this package's: no instance of its `DatabaseError`. */
 const sqlError = (code: string, fields: object = {}) =>
   new SqlError({ cause: Object.assign(new Error("on purpose"), { code, ...fields }), message: "Failed" })
 
 const meaningOf = (error: unknown) => ({
-  lost: Postgres.isConnectionLost(error),
-  unavailable: Postgres.isUnavailable(error),
-  notPermitted: Postgres.isNotPermitted(error),
-  noOutbox: Postgres.isNoOutbox(error)
+  lost: SqlState.isConnectionLost(error),
+  unavailable: SqlState.isUnavailable(error),
+  notPermitted: SqlState.isNotPermitted(error),
+  noOutbox: SqlState.isNoOutbox(error)
 })
 
 const nothing = { lost: false, unavailable: false, notPermitted: false, noOutbox: false }
 const lost = { ...nothing, lost: true, unavailable: true }
-const busy = { ...nothing, unavailable: true }
+const contended = { ...nothing, unavailable: true }
 
 describe("An error of Postgres", () => {
   for (const code of ["08006", "08001", "25P03", "25P04", "57P01", "57P03", "57P05", "EPIPE", "ECONNREFUSED"]) {
@@ -28,7 +28,7 @@ describe("An error of Postgres", () => {
 
   for (const code of ["40001", "40P01", "53100", "53300", "55P03", "57014"]) {
     it(`with code ${code} may pass by itself, and left nothing in doubt`, () => {
-      expect(meaningOf(sqlError(code))).toEqual(busy)
+      expect(meaningOf(sqlError(code))).toEqual(contended)
     })
   }
 
@@ -45,19 +45,19 @@ describe("An error of Postgres", () => {
   })
 
   it("is known by its code however deep it is the cause of another", () => {
-    expect(meaningOf(new SqlError({ cause: sqlError("57014"), message: "Failed" }))).toEqual(busy)
-    expect(Postgres.isLockTimeout(new SqlError({ cause: sqlError("55P03") }))).toBe(true)
-    expect(Postgres.isLockTimeout(sqlError("57014"))).toBe(false)
+    expect(meaningOf(new SqlError({ cause: sqlError("57014"), message: "Failed" }))).toEqual(contended)
+    expect(SqlState.isLockTimeout(new SqlError({ cause: sqlError("55P03") }))).toBe(true)
+    expect(SqlState.isLockTimeout(sqlError("57014"))).toBe(false)
   })
 
   it("says which rule a value breaks, and where, if a value is what is wrong", () => {
     const where = "COPY new_event, line 3"
-    expect(Postgres.invalidData(sqlError("23514", { constraint: "a_rule", where }))).toEqual(
+    expect(SqlState.invalidData(sqlError("23514", { constraint: "a_rule", where }))).toEqual(
       Option.some({ message: "on purpose", constraint: "a_rule", where })
     )
     for (const code of ["22003", "54000", "P0001"]) {
-      expect(Option.isSome(Postgres.invalidData(sqlError(code, { constraint: undefined })))).toBe(true)
+      expect(Option.isSome(SqlState.invalidData(sqlError(code, { constraint: undefined })))).toBe(true)
     }
-    expect(Postgres.invalidData(sqlError("42501"))).toEqual(Option.none())
+    expect(SqlState.invalidData(sqlError("42501"))).toEqual(Option.none())
   })
 })

@@ -353,7 +353,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       const open = yield* failures.list({ state: "open" })
       const [first, second, third] = open
       if (first === undefined || second === undefined || third === undefined) return expect.fail("no failures")
-      yield* failures.discard(first.id, { reason: "not wanted", actor: ADA })
+      yield* failures.discard(first.id, { note: "not wanted", actor: ADA })
       const [event] = yield* failures.events(second.id)
       if (event === undefined) return expect.fail("no event")
       yield* failures.correct(second.id, { eventId: event.eventId, correction: '{"event_context": {}}', actor: ADA })

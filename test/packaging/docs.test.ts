@@ -274,7 +274,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The statements in doc
       const [again] = yield* EventPublisher.publishAll([of(42), of(42), of(42, { n: 1e30 }), of(7)])
       if (again === undefined) return yield* Effect.dieMessage("nothing was published")
       yield* drain
-      expect(yield* Cli.run(["failures", "discard", "1", "--reason", "a test"])).toMatchObject({ code: 0 })
+      expect(yield* Cli.run(["failures", "discard", "1", "--note", "a test"])).toMatchObject({ code: 0 })
       yield* EventPublisher.publish(Event.make({ eventType: "seen", eventContext: { userId: 42 }, eventId: again }))
 
       const left = Effect.zip(

@@ -11,7 +11,7 @@ export interface Past {
   /** Not yet, unless set. */
   readonly delivered?: number
   /** `host/pid/worker` */
-  readonly holder?: string
+  readonly owner?: string
 }
 
 export const write = (batches: ReadonlyArray<Past>) =>
@@ -23,16 +23,16 @@ export const write = (batches: ReadonlyArray<Past>) =>
       seconds === undefined ? sql`NULL` : sql`${row?.now}::timestamptz - ${seconds}::float8 * interval '1 second'`
     yield* Effect.forEach(
       batches,
-      ({ delivered, events, holder = "elsewhere/1/0", published, sealed }) => sql`
+      ({ delivered, events, owner = "elsewhere/1/0", published, sealed }) => sql`
         INSERT INTO outbox.batch (
           from_snapshot, to_snapshot, first_tx_id, first_id, last_tx_id, last_id, event_count, byte_count, slots,
           event_types, first_event_date_time, last_event_date_time, first_published_at, traceparents, sealed_at,
-          state, lease_holder, delivered_at
+          state, lease_owner, delivered_at
         )
         VALUES (
           pg_current_snapshot(), pg_current_snapshot(), '1', 1, '1', 1, ${events}, 0, '{0}',
           '{history}', clock_timestamp(), clock_timestamp(), ${ago(published)}, '{}', ${ago(sealed)},
-          ${delivered === undefined ? "pending" : "delivered"}, ${holder}, ${ago(delivered)}
+          ${delivered === undefined ? "pending" : "delivered"}, ${owner}, ${ago(delivered)}
         )
       `,
       { discard: true }

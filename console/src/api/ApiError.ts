@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 
 /** Nothing came back. */
-export class Unreachable extends Data.TaggedError("Unreachable") {
+class Unreachable extends Data.TaggedError("Unreachable") {
   override get message(): string {
     return `Nothing answers at ${location.host}. The relay may be restarting, or your way to it is cut. Events are safe in Postgres; this page keeps trying.`
   }
@@ -26,7 +26,7 @@ export class TimedOut extends Data.TaggedError("TimedOut")<{
 }
 
 /** Something came back that this console does not understand. */
-export class UnexpectedAnswer extends Data.TaggedError("UnexpectedAnswer")<{ readonly reason: string }> {
+class UnexpectedAnswer extends Data.TaggedError("UnexpectedAnswer")<{ readonly reason: string }> {
   override get message(): string {
     return `The answer was not understood: ${this.reason}. If the relay was upgraded meanwhile, reload the page.`
   }

@@ -38,8 +38,8 @@ export const replayMatching = ({ state: _, ...filter }: FailureFilter) =>
 export const replayEvent = (input: Parameters<Client["failures"]["replayEvent"]>[0]["path"]) =>
   send((client, headers) => client.failures.replayEvent({ headers, path: input }))
 
-export const discard = (ids: ReadonlyArray<FailureId>, reason: string) =>
-  send((client, headers) => client.failures.discardAll({ headers, payload: { ids, reason } }))
+export const discard = (ids: ReadonlyArray<FailureId>, note: string) =>
+  send((client, headers) => client.failures.discardAll({ headers, payload: { ids, note } }))
 
 export const resolve = (id: FailureId, note: string) =>
   send((client, headers) => client.failures.resolve({ headers, path: { id }, payload: { note } }))

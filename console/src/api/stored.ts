@@ -1,7 +1,7 @@
 /** A value in the browser's storage that components see change. */
 import { useSyncExternalStore } from "react"
 
-export interface Stored {
+interface Stored {
   readonly get: () => string | null
   /** Null removes it. */
   readonly set: (value: string | null) => void

@@ -58,14 +58,14 @@ const KnownBatch = ({ id }: { readonly id: BatchId }) => {
                   <Time at={batch.availableAt} inline />
                 </Fact>
               )}
-              {batch.leaseHolder !== null && <Fact name="Relay">{batch.leaseHolder}</Fact>}
+              {batch.leaseOwner !== null && <Fact name="Relay">{batch.leaseOwner}</Fact>}
               {batch.parentId !== null && (
-                <Fact name="Cut out of">
+                <Fact name="Split off">
                   <Link href={`/batches/${batch.parentId}`}>#{batch.parentId}</Link>
                 </Fact>
               )}
               {batch.state === "split" && (
-                <Fact name="Cut into">
+                <Fact name="Split into">
                   <Link href={`/batches?origin=${batch.originId ?? batch.id}`}>its parts</Link>
                 </Fact>
               )}

@@ -45,7 +45,7 @@ export const Batches = () => {
         />
         {filter.originId !== undefined && (
           <button type="button" className="chip" onClick={() => set({ origin: undefined })}>
-            Cut out of batch {filter.originId} ×
+            Split off batch {filter.originId} ×
           </button>
         )}
       </search>

@@ -23,7 +23,7 @@ export const Failures = () => {
   return (
     <Page title="Failures">
       <p className="lead">
-        Events that ClickHouse refused. They hold up no others: correct and replay them, or decide that they are not to
+        Events that ClickHouse refused. They delay no others: correct and replay them, or decide that they are not to
         arrive.
       </p>
       <Filters {...asked} />

@@ -6,7 +6,7 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { EventCursor, EventNames, LoggedEvent, LoggedEvents } from "../../schema/eventLog.ts"
 import * as Problem from "../Problem.ts"
-import { Authorization, about, EventIdParam, NotFound, optional, saying, strict, text, time, whole } from "./fields.ts"
+import { Authorization, about, EventIdParam, limit, NotFound, optional, saying, strict, text, time } from "./fields.ts"
 
 const TooMuch = Problem.ofStatus(422, "Too much would have to be read. A type or a shorter time makes it less.")
 
@@ -27,7 +27,7 @@ const EventLogQuery = Schema.Struct({
       description: "`next` of the page before."
     })
   ),
-  limit: optional(whole(1, 200, "Rows at most; 50 unless set."))
+  limit: limit(200)
 }).annotations(strict)
 
 const EventNamesQuery = Schema.Struct({

@@ -50,7 +50,7 @@ const FailureQuery = Schema.Struct({
   state: optional(oneOf(FailureState, "What became of it.")),
   code: optional(whole(0, MAX_INTEGER, CODE)),
   after: optional(fromId(FailureId, AFTER)),
-  limit
+  limit: limit(500)
 }).annotations(strict)
 
 /** All of them are locked in one transaction, which more would make long. */
@@ -82,11 +82,11 @@ const ArrivalsQuery = Schema.Struct({
   })
 }).annotations(strict)
 
-const reason = note("Why its events are not to be delivered, for the audit trail.")
+const why = note("Why its events are not to be delivered, for the audit trail.")
 
-const DiscardRequest = Schema.Struct({ reason }).annotations(strict)
+const DiscardRequest = Schema.Struct({ note: why }).annotations(strict)
 
-const DiscardAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }), reason }).annotations(strict)
+const DiscardAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }), note: why }).annotations(strict)
 
 const ReopenAllRequest = Schema.Struct({ ids: ids.annotations({ description: IDS }) }).annotations(strict)
 

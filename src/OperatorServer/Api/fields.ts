@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
 import { isTime } from "../../internal/rfc3339.ts"
 import * as Audit from "../../schema/audit.ts"
+import { DEFAULT_LIMIT } from "../../schema/columns.ts"
 import * as Problem from "../Problem.ts"
 
 const BadRequest = Problem.ofStatus(400, "A parameter or the body is not valid; `issues` says what and why.")
@@ -41,14 +42,17 @@ const Unavailable = Problem.ofStatus(
 export const Everywhere = Schema.Union(BadRequest, Forbidden, Bug, Unavailable)
 
 /** Lets in whoever sends the token, or everybody where the server has none; see `../Access.ts`. */
-export class Authorization extends HttpApiMiddleware.Tag<Authorization>()("clickhouse-outbox/Operator/Authorization", {
-  failure: Unauthorized,
-  security: {
-    token: HttpApiSecurity.bearer.pipe(
-      HttpApiSecurity.annotate(OpenApi.Description, "`OUTBOX_HTTP_TOKEN` of the server, if it has one.")
-    )
+export class Authorization extends HttpApiMiddleware.Tag<Authorization>()(
+  "clickhouse-outbox/OperatorServer/Authorization",
+  {
+    failure: Unauthorized,
+    security: {
+      token: HttpApiSecurity.bearer.pipe(
+        HttpApiSecurity.annotate(OpenApi.Description, "`OUTBOX_HTTP_TOKEN` of the server, if it has one.")
+      )
+    }
   }
-}) {}
+) {}
 
 export const about = (summary: string, description: string) => OpenApi.annotations({ summary, description })
 
@@ -101,18 +105,18 @@ export const fromId = <A>(id: Schema.Schema<A, number>, description: string) =>
     jsonSchema: { type: "integer", minimum: 1, description }
   })
 
-export const Id = Schema.Int.pipe(Schema.positive())
+const Id = Schema.Int.pipe(Schema.positive())
 
 export const EventIdParam = EventId.annotations({
   ...saying("Expected a uuid"),
   description: "The event's id, a uuid."
 })
 
-export const limit = optional(whole(1, 500, "Rows at most; 50 unless set."))
+export const limit = (maximum: number) => optional(whole(1, maximum, `Rows at most; ${DEFAULT_LIMIT} unless set.`))
 
 export const AFTER = "`next` of the page before."
 
-export const page = { after: optional(fromId(Id, AFTER)), limit }
+export const page = { after: optional(fromId(Id, AFTER)), limit: limit(500) }
 
 export const Page = Schema.Struct(page).annotations(strict)
 
@@ -133,7 +137,7 @@ export const Actor = Schema.Struct({
         message: () => "Expected 1 to 255 printable ASCII characters",
         description: `Who is asking, for the audit trail; \`${DEFAULT_ACTOR}\` unless set.`
       }),
-      Schema.brand("Actor")
+      Schema.compose(Audit.Actor)
     )
   ).pipe(Schema.fromKey("x-operator"))
 })

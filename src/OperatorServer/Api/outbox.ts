@@ -4,6 +4,7 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
+import { BatchId } from "../../Batch.ts"
 import { column } from "../../schema/columns.ts"
 import { BatchState, BatchStatus, Incident, Whereabouts } from "../../schema/deliveries.ts"
 import { Overview } from "../../schema/overview.ts"
@@ -32,16 +33,14 @@ import {
 
 // What is where: batches, events, incidents, and what operators changed.
 
-const Id = Schema.Int.pipe(Schema.positive(), Schema.brand("BatchId"))
-
 const BatchQuery = Schema.Struct({
   ...page,
-  after: optional(fromId(Id, AFTER)),
+  after: optional(fromId(BatchId, AFTER)),
   state: optional(oneOf(BatchState, "What became of it.")),
-  originId: optional(fromId(Id, "This batch, and those that it was split into, by whatever steps.")).pipe(
+  originId: optional(fromId(BatchId, "This batch, and those that it was split into, by whatever steps.")).pipe(
     Schema.fromKey("origin_id")
   ),
-  parentId: optional(fromId(Id, "Those that this batch was split into.")).pipe(Schema.fromKey("parent_id"))
+  parentId: optional(fromId(BatchId, "Those that this batch was split into.")).pipe(Schema.fromKey("parent_id"))
 }).annotations(strict)
 
 const IncidentQuery = Schema.Struct({
@@ -52,7 +51,7 @@ const IncidentQuery = Schema.Struct({
 const BatchPage = Schema.Struct({ batches: Schema.Array(BatchStatus), next })
 const IncidentPage = Schema.Struct({ incidents: Schema.Array(Incident), next })
 
-const id = HttpApiSchema.param("id", fromId(Id, "The batch's id."))
+const id = HttpApiSchema.param("id", fromId(BatchId, "The batch's id."))
 const eventId = HttpApiSchema.param("event_id", EventIdParam)
 
 export const outbox = HttpApiGroup.make("outbox")
@@ -99,7 +98,7 @@ export const outbox = HttpApiGroup.make("outbox")
 const MAX_MINUTES = 24 * 60
 const MAX_STEP = 3_600
 
-export const OverviewQuery = Schema.Struct({
+const OverviewQuery = Schema.Struct({
   // Not a time: the caller's clock may be wrong.
   minutes: optional(whole(1, MAX_MINUTES, "How far back; 15 unless set.")),
   step: optional(whole(1, MAX_STEP, "Seconds of a bucket; so many that there are 120 buckets at most, unless set."))

@@ -2,7 +2,7 @@ import { Link } from "wouter"
 import type { Answer, Client } from "../../api/client.ts"
 import { Time } from "../../components/Time.tsx"
 
-export type LoggedEvent = Answer<Client["eventLog"]["list"]>["events"][number]
+type LoggedEvent = Answer<Client["eventLog"]["list"]>["events"][number]
 
 interface Props {
   readonly events: ReadonlyArray<LoggedEvent>

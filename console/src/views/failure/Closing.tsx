@@ -31,7 +31,7 @@ export const Closing = ({ failure }: Props) => {
     }
   )
   const discarding = useChange(
-    (reason: string) => discard([id], reason),
+    (note: string) => discard([id], note),
     () => {
       close()
       say(`Discarded failure ${id}.`, { undo })

@@ -55,7 +55,7 @@ export const Reason = ({ failure }: Props) => {
           <Link href={`/batches/${failure.batchId}`}>#{failure.batchId}</Link>
           {failure.originBatchId !== failure.batchId && (
             <>
-              , cut out of <Link href={`/batches/${failure.originBatchId}`}>#{failure.originBatchId}</Link>
+              , split off <Link href={`/batches/${failure.originBatchId}`}>#{failure.originBatchId}</Link>
             </>
           )}
         </Fact>

@@ -36,7 +36,7 @@ export const Bulk = ({ chosen, onDone }: Props) => {
     }
   )
   const discarding = useChange(
-    (reason: string) => discard(ids, reason),
+    (note: string) => discard(ids, note),
     (discarded) => {
       done()
       say(`Discarded ${count(discarded.failures.length, "failure")}.`, {

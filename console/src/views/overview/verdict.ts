@@ -125,7 +125,7 @@ const failures = (status: OutboxStatus, othersArrive: boolean): ReadonlyArray<Fi
         {
           tone: "warn",
           sentence: `${count(failures, "failure")} ${failures === 1 ? "needs" : "need"} you: ClickHouse refused ${count(events, "event")}.`,
-          explanation: othersArrive ? `They hold up no others: ${waiting(status)}.` : "They hold up no others.",
+          explanation: othersArrive ? `They delay no others: ${waiting(status)}.` : "They delay no others.",
           link: { href: "/failures", text: failures === 1 ? "Look at it" : "Look at them" }
         }
       ]

@@ -1,8 +1,8 @@
 /** Asking whether a database can be used, and waiting for the answer no longer than people do. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { DatabaseState } from "../schema/systems.ts"
-import { reasonOf } from "./text.ts"
+import { reasonOf } from "../internal/text.ts"
+import { DatabaseState } from "./systems.ts"
 
 /** Slower than this counts as down. */
 const TIMEOUT = Duration.seconds(3)

@@ -9,13 +9,13 @@ import * as Schema from "effect/Schema"
 
 /**
  * - `connection-lost`: the server, or the way to it, is gone. A COMMIT that ends like this may have been done.
- * - `busy`: the server answered, and the statement did nothing. It may well do it the next time.
+ * - `contended`: the server answered, and the statement did nothing. It may well do it the next time.
  * - `not-permitted`: the role lacks a privilege.
  * - `no-outbox`: a table or a schema does not exist.
  * - `invalid-data`: Postgres will never take these values.
  * - `other`: a bug here, or a server that is set up wrong.
  */
-type Meaning = "connection-lost" | "busy" | "not-permitted" | "no-outbox" | "invalid-data" | "other"
+type Meaning = "connection-lost" | "contended" | "not-permitted" | "no-outbox" | "invalid-data" | "other"
 
 /** By class, the first two characters of a code, or by the beginning of one. The longest that fits is what counts. */
 const meanings: ReadonlyArray<readonly [code: string, name: string, meaning: Meaning, why: string]> = [
@@ -24,10 +24,15 @@ const meanings: ReadonlyArray<readonly [code: string, name: string, meaning: Mea
   ["25P04", "transaction timeout", "connection-lost", "the server has ended the session"],
   ["57P", "shutdown, start, ended session", "connection-lost", "the server's last words, or its first"],
 
-  ["40", "transaction rollback", "busy", "two transactions were in each other's way, and this one was rolled back"],
-  ["53", "insufficient resources", "busy", "connections, memory or disk space are short"],
-  ["55P03", "lock not available", "busy", "somebody else held the lock for longer than lock_timeout"],
-  ["57", "operator intervention", "busy", "a statement was cancelled, or took longer than statement_timeout"],
+  [
+    "40",
+    "transaction rollback",
+    "contended",
+    "two transactions were in each other's way, and this one was rolled back"
+  ],
+  ["53", "insufficient resources", "contended", "connections, memory or disk space are short"],
+  ["55P03", "lock not available", "contended", "somebody else held the lock for longer than lock_timeout"],
+  ["57", "operator intervention", "contended", "a statement was cancelled, or took longer than statement_timeout"],
 
   ["42501", "insufficient privilege", "not-permitted", "the role was not granted what the statement does"],
 
@@ -66,8 +71,8 @@ const meaningOf = (error: unknown): Meaning => {
 /** Whether the server, or the way to it, is gone: what the last statement did is not known. */
 export const isConnectionLost = (error: unknown): boolean => meaningOf(error) === "connection-lost"
 
-/** Whether it may pass by itself: nobody answers, or one who is starting, stopping, full or busy. */
-export const isUnavailable = (error: unknown): boolean => isConnectionLost(error) || meaningOf(error) === "busy"
+/** Whether it may pass by itself: nobody answers, or one who is starting, stopping, full or contended. */
+export const isUnavailable = (error: unknown): boolean => isConnectionLost(error) || meaningOf(error) === "contended"
 
 /** Whether the role lacks a privilege. */
 export const isNotPermitted = (error: unknown): boolean => meaningOf(error) === "not-permitted"

@@ -1,4 +1,4 @@
-/** What the table is: whether it de-duplicates, and which servers have its data. */
+/** What `event_log` is: whether it de-duplicates, and which servers have its data. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { SinkError } from "../SinkError.ts"
-import { decode } from "./decode.ts"
+import { decode } from "./clickHouseAnswer.ts"
 
 /**
  * A token is forgotten when it is beyond one of these.
@@ -36,7 +36,7 @@ export interface TableState {
 }
 
 /**
- * How settings are called that change how rows are read and cut into blocks. Newer versions have more of them than
+ * How settings are called that change how rows are read and divided into blocks. Newer versions have more of them than
  * those above, and an older one would refuse them: they are sent where the user's profile changes them.
  */
 const READING =
