@@ -153,7 +153,7 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
           ),
           (chunks): Answer => ({
             status: http_status_code,
-            text: Buffer.concat(chunks).toString() || elsewhere(response_headers.location),
+            text: Buffer.concat(chunks).toString() || elsewhere(http_status_code, response_headers.location),
             writtenRows: Option.map(Option.fromNullable(summary?.written_rows), Number)
           })
         )
@@ -195,8 +195,8 @@ interface Answer {
 type Request = (client: ClickHouseClient, exec: () => Exec) => Effect.Effect<Answer, SinkError>
 
 /** What redirects says no more than where to, and is not followed: an insert would arrive there without its rows. */
-const elsewhere = (location: string | ReadonlyArray<string> | undefined): string =>
-  location === undefined ? "" : `it redirects to ${location}`
+const elsewhere = (status: number, location: string | ReadonlyArray<string> | undefined): string =>
+  status >= 300 && status < 400 && location !== undefined ? `it redirects to ${location}` : ""
 
 /** As `multipart/form-data`: in a URL a list of ids would be too long. */
 const toForm = (statement: string, parameters: Parameters) => {

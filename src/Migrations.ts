@@ -96,7 +96,10 @@ export const postgres: Effect.Effect<
       `BEGIN; ${stating(PINNED)}; SELECT pg_advisory_xact_lock(hashtext('clickhouse-outbox'), hashtext('migrate'))`,
       []
     ),
-    () => Effect.ignore(guard.executeRaw("COMMIT", []))
+    () =>
+      Effect.catchAll(guard.executeRaw("COMMIT", []), (error) =>
+        Effect.logWarning("The lock that keeps migrations apart was lost before they ended", error)
+      )
   )
   // Not IF NOT EXISTS, which needs the privilege to create schemas even where there is nothing to create.
   const { found } = yield* rowOf(Found)(sql`SELECT to_regnamespace('outbox') IS NOT NULL AS found`)

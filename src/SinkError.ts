@@ -149,7 +149,10 @@ const meanings = new Map(codes.map(([code, , meaning]) => [code, meaning]))
  */
 const PUSHING_TO_VIEW = /: while pushing to view [^"'{}\n]+\([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
-/** A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. */
+/**
+ * A setting of the user's profile, and no event, cannot be parsed. Likewise in ClickHouse's own last words. Those that
+ * inserts are known to read are sent with their defaults; this is for the next one.
+ */
 const BAD_SETTING = / into (?:set|vector) of identifiers(?:: [^"'{}\n]+)?\. \([A-Z0-9_]+\) \(version [^"'{}\n]+\)\s*$/
 
 const ofText = (text: string): Meaning | undefined => {
@@ -157,9 +160,13 @@ const ofText = (text: string): Meaning | undefined => {
   return BAD_SETTING.test(text) ? configuration : undefined
 }
 
-/** What answers without a code is not ClickHouse: a proxy whose upstream is away, or a server at a wrong address. */
+/**
+ * What answers without a code is not ClickHouse: a proxy whose upstream is away, or a server at a wrong address. Where it
+ * says yes it may be a proxy that writes ClickHouse's yes anew.
+ */
 const fromProxy = (status: number): Meaning => {
   if (status === 429) return transient
+  if (status >= 200 && status < 300) return { ...configuration, settled: false }
   return status >= 500 || status === 408 || status === 499 ? inDoubt : configuration
 }
 
@@ -175,8 +182,15 @@ export const fromAnswer = (status: number, text: string): SinkError => {
   const reason = text.replace(ROW_DUMP, "").trim().slice(0, MAX_REASON_CHARACTERS)
   if (found === undefined) {
     const meaning = fromProxy(status)
-    const advice = meaning === configuration ? ". CLICKHOUSE_URL does not lead to ClickHouse's HTTP interface" : ""
-    return new SinkError({ reason: `HTTP status ${status}: ${reason}${advice}`, ...meaning })
+    return new SinkError({
+      reason: [
+        `HTTP status ${status}${reason === "" ? "" : `: ${reason}`}`,
+        ...(meaning.errorClass === "configuration"
+          ? ["CLICKHOUSE_URL does not lead to ClickHouse's HTTP interface"]
+          : [])
+      ].join(". "),
+      ...meaning
+    })
   }
   const code = Number(found)
   const meaning = ofText(text) ?? meanings.get(code) ?? unknown

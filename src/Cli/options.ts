@@ -12,6 +12,7 @@ import { BatchId } from "../Batch.ts"
 import { FailureId } from "../BatchFailures.ts"
 import { EventId } from "../Event.ts"
 import { CallerName, Role } from "../internal/callers.ts"
+import { isDay } from "../internal/rfc3339.ts"
 import { DEFAULT_LIMIT } from "../schema/columns.ts"
 import { visible } from "./print.ts"
 
@@ -155,11 +156,7 @@ const AGO = /^(\d{1,9})([smhd])$/
 const parseTime = (text: string, now: number): number => {
   const [, amount, unit = ""] = AGO.exec(text) ?? []
   if (amount !== undefined) return now - Number(amount) * (MILLIS[unit] ?? 0)
-  const day = TIME.exec(text)?.[1] ?? ""
-  const midnight = Date.parse(day)
-  // JavaScript takes February 30 for March 2.
-  const exists = !Number.isNaN(midnight) && new Date(midnight).toISOString().startsWith(day)
-  return exists ? Date.parse(text) : Number.NaN
+  return isDay(TIME.exec(text)?.[1] ?? "") ? Date.parse(text) : Number.NaN
 }
 
 const pointInTime: Reader<Date> = {

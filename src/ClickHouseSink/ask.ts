@@ -8,6 +8,7 @@ import type { ClickHouse, Options, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { EventId } from "../Event.ts"
 import { SinkError } from "../SinkError.ts"
+import { decode, incomplete } from "../schema/clickHouseAnswer.ts"
 import type { TableState } from "../schema/eventTable.ts"
 import { withNothingBehind } from "./current.ts"
 
@@ -143,19 +144,6 @@ const readCounts = (answer: unknown): Effect.Effect<ReadonlyArray<readonly [Even
   Effect.flatMap(decode(Counts)(answer), ([[count, ids, rows]]) =>
     ids.length === count && rows.length === count ? Effect.succeed(Arr.zip(ids, rows)) : Effect.fail(incomplete)
   )
-
-const decode =
-  <A, I>(schema: Schema.Schema<A, I>) =>
-  (answer: unknown): Effect.Effect<A, SinkError> =>
-    Effect.mapError(Schema.decodeUnknown(schema)(answer), () => incomplete)
-
-/** It may be a part of one. */
-const incomplete = new SinkError({
-  errorClass: "unknown",
-  reason:
-    "ClickHouse's answer is not as it was asked for: something between it and the relay, or a setting of the user's profile, changes answers",
-  settled: false
-})
 
 /** Whether the server, or any of the cluster's, lists an insert under the token. */
 export const isInserting =

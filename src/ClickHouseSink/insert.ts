@@ -20,10 +20,11 @@ export interface Insertion<E> {
 }
 
 /**
- * What ClickHouse says to have taken of an insertion: all of it, fewer rows, or nothing that says so. Anything but `all`
- * is a doubt, though ClickHouse has answered yes.
+ * What ClickHouse says to have taken of an insertion: each of its rows, another number, or nothing that says so. A number
+ * with what materialized views wrote says nothing: that may make up for rows that were skipped. Anything but `all` is a
+ * doubt, though ClickHouse has answered yes.
  */
-export type Taken = "all" | "fewer" | "unsaid"
+export type Taken = "all" | "other" | "unsaid" | "with-views"
 
 const COLUMNS = "event_type, event_date_time, environment, event_context, metadata_version, event_id, trace_id"
 
@@ -77,7 +78,7 @@ const INSERT_SETTINGS: Settings = {
 
 /**
  * In one block under the token: whole or not at all. `all` if ClickHouse says that it has taken each of the rows, which
- * it does of a repeat too. It counts what materialized views make of them as well: then more is all.
+ * it does of a repeat too.
  */
 export const insertInto =
   (
@@ -86,7 +87,7 @@ export const insertInto =
   ) =>
   <E>(
     { eventCount, rows, token }: Insertion<E>,
-    { changed }: Pick<TableState, "changed">
+    { changed, hasViews }: Pick<TableState, "changed" | "hasViews">
   ): Effect.Effect<Taken, SinkError | E> =>
     clickHouse
       .insert({
@@ -103,7 +104,9 @@ export const insertInto =
         rows
       })
       .pipe(
-        Effect.map(
-          Option.match({ onNone: () => "unsaid", onSome: (written) => (written < eventCount ? "fewer" : "all") })
-        )
+        Effect.map((written): Taken => {
+          if (Option.isNone(written)) return "unsaid"
+          if (hasViews) return "with-views"
+          return written.value === eventCount ? "all" : "other"
+        })
       )

@@ -3,10 +3,12 @@ import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type { EventId } from "../Event.ts"
-import type { SinkError } from "../SinkError.ts"
-import { DEFAULT_LIMIT, rowsOf } from "../schema/columns.ts"
+import { SinkError } from "../SinkError.ts"
+import { DEFAULT_LIMIT } from "../schema/columns.ts"
 import {
   EventCursor,
   EventNames,
@@ -262,14 +264,25 @@ const COLUMNS = [
   "trace_id"
 ]
 
-/** Rows whose first columns are {@link COLUMNS}. */
+/** Rows whose first columns are {@link COLUMNS}. The table may be the user's own, and a column of another type. */
 const toEvents = <E>(
   rows: Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, E>
-): Effect.Effect<ReadonlyArray<LoggedEvent>, E> =>
+): Effect.Effect<ReadonlyArray<LoggedEvent>, E | SinkError> =>
   rows.pipe(
     Effect.map(Arr.map((row) => Object.fromEntries(COLUMNS.map((name, index) => [name, row[index]])))),
-    rowsOf(LoggedEvent)
+    Effect.flatMap((rows) => Effect.mapError(decodeEvents(rows), unreadable))
   )
+
+const decodeEvents = Schema.decodeUnknown(Schema.Array(LoggedEvent))
+
+const unreadable = (error: ParseResult.ParseError): SinkError => {
+  const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
+  return new SinkError({
+    errorClass: "configuration",
+    reason: `Column ${String(issue?.path[1])} of the table has what no event that was published has: ${issue?.message}. Give it the type that event_log has`,
+    settled: true
+  })
+}
 
 /** TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_BYTES. */
 const LIMIT_CODES: ReadonlySet<number | undefined> = new Set([158, 159, 160, 241, 307])

@@ -7,7 +7,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { Lease } from "../Batch.ts"
-import { ClickHouseSink } from "../ClickHouseSink.ts"
+import { ClickHouseSink, type Taken } from "../ClickHouseSink.ts"
 import type { EventId } from "../Event.ts"
 import * as Metrics from "../Metrics.ts"
 import { type BatchChanged, type LeaseLost, OutboxStore } from "../OutboxStore.ts"
@@ -39,16 +39,23 @@ export const sendBatch = (lease: Lease) =>
   Effect.gen(function* () {
     const taken = yield* insertBatch(lease)
     if (taken === "all") return
-    yield* Effect.logWarning(
-      taken === "fewer"
-        ? "ClickHouse says that it has taken fewer events than it was sent: asking which it has"
-        : "ClickHouse's answer does not say how many events it has taken, perhaps because a proxy drops the header X-ClickHouse-Summary: asking which it has"
-    )
+    yield* sayDoubt[taken]
     yield* Effect.flatMap(missingEvents(lease), (missing) => repair(lease, missing)).pipe(
       // A part of it may be there, whatever is said of the rest: a repeat would be a yes, and say that all was taken.
       Effect.mapError((error) => (error._tag === "SinkError" ? new SinkError({ ...error, settled: false }) : error))
     )
   })
+
+const sayDoubt: Readonly<Record<Exclude<Taken, "all">, Effect.Effect<void>>> = {
+  other: Effect.logWarning(
+    "ClickHouse says that it has taken another number of rows than it was sent: asking which events it has"
+  ),
+  unsaid: Effect.logWarning(
+    "ClickHouse's answer does not say how many events it has taken, perhaps because a proxy drops the header X-ClickHouse-Summary: asking which it has"
+  ),
+  // So it is with each batch.
+  "with-views": Effect.void
+}
 
 const repair = (lease: Lease, missing: ReadonlyArray<EventId>) =>
   Effect.gen(function* () {
@@ -58,14 +65,14 @@ const repair = (lease: Lease, missing: ReadonlyArray<EventId>) =>
       Effect.annotateLogs("batch.missing_count", missing.length)
     )
     const taken = yield* insertRepair(lease, yield* store.planRepair(lease, missing))
-    // The next attempt repeats it, and asks.
-    if (taken !== "all") yield* unproved
+    if (taken !== "all" && (yield* missingEvents(lease)).length > 0) yield* stillMissing
     yield* Metric.incrementBy(Metrics.eventsRepaired, missing.length)
   })
 
-const unproved = new SinkError({
+/** The next attempt repeats what was sent, and asks. */
+const stillMissing = new SinkError({
   errorClass: "unknown",
-  reason: "ClickHouse did not say that it has taken all of the events that it lacked and was sent again",
+  reason: "ClickHouse lacks events that it was sent again, and answered yes",
   settled: false
 })
 

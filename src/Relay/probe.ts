@@ -61,8 +61,16 @@ const probe = (pulse: Pulse, last: Ref.Ref<Option.Option<Seen>>, readGauges: Rea
       outbox: Either.getRight(outbox)
     }
     const before = yield* Ref.getAndSet(last, Option.some(seen))
-    yield* logChange("Postgres", before, ({ postgres }) => postgres, seen, outbox)
-    yield* logChange("ClickHouse", before, ({ clickHouse }) => clickHouse, seen, table)
+    yield* logChange({
+      database: "Postgres",
+      before: Option.flatMap(before, ({ postgres }) => postgres),
+      now: outbox
+    })
+    yield* logChange({
+      database: "ClickHouse",
+      before: Option.flatMap(before, ({ clickHouse }) => clickHouse),
+      now: table
+    })
     yield* pulse.probed(seen)
     yield* measure(seen)
     yield* Metric.set(Metrics.relayReady, (yield* pulse.health).ready ? 1 : 0)
@@ -96,18 +104,17 @@ const sayClickHouse = (error: NoAnswer | SinkError): string =>
     ? "cannot take events as it is set up: the relay's log says why"
     : DOES_NOT_ANSWER
 
+interface Observed {
+  readonly database: string
+  /** What was wrong when it was looked at before, if anything. */
+  readonly before: Option.Option<string>
+  readonly now: Either.Either<unknown, unknown>
+}
+
 /** Says why, which {@link Seen} may not: those who ask whether a relay is ready need not be known. */
-const logChange = (
-  database: string,
-  before: Option.Option<Seen>,
-  problemOf: (seen: Seen) => Option.Option<string>,
-  now: Seen,
-  answer: Either.Either<unknown, unknown>
-): Effect.Effect<void> => {
-  const wasWell = Option.match(before, { onNone: () => true, onSome: (seen) => Option.isNone(problemOf(seen)) })
-  const isWell = Option.isNone(problemOf(now))
-  if (wasWell === isWell) return Effect.void
-  return Either.match(answer, {
+const logChange = ({ before, database, now }: Observed): Effect.Effect<void> => {
+  if (Either.isRight(now) === Option.isNone(before)) return Effect.void
+  return Either.match(now, {
     onRight: () => Effect.logInfo(`${database} answers again`),
     onLeft: (error) => Effect.logWarning(`${database} cannot be used`, error)
   })

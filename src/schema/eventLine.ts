@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import type { Event } from "../Event.ts"
 import { escapeField } from "../internal/escape.ts"
 import { rawMembers } from "../internal/jsonText.ts"
+import { isTime, toIso } from "../internal/rfc3339.ts"
 import { type EventRow, toRow } from "./eventRow.ts"
 
 /** Which line it is, from 1, and what its event carries that the line leaves open. */
@@ -40,17 +41,8 @@ const must = <A, I>(schema: Schema.Schema<A, I>, reason: string): Schema.Schema<
 const mayBe = <A, I>(schema: Schema.Schema<A, I>, reason: string) =>
   Schema.optionalWith(must(schema, reason), { exact: true })
 
-/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6, whose note allows a space for the T. */
-const TIME = /^(\d{4}-\d{2}-\d{2})[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})$/
-
-const toIso = (time: string): string => time.toUpperCase().replace(" ", "T")
-
-const isTime = (text: string): boolean => {
-  const day = TIME.exec(text)?.[1]
-  if (day === undefined || Number.isNaN(Date.parse(toIso(text)))) return false
-  // JavaScript takes February 30 for March 1.
-  return new Date(day).toISOString().startsWith(day)
-}
+/** Of a second, as Postgres has it. */
+const MICROSECONDS = 6
 
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
@@ -58,7 +50,7 @@ const EventLine = Schema.Struct({
   event_type: must(Schema.String, "must be a string"),
   event_context: must(Schema.Unknown.pipe(Schema.filter(Predicate.isReadonlyRecord)), "must be a JSON object"),
   event_date_time: mayBe(
-    Schema.String.pipe(Schema.filter(isTime)),
+    Schema.String.pipe(Schema.filter((text) => isTime(text, MICROSECONDS))),
     "must be an RFC 3339 time to the microsecond at most, such as 2026-01-31T12:00:00.123456Z"
   ),
   environment: mayBe(Schema.String, "must be a string"),

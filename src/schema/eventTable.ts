@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import type { ClickHouse, Settings } from "../ClickHouse.ts"
 import type * as Config from "../Config.ts"
 import { SinkError } from "../SinkError.ts"
+import { decode } from "./clickHouseAnswer.ts"
 
 /**
  * A token is forgotten when it is beyond one of these.
@@ -30,6 +31,8 @@ export interface TableState {
   readonly ttl: Option.Option<string>
   /** Settings of {@link READING} that the user's profile changes, as they are by default. */
   readonly changed: Settings
+  /** Whether materialized views take what is inserted. */
+  readonly hasViews: boolean
 }
 
 /**
@@ -37,9 +40,12 @@ export interface TableState {
  * those above, and an older one would refuse them: they are sent where the user's profile changes them.
  */
 const READING =
-  "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_)"
+  "^(input_format_|format_|type_json_|date_time_|deduplicate_|insert_deduplicat|max_insert_block_|min_insert_block_|use_strict_insert_|exclude_materialize_)"
 
-/** A table that would accept a repeated batch once more, or whose servers cannot all be asked, is refused. */
+/**
+ * A table is refused that would accept a repeated batch once more, whose servers cannot all be asked, or that may not show
+ * all of its rows.
+ */
 export const readTableState = (
   clickHouse: typeof ClickHouse.Service,
   { cluster, table }: Pick<Config.ClickHouse, "table" | "cluster">
@@ -52,18 +58,27 @@ export const readTableState = (
          engine_full,
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.merge_tree_settings),
          (SELECT arrayStringConcat(groupArray(name || ' = ' || value), ', ') FROM system.replicated_merge_tree_settings),
-         (SELECT groupArray((name, default)) FROM system.settings WHERE changed AND match(name, {reading:String}))
+         -- Pairs as lists: of tuples, a setting of the user's decides whether they are written as objects.
+         (SELECT groupArray([name, default]) FROM system.settings WHERE changed AND match(name, {reading:String})),
+         -- A database's has no table. Whoever it is for: of others', some servers hide all rows from users without one.
+         (
+           SELECT groupArray(name) FROM system.row_policies
+           WHERE database IN ('', currentDatabase()) AND table IN ('', {table:String})
+         ),
+         toUInt32(length(dependencies_table))
        FROM system.tables
        WHERE database = currentDatabase() AND name = {table:String}`,
       { table, reading: READING }
     )
     .pipe(
+      Effect.flatMap(decode(Found)),
       Effect.flatMap(([row]) => {
         if (row === undefined) {
           return misconfigured(`Table ${table} does not exist. Run "clickhouse-outbox migrate"`)
         }
-        const [engine = "", own, plainDefaults, replicatedDefaults] = row.map(String)
+        const [engine, own, plainDefaults, replicatedDefaults, changed, policies, views] = row
         if (!engine.endsWith("MergeTree")) return misconfigured(cannotDeduplicate(table, engine))
+        if (policies.length > 0) return misconfigured(hidesRows(table, policies))
         const replication = replicationOf(engine)
         const read = (setting: string): number =>
           Number(
@@ -83,14 +98,25 @@ export const readTableState = (
         return Effect.as(checkCluster(clickHouse, { cluster, table }, engine, replication), {
           window: { parts, age },
           replication,
-          ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(String(own))?.[1]),
-          changed: Object.fromEntries(Schema.decodeUnknownSync(Changed)(row[4]))
+          ttl: Option.fromNullable(/ TTL (.+?)(?: SETTINGS |$)/s.exec(own)?.[1]),
+          changed: Object.fromEntries(changed),
+          hasViews: views > 0
         })
       }),
       Effect.withSpan("ClickHouseSink.deduplicationWindow", { kind: "client" })
     )
 
-const Changed = Schema.Array(Schema.Tuple(Schema.String, Schema.String))
+const Found = Schema.Array(
+  Schema.Tuple(
+    Schema.String,
+    Schema.String,
+    Schema.String,
+    Schema.String,
+    Schema.Array(Schema.Tuple(Schema.String, Schema.String)),
+    Schema.Array(Schema.String),
+    Schema.Int
+  )
+)
 
 const replicationOf = (engine: string): Replication => {
   if (engine.startsWith("Replicated")) return "replicated"
@@ -101,6 +127,9 @@ const cannotDeduplicate = (table: string, engine: string): string =>
   engine === "Distributed"
     ? `Table ${table} is Distributed: it stores nothing itself, and spreads a batch over shards that cannot be asked as one whether they have it. Set CLICKHOUSE_TABLE to the replicated table of one shard, and read through ${table}. Several outboxes may feed several shards`
     : `Table ${table} (${engine}) cannot de-duplicate inserts, which only tables of the MergeTree family do. Set CLICKHOUSE_TABLE to such a table`
+
+const hidesRows = (table: string, policies: ReadonlyArray<string>): string =>
+  `Table ${table} has row policies (${policies.join(", ")}). Events whose rows one hides would look as if they were missing, and be sent again. Drop them, and let readers who may not see every row read a view or a table of their own`
 
 /** An insert may run on any server that has a replica, so all of them have to be asked for it. */
 const checkCluster = (
@@ -130,10 +159,9 @@ const checkCluster = (
   }
   return Effect.gen(function* () {
     const replicas = replication === "shared" ? 1 : yield* countReplicas(clickHouse, config.table)
-    const [row] = yield* clickHouse.query("SELECT count() FROM system.clusters WHERE cluster = {cluster:String}", {
-      cluster
-    })
-    const servers = Number(row?.[0])
+    const [[servers]] = yield* clickHouse
+      .query("SELECT toUInt32(count()) FROM system.clusters WHERE cluster = {cluster:String}", { cluster })
+      .pipe(Effect.flatMap(decode(Count)))
     if (servers >= Math.max(replicas, 1)) return
     yield* misconfigured(
       servers === 0
@@ -146,10 +174,17 @@ const checkCluster = (
 /** 0 if the table has lost Keeper. */
 const countReplicas = (clickHouse: typeof ClickHouse.Service, table: string): Effect.Effect<number, SinkError> =>
   clickHouse
-    .query("SELECT total_replicas FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}", {
-      table
-    })
-    .pipe(Effect.map(([row]) => Number(row?.[0] ?? 0)))
+    .query(
+      `SELECT toUInt32(sum(total_replicas)) FROM system.replicas
+       WHERE database = currentDatabase() AND table = {table:String}`,
+      { table }
+    )
+    .pipe(
+      Effect.flatMap(decode(Count)),
+      Effect.map(([[replicas]]) => replicas)
+    )
+
+const Count = Schema.Tuple(Schema.Tuple(Schema.Int))
 
 /** Nothing can be inserted either. */
 const keeperIsAway = (table: string) =>

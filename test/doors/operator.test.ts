@@ -259,6 +259,12 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "a limit that is too high": ["GET /api/audit?limit=501", {}, 400, "limit: Expected a whole number from 1 to"],
       "two limits": ["GET /api/failures?limit=1&limit=2", {}, 400, "limit: Expected a whole number"],
       "a time that is none": ["GET /api/failures?since=yesterday", {}, 400, "since: Expected an RFC 3339 time"],
+      "a day that is none": [
+        "GET /api/failures?since=2026-02-30T00:00:00Z",
+        {},
+        400,
+        "since: Expected an RFC 3339 time"
+      ],
       "a time that the URL changed": [
         "GET /api/failures?until=2026-01-01T00:00:00+01:00",
         {},

@@ -54,6 +54,34 @@ layer(Environment.layer(), { excludeTestServices: true })("Migrations", (it) => 
     })
   )
 
+  it.scoped("say so where they lost the lock that keeps others out", () =>
+    Effect.gen(function* () {
+      const url = yield* emptyDatabase
+      const logged: Array<string> = []
+      const logger = Logger.make(({ message }) => void logged.push(String(message)))
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql.unsafe(`
+          CREATE FUNCTION public.end_guard() RETURNS event_trigger LANGUAGE plpgsql AS $$
+            BEGIN
+              PERFORM pg_terminate_backend(pid, 10000)
+              FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+              WHERE locktype = 'advisory' AND datname = current_database() AND pid <> pg_backend_pid();
+            END
+          $$;
+          CREATE EVENT TRIGGER end_guard ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION public.end_guard();
+        `)
+        expect(yield* Migrations.postgres).toContain("0001_outbox")
+      }).pipe(
+        Effect.provide(PgClient.layer({ url: Redacted.make(url) })),
+        Effect.provide(
+          Layer.merge(Logger.replace(Logger.defaultLogger, logger), Logger.minimumLogLevel(LogLevel.Warning))
+        )
+      )
+      expect(logged.join("\n")).toContain("lost")
+    })
+  )
+
   it.scoped(
     "let a program start and publish while ClickHouse is away, say so, and make the table when it is back",
     () =>

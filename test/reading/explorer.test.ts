@@ -74,6 +74,21 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     })
   )
 
+  it.scoped("says which column of a table of the user's own cannot be read", () =>
+    fresh(
+      Effect.gen(function* () {
+        const clickHouse = yield* ClickHouse
+        yield* clickHouse.command("ALTER TABLE event_log MODIFY COLUMN environment Nullable(String)")
+        yield* clickHouse.command(
+          "INSERT INTO event_log (event_type, event_date_time, environment, event_id) SELECT 'own', now(), NULL, generateUUIDv4()"
+        )
+        const error = yield* Effect.flip(list())
+        expect(error).toMatchObject({ _tag: "SinkError", errorClass: "configuration" })
+        expect(error.message).toContain("Column environment")
+      })
+    )
+  )
+
   it.scoped("lists the newest first, of the last hour, and further back when it is asked to", () =>
     Effect.gen(function* () {
       const [a = "", b = "", c = "", old = ""] = yield* publish(

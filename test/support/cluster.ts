@@ -18,6 +18,7 @@ const GRANTS = `
         <query>GRANT SELECT ON system.processes</query>
         <query>GRANT SELECT ON system.merge_tree_settings</query>
         <query>GRANT SELECT ON system.replicated_merge_tree_settings</query>
+        <query>GRANT SHOW ROW POLICIES ON *.*</query>
         <query>GRANT SELECT ON system.replicas</query>
         <query>GRANT SELECT ON system.clusters</query>
 `

@@ -13,6 +13,7 @@ import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { EventId } from "../../Event.ts"
 import type { Role } from "../../internal/callers.ts"
+import { isTime } from "../../internal/rfc3339.ts"
 import * as Audit from "../../schema/audit.ts"
 import { DEFAULT_LIMIT } from "../../schema/columns.ts"
 import * as Problem from "../Problem.ts"
@@ -88,12 +89,9 @@ export const whole = (minimum: number, maximum: number, description: string) =>
 export const oneOf = <A extends Arr.NonEmptyReadonlyArray<string>>(states: Schema.Literal<A>, description: string) =>
   states.annotations({ ...saying(`Expected one of ${states.literals.join(", ")}`), description })
 
-/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6 */
-const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})$/
-
 export const time = (description: string) =>
   Schema.String.pipe(
-    Schema.filter((text) => RFC_3339.test(text) && !Number.isNaN(Date.parse(text)), {
+    Schema.filter((text) => isTime(text), {
       // In a query + is a space.
       message: () => "Expected an RFC 3339 time such as 2026-01-31T12:00:00Z; in a URL write + as %2B",
       jsonSchema: { type: "string", format: "date-time", description }

@@ -26,6 +26,8 @@ export const TOGETHER: Profiles.Profiles = {
   "lists in part": { max_rows_in_set: 1, set_overflow_mode: "break" },
   "time in part": { max_execution_time: 1, timeout_overflow_mode: "break" },
   "answers from the cache": { use_query_cache: 1, query_cache_ttl: 600, query_cache_system_table_handling: "ignore" },
+  // With a setting beside it that is sent with its default.
+  "tuples as objects": { enable_named_columns_in_function_tuple: 1, input_format_null_as_default: 0 },
   "blocks of one row": {
     max_insert_block_size: 1,
     min_insert_block_size_rows: 1,
