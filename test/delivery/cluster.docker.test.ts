@@ -1,6 +1,6 @@
 /** A cluster of two replicas: an event arrives once whichever replica is written to, asked, behind or killed. */
 import { randomUUID } from "node:crypto"
-import { describe, expect, layer, it as plain } from "@effect/vitest"
+import { expect, layer, it as plain } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -89,8 +89,8 @@ const settled = (replica: Replicas.Replica, events: number) =>
   })
 
 const promises = () =>
-  layer(Layer.scoped(Servers, Replicas.make), { excludeTestServices: true })("A cluster", (it) => {
-    it.effect("migrate makes the table on every host, and a second time changes nothing", () =>
+  layer(Layer.scoped(Servers, Replicas.make), { excludeTestServices: true })((it) => {
+    it.effect("A cluster migrate makes the table on every host, and a second time changes nothing", () =>
       Effect.gen(function* () {
         const { first, second } = yield* Servers
         yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
@@ -104,7 +104,7 @@ const promises = () =>
       }).pipe(onCluster())
     )
 
-    it.effect("an attempt through one replica is repeated through the other, and changes nothing", () =>
+    it.effect("A cluster an attempt through one replica is repeated through the other, and changes nothing", () =>
       Effect.gen(function* () {
         const { first, second } = yield* Servers
         yield* publish(1_000)
@@ -116,25 +116,27 @@ const promises = () =>
       }).pipe(onCluster())
     )
 
-    it.effect("a replica that lags behind does not say that events are missing; once it has them it says so", () =>
-      Effect.gen(function* () {
-        const { second } = yield* Servers
-        const store = yield* OutboxStore
-        yield* inTheDatabase(second, "SYSTEM STOP FETCHES event_log")
-        yield* publish(1_000)
-        const batch = yield* inDoubt
-        const eventIds = yield* store.eventIds(batch)
-        const missing = Effect.flatMap(ClickHouseSink, (sink) => sink.missing(batch, eventIds)).pipe(
-          Effect.provide(through(second, { CLICKHOUSE_REQUEST_TIMEOUT: "4 seconds" }))
-        )
-        expect(yield* Effect.provide(counts, through(second))).toEqual({ rows: 0, events: 0 })
-        expect(yield* Effect.flip(missing)).toMatchObject({ errorClass: "in-doubt", settled: false })
-        yield* inTheDatabase(second, "SYSTEM START FETCHES event_log")
-        expect(yield* missing).toEqual([])
-      }).pipe(onCluster())
+    it.effect(
+      "A cluster a replica that lags behind does not say that events are missing; once it has them it says so",
+      () =>
+        Effect.gen(function* () {
+          const { second } = yield* Servers
+          const store = yield* OutboxStore
+          yield* inTheDatabase(second, "SYSTEM STOP FETCHES event_log")
+          yield* publish(1_000)
+          const batch = yield* inDoubt
+          const eventIds = yield* store.eventIds(batch)
+          const missing = Effect.flatMap(ClickHouseSink, (sink) => sink.missing(batch, eventIds)).pipe(
+            Effect.provide(through(second, { CLICKHOUSE_REQUEST_TIMEOUT: "4 seconds" }))
+          )
+          expect(yield* Effect.provide(counts, through(second))).toEqual({ rows: 0, events: 0 })
+          expect(yield* Effect.flip(missing)).toMatchObject({ errorClass: "in-doubt", settled: false })
+          yield* inTheDatabase(second, "SYSTEM START FETCHES event_log")
+          expect(yield* missing).toEqual([])
+        }).pipe(onCluster())
     )
 
-    it.effect("inserts that wait for a quorum are delivered by two workers like any others", () =>
+    it.effect("A cluster inserts that wait for a quorum are delivered by two workers like any others", () =>
       Effect.gen(function* () {
         const { first } = yield* Servers
         const url = new URL(yield* first.url)
@@ -145,36 +147,38 @@ const promises = () =>
       }).pipe(onCluster({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
     )
 
-    it.effect("a replica that is killed in the middle of a drain, behind a balancer, loses and doubles nothing", () =>
-      Effect.gen(function* () {
-        const { first, second } = yield* Servers
-        let addresses = [yield* first.url, yield* second.url]
-        let turn = 0
-        const url = yield* Cluster.balancer(() => ({ to: addresses[turn++ % addresses.length] ?? "" }))
-        const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
-        yield* publish(20_000)
-        yield* Relay.start({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE })
-        yield* until(batches, (all) => all.filter(isDelivered).length >= 5)
-        yield* second.kill
-        yield* until(batches, (all) => all.filter(isDelivered).length >= 10)
-        expect((yield* batches).every(isDelivered)).toBe(false)
-        addresses = [yield* first.url]
-        yield* second.restart
-        addresses = [yield* first.url, yield* second.url]
-        yield* until(batches, Arr.every(isDelivered))
-        yield* settled(first, 20_000)
-        yield* settled(second, 20_000)
-      }).pipe(
-        onCluster({
-          OUTBOX_BATCH_EVENTS: "200",
-          OUTBOX_LINGER: "20 millis",
-          OUTBOX_RETRY_BASE: "20 millis",
-          OUTBOX_RETRY_CAP: "500 millis"
-        })
-      )
+    it.effect(
+      "A cluster a replica that is killed in the middle of a drain, behind a balancer, loses and doubles nothing",
+      () =>
+        Effect.gen(function* () {
+          const { first, second } = yield* Servers
+          let addresses = [yield* first.url, yield* second.url]
+          let turn = 0
+          const url = yield* Cluster.balancer(() => ({ to: addresses[turn++ % addresses.length] ?? "" }))
+          const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
+          yield* publish(20_000)
+          yield* Relay.start({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE })
+          yield* until(batches, (all) => all.filter(isDelivered).length >= 5)
+          yield* second.kill
+          yield* until(batches, (all) => all.filter(isDelivered).length >= 10)
+          expect((yield* batches).every(isDelivered)).toBe(false)
+          addresses = [yield* first.url]
+          yield* second.restart
+          addresses = [yield* first.url, yield* second.url]
+          yield* until(batches, Arr.every(isDelivered))
+          yield* settled(first, 20_000)
+          yield* settled(second, 20_000)
+        }).pipe(
+          onCluster({
+            OUTBOX_BATCH_EVENTS: "200",
+            OUTBOX_LINGER: "20 millis",
+            OUTBOX_RETRY_BASE: "20 millis",
+            OUTBOX_RETRY_CAP: "500 millis"
+          })
+        )
     )
 
-    it.effect("migrate says to run it again while a host is away, whose table is there once it is back", () =>
+    it.effect("A cluster migrate says to run it again while a host is away, whose table is there once it is back", () =>
       Effect.gen(function* () {
         const { second } = yield* Servers
         const config = yield* Config.clickHouse
@@ -198,7 +202,5 @@ const promises = () =>
 
 if (await Effect.runPromise(Replicas.dockerAnswers)) promises()
 else {
-  describe("A cluster", () => {
-    plain("of two replicas and a Keeper", (context) => context.skip("needs Docker, whose engine does not answer here"))
-  })
+  plain("of two replicas and a Keeper", (context) => context.skip("needs Docker, whose engine does not answer here"))
 }

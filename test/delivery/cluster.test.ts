@@ -2,7 +2,7 @@
  * A cluster: what a lagging replica must not answer, whom to ask whether an insert still runs, what migrate sends, and
  * which tables are refused. Replication itself is tested in cluster.docker.test.ts.
  */
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
@@ -67,8 +67,8 @@ const PLAIN = `${COLUMNS} ENGINE = MergeTree ORDER BY event_type SETTINGS non_re
 const isSync = ({ body }: Cluster.Seen) => body.includes("SYSTEM SYNC REPLICA")
 const isQuestion = ({ body }: Cluster.Seen) => body.includes("SELECT toString(event_id)")
 
-layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A cluster", (it) => {
-  describe("which table", () => {
+layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })((it) => {
+  {
     const refused: Record<string, string> = {
       Distributed: `${COLUMNS} ENGINE = Distributed('events', default, elsewhere, rand())`,
       Null: `${COLUMNS} ENGINE = Null`,
@@ -77,7 +77,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       Merge: `${COLUMNS} ENGINE = Merge(default, '^elsewhere$')`
     }
     for (const [engine, definition] of Object.entries(refused)) {
-      it.scoped(`a ${engine} table is refused, and it is said what to name instead`, () =>
+      it.scoped(`A cluster which table a ${engine} table is refused, and it is said what to name instead`, () =>
         Effect.gen(function* () {
           const [first] = yield* Servers
           yield* table("elsewhere", PLAIN, [first])
@@ -93,7 +93,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       )
     }
 
-    it.scoped("a view is refused too", () =>
+    it.scoped("A cluster which table a view is refused too", () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("elsewhere", PLAIN, [first])
@@ -106,7 +106,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
     )
 
     it.scoped(
-      "one with several replicas is refused until CLICKHOUSE_CLUSTER says where to ask for running inserts",
+      "A cluster which table one with several replicas is refused until CLICKHOUSE_CLUSTER says where to ask for running inserts",
       () =>
         Effect.gen(function* () {
           const [first] = yield* Servers
@@ -136,7 +136,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
         })
     )
 
-    it.scoped("one with a single replica needs no cluster", () =>
+    it.scoped("A cluster which table one with a single replica needs no cluster", () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("event_log", replicated("a"), [first])
@@ -144,7 +144,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       })
     )
 
-    it.scoped("one that is not replicated is refused in a cluster", () =>
+    it.scoped("A cluster which table one that is not replicated is refused in a cluster", () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("event_log", PLAIN, [first])
@@ -157,7 +157,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
     )
 
     it.scoped(
-      "a replicated one remembers tokens as its replicated_deduplication_window says, in number and in time",
+      "A cluster which table a replicated one remembers tokens as its replicated_deduplication_window says, in number and in time",
       () =>
         Effect.gen(function* () {
           const [first] = yield* Servers
@@ -168,19 +168,22 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
           expect(window).toEqual({ parts: 500, age: Duration.weeks(1) })
         })
     )
-  })
+  }
 
-  describe("the question for missing events", () => {
-    it.scoped("is not answered by a replica that cannot catch up: the batch stays in doubt", () =>
+  it.scoped(
+    "A cluster the question for missing events is not answered by a replica that cannot catch up: the batch stays in doubt",
+    () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("event_log", replicated("a"), [first])
         const error = yield* Effect.flip(Effect.provide(missing, configured({ CLICKHOUSE_URL: first.url, ...CLUSTER })))
         expect(error).toMatchObject({ errorClass: "in-doubt", code: 242, settled: false })
       })
-    )
+  )
 
-    it.scoped("is asked by a user who has the privileges that the docs name", () =>
+  it.scoped(
+    "A cluster the question for missing events is asked by a user who has the privileges that the docs name",
+    () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         yield* table("event_log", replicated("a"), [first])
@@ -188,24 +191,26 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
         expect(yield* Effect.flip(Effect.provide(missing, granted))).toMatchObject({ code: 242 })
         expect(yield* Effect.provide(isInserting("nobody's"), granted)).toBe(false)
       })
-    )
+  )
 
-    it.scoped("needs a privilege, and names it", () =>
-      Effect.gen(function* () {
-        const [first] = yield* Servers
-        yield* table("event_log", replicated("a"), [first])
-        const error = yield* Effect.flip(
-          Effect.provide(missing, configured({ CLICKHOUSE_URL: first.url, CLICKHOUSE_USER: "limited", ...CLUSTER }))
-        )
-        expect(error).toMatchObject({
-          errorClass: "configuration",
-          code: 497,
-          reason: expect.stringContaining("the grant SYSTEM SYNC REPLICA ON default.event_log")
-        })
+  it.scoped("A cluster the question for missing events needs a privilege, and names it", () =>
+    Effect.gen(function* () {
+      const [first] = yield* Servers
+      yield* table("event_log", replicated("a"), [first])
+      const error = yield* Effect.flip(
+        Effect.provide(missing, configured({ CLICKHOUSE_URL: first.url, CLICKHOUSE_USER: "limited", ...CLUSTER }))
+      )
+      expect(error).toMatchObject({
+        errorClass: "configuration",
+        code: 497,
+        reason: expect.stringContaining("the grant SYSTEM SYNC REPLICA ON default.event_log")
       })
-    )
+    })
+  )
 
-    it.scoped("is answered by the server that has caught up, also behind a balancer that takes turns", () =>
+  it.scoped(
+    "A cluster the question for missing events is answered by the server that has caught up, also behind a balancer that takes turns",
+    () =>
       Effect.gen(function* () {
         const [first, second] = yield* Servers
         yield* table("event_log", replicated("a"), [first, second])
@@ -221,9 +226,11 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
         expect(yield* Effect.provide(missing, configured({ CLICKHOUSE_URL: url, ...CLUSTER }))).toEqual([EVENT_ID])
         expect(answered).toEqual([second.url, first.url])
       })
-    )
+  )
 
-    it.scoped("is not answered at all if the balancer never comes back to that server", () =>
+  it.scoped(
+    "A cluster the question for missing events is not answered at all if the balancer never comes back to that server",
+    () =>
       Effect.gen(function* () {
         const [first, second] = yield* Servers
         yield* table("event_log", replicated("a"), [first, second])
@@ -238,32 +245,32 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
           reason: expect.stringContaining("leads to another server with each request")
         })
       })
-    )
-  })
+  )
 
-  describe("whether an insert still runs", () => {
-    it.scoped("is asked of every server of the cluster", () =>
-      Effect.gen(function* () {
-        const [first, second] = yield* Servers
-        yield* table("event_log", PLAIN, [second])
-        const token = "10000000-0000-4000-8000-000000000001"
-        const slowly = Stream.concat(rows, Stream.execute(Effect.never))
-        const insert = Effect.flatMap(ClickHouseSink.ClickHouseSink, (sink) =>
-          sink.insert({ token, eventCount: 1, rows: slowly })
-        )
-        const running = yield* Effect.forkScoped(
-          Effect.provide(insert, configured({ CLICKHOUSE_URL: second.url, CLICKHOUSE_REQUEST_TIMEOUT: "1 minute" }))
-        )
-        const asked = (variables: Readonly<Record<string, string>>) =>
-          Effect.provide(isInserting(token), configured({ CLICKHOUSE_URL: first.url, ...variables }))
-        yield* until(asked(CLUSTER), (is) => is)
-        expect(yield* asked({})).toBe(false)
-        yield* Fiber.interrupt(running)
-        yield* until(asked(CLUSTER), (is) => !is)
-      })
-    )
+  it.scoped("A cluster whether an insert still runs is asked of every server of the cluster", () =>
+    Effect.gen(function* () {
+      const [first, second] = yield* Servers
+      yield* table("event_log", PLAIN, [second])
+      const token = "10000000-0000-4000-8000-000000000001"
+      const slowly = Stream.concat(rows, Stream.execute(Effect.never))
+      const insert = Effect.flatMap(ClickHouseSink.ClickHouseSink, (sink) =>
+        sink.insert({ token, eventCount: 1, rows: slowly })
+      )
+      const running = yield* Effect.forkScoped(
+        Effect.provide(insert, configured({ CLICKHOUSE_URL: second.url, CLICKHOUSE_REQUEST_TIMEOUT: "1 minute" }))
+      )
+      const asked = (variables: Readonly<Record<string, string>>) =>
+        Effect.provide(isInserting(token), configured({ CLICKHOUSE_URL: first.url, ...variables }))
+      yield* until(asked(CLUSTER), (is) => is)
+      expect(yield* asked({})).toBe(false)
+      yield* Fiber.interrupt(running)
+      yield* until(asked(CLUSTER), (is) => !is)
+    })
+  )
 
-    it.scoped("stays open while one of them does not answer, also where the user's profile would skip it", () =>
+  it.scoped(
+    "A cluster whether an insert still runs stays open while one of them does not answer, also where the user's profile would skip it",
+    () =>
       Effect.gen(function* () {
         const [first] = yield* Servers
         const url = new URL(first.url)
@@ -273,10 +280,9 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
         )
         expect(error).toMatchObject({ errorClass: "in-doubt", settled: false })
       })
-    )
-  })
+  )
 
-  describe("migrate", () => {
+  {
     /** What is sent, by somebody whose ClickHouse answers so. */
     const migrated = (
       cluster: string,
@@ -311,7 +317,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       })
 
     for (const cluster of ["events", "it's $& {odd} \\", "events' ENGINE = Null --"]) {
-      it.scoped(`creates the table on every host of a cluster called ${cluster}, replicated`, () =>
+      it.scoped(`A cluster migrate creates the table on every host of a cluster called ${cluster}, replicated`, () =>
         Effect.gen(function* () {
           const [first] = yield* Servers
           const { request, result } = yield* migrated(cluster, { status: 200, body: "" })
@@ -334,7 +340,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       )
     }
 
-    it.scoped("leaves ON CLUSTER out in a database that replicates its tables by itself", () =>
+    it.scoped("A cluster migrate leaves ON CLUSTER out in a database that replicates its tables by itself", () =>
       Effect.gen(function* () {
         const { request } = yield* migrated("events", { status: 200, body: "" }, "Replicated")
         expect(request.body).not.toContain("ON CLUSTER")
@@ -342,7 +348,7 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       })
     )
 
-    it.scoped("says to run it again when a host of the cluster is away", () =>
+    it.scoped("A cluster migrate says to run it again when a host of the cluster is away", () =>
       Effect.gen(function* () {
         const body =
           "Code: 159. DB::Exception: Distributed DDL task /clickhouse/task_queue/ddl/query-0000000000 is not finished on 1 of 2 hosts. (TIMEOUT_EXCEEDED)"
@@ -359,21 +365,25 @@ layer(Layer.scoped(Servers, Cluster.make), { excludeTestServices: true })("A clu
       })
     )
 
-    it.scoped("gives a plain table both kinds of window, as one statement makes both kinds of table", () =>
-      Effect.gen(function* () {
-        const [first] = yield* Servers
-        yield* Effect.addFinalizer(() => Cluster.send(first.url, "DROP TABLE event_log SYNC"))
-        yield* Effect.gen(function* () {
-          yield* Migrations.clickHouse({ table: "event_log" })
-          yield* check
-          const [made] = yield* Effect.flatMap(ClickHouse, (clickHouse) =>
-            clickHouse.query("SELECT engine_full FROM system.tables WHERE name = 'event_log'")
-          )
-          expect(String(made?.[0])).toMatch(/^MergeTree .*non_replicated_deduplication_window = 10000, replicated_ded/)
-        }).pipe(Effect.provide(configured({ CLICKHOUSE_URL: first.url })))
-      })
+    it.scoped(
+      "A cluster migrate gives a plain table both kinds of window, as one statement makes both kinds of table",
+      () =>
+        Effect.gen(function* () {
+          const [first] = yield* Servers
+          yield* Effect.addFinalizer(() => Cluster.send(first.url, "DROP TABLE event_log SYNC"))
+          yield* Effect.gen(function* () {
+            yield* Migrations.clickHouse({ table: "event_log" })
+            yield* check
+            const [made] = yield* Effect.flatMap(ClickHouse, (clickHouse) =>
+              clickHouse.query("SELECT engine_full FROM system.tables WHERE name = 'event_log'")
+            )
+            expect(String(made?.[0])).toMatch(
+              /^MergeTree .*non_replicated_deduplication_window = 10000, replicated_ded/
+            )
+          }).pipe(Effect.provide(configured({ CLICKHOUSE_URL: first.url })))
+        })
     )
-  })
+  }
 })
 
 const EVENT_ID = EventId.make("00000000-0000-4000-8000-00000000000a")

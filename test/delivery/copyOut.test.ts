@@ -72,8 +72,8 @@ const copied = (query: string) =>
     return { text: Buffer.concat([...chunks]).toString(), counts }
   })
 
-layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
-  it.effect("is copied from row by row as it prints them: none, small ones and such as no chunk holds", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("Postgres is copied from row by row as it prints them: none, small ones and such as no chunk holds", () =>
     Effect.gen(function* () {
       const rows = (sizes: string) =>
         `SELECT n, repeat(chr(97 + n % 26), size) FROM (VALUES ${sizes}) AS rows (n, size)`
@@ -87,7 +87,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
     })
   )
 
-  it.effect("says what else it has to say while rows come, and the connection goes on being used", () =>
+  it.effect("Postgres says what else it has to say while rows come, and the connection goes on being used", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* sql.unsafe(`
@@ -101,7 +101,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
     })
   )
 
-  it.effect("is left as it was by a stream that is not read to its end", () =>
+  it.effect("Postgres is left as it was by a stream that is not read to its end", () =>
     Effect.gen(function* () {
       const postgres = yield* Postgres
       const sql = yield* SqlClient.SqlClient
@@ -115,7 +115,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
     })
   )
 
-  it.effect("whose connection breaks under a slow reader fails the stream", () =>
+  it.effect("Postgres whose connection breaks under a slow reader fails the stream", () =>
     Effect.gen(function* () {
       const postgres = yield* Postgres
       const sql = yield* SqlClient.SqlClient
@@ -135,7 +135,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Postgres", (it) => {
     })
   )
 
-  it.effect("that fails after some rows fails the stream, with what it said", () =>
+  it.effect("Postgres that fails after some rows fails the stream, with what it said", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(copied("SELECT 1 / (200000 - n) FROM generate_series(1, 300000) AS n"))
       expect(String(error.cause)).toContain("division by zero")

@@ -41,26 +41,25 @@ const expectDelivered = (events: number) =>
     expect(yield* counts).toEqual({ rows: events, events })
   })
 
-layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
-  describe("when connections to Postgres break", () => {
-    it.effect("again and again, the relay carries on by itself", () =>
-      Effect.gen(function* () {
-        const proxy = yield* postgresProxy
-        const relay = yield* Relay.start({ DATABASE_URL: proxy.url })
-        yield* publish(1)
-        yield* arrived(1)
-        const interference = yield* Effect.fork(Effect.forever(Effect.delay(proxy.cut, "30 millis")))
-        yield* Effect.repeatN(Effect.zipRight(publish(100), Effect.sleep("20 millis")), 49)
-        yield* Fiber.interrupt(interference)
-        expect(yield* Fiber.poll(relay)).toEqual(Option.none())
-        yield* arrived(5_001)
-        yield* expectDelivered(5_001)
-      }).pipe(
-        Environment.fresh({ OUTBOX_LINGER: "50 millis", OUTBOX_LEASE: "1 second", OUTBOX_RETRY_BASE: "20 millis" })
-      )
-    )
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("Delivery when connections to Postgres break again and again, the relay carries on by itself", () =>
+    Effect.gen(function* () {
+      const proxy = yield* postgresProxy
+      const relay = yield* Relay.start({ DATABASE_URL: proxy.url })
+      yield* publish(1)
+      yield* arrived(1)
+      const interference = yield* Effect.fork(Effect.forever(Effect.delay(proxy.cut, "30 millis")))
+      yield* Effect.repeatN(Effect.zipRight(publish(100), Effect.sleep("20 millis")), 49)
+      yield* Fiber.interrupt(interference)
+      expect(yield* Fiber.poll(relay)).toEqual(Option.none())
+      yield* arrived(5_001)
+      yield* expectDelivered(5_001)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "50 millis", OUTBOX_LEASE: "1 second", OUTBOX_RETRY_BASE: "20 millis" }))
+  )
 
-    it.effect("in the middle of an event's id, half an id is taken for none", () =>
+  it.effect(
+    "Delivery when connections to Postgres break in the middle of an event's id, half an id is taken for none",
+    () =>
       Effect.gen(function* () {
         const [first = "", second = ""] = yield* publish(2)
         const sealed = yield* Effect.flatMap(OutboxStore, ({ seal }) => seal({ flush: true }))
@@ -77,11 +76,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
           expect(yield* eventIds(sealed.batch)).toEqual([first, second])
         }).pipe(Effect.provide(Environment.another({ DATABASE_URL: proxy.url })))
       }).pipe(Environment.fresh())
-    )
-  })
+  )
 
-  describe("when a relay dies", () => {
-    it.effect("by SIGKILL between ClickHouse's yes and the acknowledgement, another delivers nothing twice", () =>
+  it.effect(
+    "Delivery when a relay dies by SIGKILL between ClickHouse's yes and the acknowledgement, another delivers nothing twice",
+    () =>
       Effect.gen(function* () {
         const acknowledgements = yield* Acknowledgements.make
         const relay = yield* Relay.startProcess()
@@ -98,35 +97,37 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(1_000)
         expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 2 }])
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+  )
 
-    it.effect("by SIGKILL at any moment, again and again, every event arrives once", () =>
-      Effect.gen(function* () {
-        const killing = yield* Effect.fork(
-          Effect.repeatN(
-            Effect.scoped(
-              Effect.gen(function* () {
-                const relay = yield* Relay.startProcess()
-                yield* until(works(relay), (begun) => begun)
-                yield* Effect.flatMap(Random.nextIntBetween(0, 500), Effect.sleep)
-              })
-            ),
-            3
-          )
+  it.effect("Delivery when a relay dies by SIGKILL at any moment, again and again, every event arrives once", () =>
+    Effect.gen(function* () {
+      const killing = yield* Effect.fork(
+        Effect.repeatN(
+          Effect.scoped(
+            Effect.gen(function* () {
+              const relay = yield* Relay.startProcess()
+              yield* until(works(relay), (begun) => begun)
+              yield* Effect.flatMap(Random.nextIntBetween(0, 500), Effect.sleep)
+            })
+          ),
+          3
         )
-        const publishing = Effect.zipRight(publish(100), Effect.sleep("50 millis")).pipe(
-          Effect.repeat({ until: () => Effect.map(Fiber.poll(killing), Option.isSome) })
-        )
-        yield* publishing
-        yield* Fiber.join(killing)
-        const [published] = yield* (yield* SqlClient.SqlClient)<{ count: number }>`
+      )
+      const publishing = Effect.zipRight(publish(100), Effect.sleep("50 millis")).pipe(
+        Effect.repeat({ until: () => Effect.map(Fiber.poll(killing), Option.isSome) })
+      )
+      yield* publishing
+      yield* Fiber.join(killing)
+      const [published] = yield* (yield* SqlClient.SqlClient)<{ count: number }>`
           SELECT count(*)::integer AS count FROM outbox.event
         `
-        yield* expectDelivered(published?.count ?? 0)
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "20 millis", OUTBOX_LEASE: "500 millis", OUTBOX_BATCH_EVENTS: "200" }))
-    )
+      yield* expectDelivered(published?.count ?? 0)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "20 millis", OUTBOX_LEASE: "500 millis", OUTBOX_BATCH_EVENTS: "200" }))
+  )
 
-    it.effect("its lease keeps others away until it runs out; then one of them repeats the identical batch", () =>
+  it.effect(
+    "Delivery when a relay dies its lease keeps others away until it runs out; then one of them repeats the identical batch",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
@@ -144,49 +145,52 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         })
         yield* expectDelivered(100)
       }).pipe(Environment.fresh())
-    )
-  })
+  )
 
-  describe("when a relay is stopped", () => {
+  {
     const leases = Effect.flatMap(
       SqlClient.SqlClient,
       (sql) => sql`SELECT FROM outbox.batch WHERE lease_id IS NOT NULL AND state = 'pending'`
     )
 
-    it.effect("it finishes the batches in flight, begins no other, and leaves no lease behind", () =>
-      Effect.gen(function* () {
-        const acknowledgements = yield* Acknowledgements.make
-        const relay = yield* Relay.start()
-        yield* publish(100)
-        yield* acknowledgements.arrived(2)
-        const stopping = yield* Effect.fork(Fiber.interrupt(relay))
-        yield* Effect.sleep("200 millis")
-        expect(yield* Fiber.poll(stopping)).toEqual(Option.none())
-        yield* acknowledgements.release
-        yield* Fiber.join(stopping)
-        expect((yield* batches).filter(isDelivered)).toHaveLength(2)
-        expect(yield* leases).toEqual([])
-        expect(yield* counts).toEqual({ rows: 20, events: 20 })
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "10", OUTBOX_WORKERS: "2" }))
+    it.effect(
+      "Delivery when a relay is stopped it finishes the batches in flight, begins no other, and leaves no lease behind",
+      () =>
+        Effect.gen(function* () {
+          const acknowledgements = yield* Acknowledgements.make
+          const relay = yield* Relay.start()
+          yield* publish(100)
+          yield* acknowledgements.arrived(2)
+          const stopping = yield* Effect.fork(Fiber.interrupt(relay))
+          yield* Effect.sleep("200 millis")
+          expect(yield* Fiber.poll(stopping)).toEqual(Option.none())
+          yield* acknowledgements.release
+          yield* Fiber.join(stopping)
+          expect((yield* batches).filter(isDelivered)).toHaveLength(2)
+          expect(yield* leases).toEqual([])
+          expect(yield* counts).toEqual({ rows: 20, events: 20 })
+        }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "10", OUTBOX_WORKERS: "2" }))
     )
 
-    it.effect("it releases what does not finish within the grace, and another delivers that once", () =>
-      Effect.gen(function* () {
-        const acknowledgements = yield* Acknowledgements.make
-        const relay = yield* Relay.start({ OUTBOX_SHUTDOWN_GRACE: "200 millis" })
-        yield* publish(100)
-        yield* acknowledgements.arrived(1)
-        // What it waits for does not come: it ends all the same.
-        yield* Effect.timeout(Fiber.interrupt(relay), BOUND)
-        expect(yield* leases).toEqual([])
-        yield* acknowledgements.release
-        yield* expectDelivered(100)
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+    it.effect(
+      "Delivery when a relay is stopped it releases what does not finish within the grace, and another delivers that once",
+      () =>
+        Effect.gen(function* () {
+          const acknowledgements = yield* Acknowledgements.make
+          const relay = yield* Relay.start({ OUTBOX_SHUTDOWN_GRACE: "200 millis" })
+          yield* publish(100)
+          yield* acknowledgements.arrived(1)
+          // What it waits for does not come: it ends all the same.
+          yield* Effect.timeout(Fiber.interrupt(relay), BOUND)
+          expect(yield* leases).toEqual([])
+          yield* acknowledgements.release
+          yield* expectDelivered(100)
+        }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
-  })
+  }
 
   describe.runIf(existsSync("/proc/self/status"))("of a large backlog", () => {
-    it.effect("takes no more memory than that of a small one", () =>
+    it.effect("Delivery of a large backlog takes no more memory than that of a small one", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const relay = yield* Relay.startProcess({ NODE_OPTIONS: "--max-old-space-size=64" })
@@ -209,31 +213,30 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     )
   })
 
-  describe("by several relays", () => {
-    it.effect("is shared between them, and each event arrives once", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const acknowledgements = yield* Acknowledgements.make
-        yield* publish(4_000)
-        yield* Relay.startProcess()
-        yield* Relay.startProcess()
-        yield* acknowledgements.arrived(2 * 2)
-        yield* acknowledgements.release
-        yield* arrived(4_000)
-        yield* expectDelivered(4_000)
-        const owners = yield* sql<{ relay: string; batches: number }>`
+  it.effect("Delivery by several relays is shared between them, and each event arrives once", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const acknowledgements = yield* Acknowledgements.make
+      yield* publish(4_000)
+      yield* Relay.startProcess()
+      yield* Relay.startProcess()
+      yield* acknowledgements.arrived(2 * 2)
+      yield* acknowledgements.release
+      yield* arrived(4_000)
+      yield* expectDelivered(4_000)
+      const owners = yield* sql<{ relay: string; batches: number }>`
           SELECT split_part(lease_owner, '/', 2) AS relay, count(*)::integer AS batches
           FROM outbox.batch GROUP BY 1
         `
-        expect(owners).toHaveLength(2)
-        expect(yield* batches).toHaveLength(40)
-        expect((yield* batches).every(({ attempts }) => attempts === 1)).toBe(true)
-      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
-    )
-  })
+      expect(owners).toHaveLength(2)
+      expect(yield* batches).toHaveLength(40)
+      expect((yield* batches).every(({ attempts }) => attempts === 1)).toBe(true)
+    }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "100", OUTBOX_WORKERS: "2" }))
+  )
 
-  describe("when an attempt is in doubt", () => {
-    it.effect("because the answer to its insert was lost, it is repeated and changes nothing", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt because the answer to its insert was lost, it is repeated and changes nothing",
+    () =>
       Effect.gen(function* () {
         const proxy = yield* clickHouseProxy
         yield* proxy.cutNext(({ from, request }) => (from === "server" && isInsert(request) ? 0 : undefined))
@@ -245,21 +248,23 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
         yield* expectDelivered(1_000)
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+  )
 
-    it.effect("because its connection broke in the middle, it is repeated", () =>
-      Effect.gen(function* () {
-        const proxy = yield* clickHouseProxy
-        yield* proxy.cutNext(({ request, sent }) => (isInsert(request) && sent > 500_000 ? 0 : undefined))
-        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
-        yield* publish(10_000)
-        yield* until(batches, (all) => all.length > 0 && all.every(isDelivered))
-        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
-        yield* expectDelivered(10_000)
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+  it.effect("Delivery when an attempt is in doubt because its connection broke in the middle, it is repeated", () =>
+    Effect.gen(function* () {
+      const proxy = yield* clickHouseProxy
+      yield* proxy.cutNext(({ request, sent }) => (isInsert(request) && sent > 500_000 ? 0 : undefined))
+      yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+      yield* publish(10_000)
+      yield* until(batches, (all) => all.length > 0 && all.every(isDelivered))
+      expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+      yield* expectDelivered(10_000)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+  )
 
-    it.effect("because no answer came in time, it is repeated and changes nothing", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt because no answer came in time, it is repeated and changes nothing",
+    () =>
       Effect.gen(function* () {
         const proxy = yield* clickHouseProxy
         // ClickHouse still gets the end of the insert, but its answer stays on the way.
@@ -279,9 +284,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* until(batches, Arr.every(isDelivered))
         yield* expectDelivered(1_000)
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+  )
 
-    it.effect("a materialized view whose table has a window of its own counts each event once too", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt a materialized view whose table has a window of its own counts each event once too",
+    () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
         yield* command(`
@@ -294,9 +301,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(30)
         expect(yield* clickHouse.query("SELECT sum(events) FROM per_type")).toEqual([[30]])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("what ClickHouse has is recognised in a table of one's own, whose times are coarser", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt what ClickHouse has is recognised in a table of one's own, whose times are coarser",
+    () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
         yield* clickHouse.command("DROP TABLE event_log")
@@ -312,17 +321,21 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(100)
         expect(yield* batches).toMatchObject([{ repaired: null }])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("a backfill of more than a hundred months is one batch like any other", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt a backfill of more than a hundred months is one batch like any other",
+    () =>
       Effect.gen(function* () {
         yield* publishInMonths(150, 2)
         yield* Relay.drain
         yield* expectDelivered(300)
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("a part that ClickHouse has lost since its yes is noticed, and sent again", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt a part that ClickHouse has lost since its yes is noticed, and sent again",
+    () =>
       Effect.gen(function* () {
         yield* publishInMonths(3, 100)
         yield* inDoubt((insert) => Effect.zipRight(insert, loseMonth("202402")))
@@ -330,9 +343,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(300)
         expect(yield* batches).toMatchObject([{ repaired: 100 }])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("a repair that was in doubt itself is repeated too, and only what is still missing is sent again", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt a repair that was in doubt itself is repeated too, and only what is still missing is sent again",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
@@ -361,9 +376,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         expect(yield* counts).toEqual({ rows: 200, events: 200 })
         yield* expectDelivered(300)
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("what ClickHouse has is recognised whatever its types are called, and however many they are", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt what ClickHouse has is recognised whatever its types are called, and however many they are",
+    () =>
       Effect.gen(function* () {
         const types = [
           ...[
@@ -387,9 +404,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* expectDelivered(types.length)
         expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("an insert that may still be running somewhere cannot add to the table afterwards", () =>
+  it.effect(
+    "Delivery when an attempt is in doubt an insert that may still be running somewhere cannot add to the table afterwards",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
@@ -406,10 +425,9 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         yield* Fiber.join(zombie)
         yield* expectDelivered(1_000)
       }).pipe(Environment.fresh())
-    )
-  })
+  )
 
-  describe("when an insert breaks off", () => {
+  {
     const cuts: Record<string, (passing: Proxy.Passing) => number | undefined> = {
       "after its first bytes": ({ sent }) => (sent > 0 ? 0 : undefined),
       "in the middle of a row": ({ bytes, sent }) => (sent > 50_000 ? Math.floor(bytes.length / 2) : undefined),
@@ -420,56 +438,60 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
     }
     for (const compression of ["none", "gzip"]) {
       for (const [where, find] of Object.entries(cuts)) {
-        it.effect(`${where}, with compression ${compression}, ClickHouse stores nothing of it`, () =>
-          Effect.gen(function* () {
-            const proxy = yield* clickHouseProxy
-            const store = yield* OutboxStore
-            yield* publish(10_000)
-            yield* store.seal({ flush: true })
-            const { batch } = Option.getOrThrow(yield* store.lease("by hand"))
-            yield* proxy.cutNext((passing) => (isInsert(passing.request) ? find(passing) : undefined))
-            const error = yield* Effect.flatMap(ClickHouseSink, (sink) =>
-              Effect.flip(sink.insert({ ...batch, rows: store.read(batch) }))
-            ).pipe(
-              Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_COMPRESSION: compression }))
-            )
-            expect(yield* proxy.wasCut).toBe(true)
-            expect(error).toMatchObject({ errorClass: "in-doubt", settled: false })
-            yield* until(insertsRunning, (running) => running === 0)
-            expect(yield* counts).toEqual({ rows: 0, events: 0 })
-          }).pipe(Environment.fresh())
+        it.effect(
+          `Delivery when an insert breaks off ${where}, with compression ${compression}, ClickHouse stores nothing of it`,
+          () =>
+            Effect.gen(function* () {
+              const proxy = yield* clickHouseProxy
+              const store = yield* OutboxStore
+              yield* publish(10_000)
+              yield* store.seal({ flush: true })
+              const { batch } = Option.getOrThrow(yield* store.lease("by hand"))
+              yield* proxy.cutNext((passing) => (isInsert(passing.request) ? find(passing) : undefined))
+              const error = yield* Effect.flatMap(ClickHouseSink, (sink) =>
+                Effect.flip(sink.insert({ ...batch, rows: store.read(batch) }))
+              ).pipe(
+                Effect.provide(Environment.another({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_COMPRESSION: compression }))
+              )
+              expect(yield* proxy.wasCut).toBe(true)
+              expect(error).toMatchObject({ errorClass: "in-doubt", settled: false })
+              yield* until(insertsRunning, (running) => running === 0)
+              expect(yield* counts).toEqual({ rows: 0, events: 0 })
+            }).pipe(Environment.fresh())
         )
       }
     }
 
-    it.effect("because Postgres ends the session in the middle, the batch is repeated at once", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const proxy = yield* clickHouseProxy
-        yield* publish(10_000, "x".repeat(3_000))
-        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
-        // ClickHouse takes nothing for a while, so that the copy is still under way when it is ended.
-        yield* proxy.cutNext(({ request, sent }) => {
-          if (isInsert(request) && sent > 500_000) Effect.runSync(proxy.freeze(true))
-          return undefined
-        })
-        yield* until(
-          sql<{ ended: boolean }>`
+    it.effect(
+      "Delivery when an insert breaks off because Postgres ends the session in the middle, the batch is repeated at once",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const proxy = yield* clickHouseProxy
+          yield* publish(10_000, "x".repeat(3_000))
+          yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+          // ClickHouse takes nothing for a while, so that the copy is still under way when it is ended.
+          yield* proxy.cutNext(({ request, sent }) => {
+            if (isInsert(request) && sent > 500_000) Effect.runSync(proxy.freeze(true))
+            return undefined
+          })
+          yield* until(
+            sql<{ ended: boolean }>`
             SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
             WHERE datname = current_database() AND query LIKE 'COPY%' AND wait_event = 'ClientWrite'
           `,
-          ([session]) => session?.ended === true
-        )
-        yield* proxy.cutNext(() => undefined)
-        yield* proxy.freeze(false)
-        yield* arrived(10_000)
-        yield* expectDelivered(10_000)
-        expect(yield* batches).toMatchObject([{ attempts: 2 }])
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+            ([session]) => session?.ended === true
+          )
+          yield* proxy.cutNext(() => undefined)
+          yield* proxy.freeze(false)
+          yield* arrived(10_000)
+          yield* expectDelivered(10_000)
+          expect(yield* batches).toMatchObject([{ attempts: 2 }])
+        }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
     )
-  })
+  }
 
-  describe("whatever the ClickHouse user's settings are", () => {
+  {
     const contrary = {
       async_insert: "1",
       insert_deduplicate: "0",
@@ -488,30 +510,32 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
       return Effect.succeed(Environment.another({ CLICKHOUSE_URL: url.href }))
     })
 
-    it.effect("an insert is stored whole or not at all, and a repeat of it changes nothing", () =>
-      Effect.gen(function* () {
-        const eventContext = { "a.b": [true, 1], at: "2026-01-01", a: { c: "2026-01-01T00:00:00Z" } }
-        const events = Arr.makeBy(1_000, () => Event.make({ eventType: "delivery_tested", eventContext }))
-        const user = yield* asThatUser
-        yield* EventPublisher.publishAll([...events, Event.make({ eventType: "refused", eventContext: { n: 1e30 } })])
-        yield* Effect.provide(
-          inDoubt((insert) => Effect.flip(insert), "1 hour"),
-          user
-        )
-        expect(yield* counts).toEqual({ rows: 0, events: 0 })
+    it.effect(
+      "Delivery whatever the ClickHouse user's settings are an insert is stored whole or not at all, and a repeat of it changes nothing",
+      () =>
+        Effect.gen(function* () {
+          const eventContext = { "a.b": [true, 1], at: "2026-01-01", a: { c: "2026-01-01T00:00:00Z" } }
+          const events = Arr.makeBy(1_000, () => Event.make({ eventType: "delivery_tested", eventContext }))
+          const user = yield* asThatUser
+          yield* EventPublisher.publishAll([...events, Event.make({ eventType: "refused", eventContext: { n: 1e30 } })])
+          yield* Effect.provide(
+            inDoubt((insert) => Effect.flip(insert), "1 hour"),
+            user
+          )
+          expect(yield* counts).toEqual({ rows: 0, events: 0 })
 
-        yield* EventPublisher.publishAll(events)
-        yield* Effect.provide(
-          inDoubt((insert) => Effect.replicateEffect(insert, 3), "1 hour"),
-          user
-        )
-        expect(yield* counts).toEqual({ rows: 1_000, events: 1_000 })
-        expect((yield* eventLog)[0]?.eventContext).toEqual(eventContext)
-      }).pipe(Environment.fresh())
+          yield* EventPublisher.publishAll(events)
+          yield* Effect.provide(
+            inDoubt((insert) => Effect.replicateEffect(insert, 3), "1 hour"),
+            user
+          )
+          expect(yield* counts).toEqual({ rows: 1_000, events: 1_000 })
+          expect((yield* eventLog)[0]?.eventContext).toEqual(eventContext)
+        }).pipe(Environment.fresh())
     )
-  })
+  }
 
-  describe("when ClickHouse may have forgotten a batch's token", () => {
+  {
     /** One batch in doubt, and so many inserts after it that the table's window has moved on. */
     const forgotten = <E, R>(
       options: { readonly window: number; readonly months: number },
@@ -535,15 +559,17 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
         return yield* batches
       })
 
-    it.effect("it is asked first, and nothing that it has is sent again", () =>
-      Effect.gen(function* () {
-        const [first] = yield* forgotten({ window: 3, months: 1 }, (insert) => insert)
-        expect(first).toMatchObject({ repaired: null })
-        yield* expectDelivered(60)
-      }).pipe(Environment.fresh())
+    it.effect(
+      "Delivery when ClickHouse may have forgotten a batch's token it is asked first, and nothing that it has is sent again",
+      () =>
+        Effect.gen(function* () {
+          const [first] = yield* forgotten({ window: 3, months: 1 }, (insert) => insert)
+          expect(first).toMatchObject({ repaired: null })
+          yield* expectDelivered(60)
+        }).pipe(Environment.fresh())
     )
 
-    it.effect("only what it lacks is sent", () =>
+    it.effect("Delivery when ClickHouse may have forgotten a batch's token only what it lacks is sent", () =>
       Effect.gen(function* () {
         const [first] = yield* forgotten({ window: 9, months: 3 }, (insert) =>
           Effect.zipRight(insert, loseMonth("202402"))
@@ -553,59 +579,67 @@ layer(Environment.layer(), { excludeTestServices: true })("Delivery", (it) => {
       }).pipe(Environment.fresh())
     )
 
-    it.effect("an insert of it that still runs is waited for", () =>
-      Effect.gen(function* () {
-        const sink = yield* ClickHouseSink
-        const zombie = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
-        const mayEnd = yield* Deferred.make<void>()
-        const meanwhile = Effect.gen(function* () {
-          yield* until(batches, ([first]) => first?.attempts === 2)
-          yield* Effect.sleep("500 millis")
-          expect((yield* batches)[0]).toMatchObject({ state: "leased" })
-          yield* Deferred.succeed(mayEnd, undefined)
-        })
-        const attempt: Attempt<never, never> = (_, { batch: { eventCount, token } }, rows) => {
-          const slowly = Stream.concat(rows, Stream.execute(Deferred.await(mayEnd)))
-          return Effect.flatMap(Effect.fork(sink.insert({ token, eventCount, rows: slowly })), (fiber) =>
-            Deferred.succeed(zombie, fiber)
+    it.effect(
+      "Delivery when ClickHouse may have forgotten a batch's token an insert of it that still runs is waited for",
+      () =>
+        Effect.gen(function* () {
+          const sink = yield* ClickHouseSink
+          const zombie = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
+          const mayEnd = yield* Deferred.make<void>()
+          const meanwhile = Effect.gen(function* () {
+            yield* until(batches, ([first]) => first?.attempts === 2)
+            yield* Effect.sleep("500 millis")
+            expect((yield* batches)[0]).toMatchObject({ state: "leased" })
+            yield* Deferred.succeed(mayEnd, undefined)
+          })
+          const attempt: Attempt<never, never> = (_, { batch: { eventCount, token } }, rows) => {
+            const slowly = Stream.concat(rows, Stream.execute(Deferred.await(mayEnd)))
+            return Effect.flatMap(Effect.fork(sink.insert({ token, eventCount, rows: slowly })), (fiber) =>
+              Deferred.succeed(zombie, fiber)
+            )
+          }
+          yield* forgotten({ window: 3, months: 1 }, attempt, meanwhile)
+          yield* Effect.flatMap(Deferred.await(zombie), Fiber.join)
+          yield* expectDelivered(60)
+        }).pipe(Environment.fresh())
+    )
+
+    it.effect(
+      "Delivery when ClickHouse may have forgotten a batch's token also early, because a batch of many months fills the window with as many tokens",
+      () =>
+        Effect.gen(function* () {
+          yield* forgotten({ window: 20, months: 6 }, (insert) => insert)
+          yield* expectDelivered(360)
+        }).pipe(Environment.fresh())
+    )
+
+    it.effect(
+      "Delivery when ClickHouse may have forgotten a batch's token also when other outboxes have filled the window, whose inserts nobody here counts",
+      () =>
+        Effect.gen(function* () {
+          const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
+          yield* command("ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 10")
+          yield* publish(10)
+          yield* inDoubt((insert) => insert, "1 hour")
+          yield* Effect.repeatN(Effect.zipRight(publish(10), Relay.drain), 11).pipe(
+            Effect.provide(Environment.layer({ CLICKHOUSE_DATABASE }))
           )
-        }
-        yield* forgotten({ window: 3, months: 1 }, attempt, meanwhile)
-        yield* Effect.flatMap(Deferred.await(zombie), Fiber.join)
-        yield* expectDelivered(60)
-      }).pipe(Environment.fresh())
+          yield* leasesRunOut
+          yield* expectDelivered(130)
+          expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
+        }).pipe(Environment.fresh())
     )
 
-    it.effect("also early, because a batch of many months fills the window with as many tokens", () =>
-      Effect.gen(function* () {
-        yield* forgotten({ window: 20, months: 6 }, (insert) => insert)
-        yield* expectDelivered(360)
-      }).pipe(Environment.fresh())
+    it.effect(
+      "Delivery when ClickHouse may have forgotten a batch's token a batch of which nothing ever arrived is sent as it was, under its own token",
+      () =>
+        Effect.gen(function* () {
+          const [first] = yield* forgotten({ window: 3, months: 1 }, () => Effect.void)
+          expect(first).toMatchObject({ repaired: null })
+          yield* expectDelivered(60)
+        }).pipe(Environment.fresh())
     )
-
-    it.effect("also when other outboxes have filled the window, whose inserts nobody here counts", () =>
-      Effect.gen(function* () {
-        const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
-        yield* command("ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 10")
-        yield* publish(10)
-        yield* inDoubt((insert) => insert, "1 hour")
-        yield* Effect.repeatN(Effect.zipRight(publish(10), Relay.drain), 11).pipe(
-          Effect.provide(Environment.layer({ CLICKHOUSE_DATABASE }))
-        )
-        yield* leasesRunOut
-        yield* expectDelivered(130)
-        expect(yield* batches).toMatchObject([{ attempts: 2, repaired: null }])
-      }).pipe(Environment.fresh())
-    )
-
-    it.effect("a batch of which nothing ever arrived is sent as it was, under its own token", () =>
-      Effect.gen(function* () {
-        const [first] = yield* forgotten({ window: 3, months: 1 }, () => Effect.void)
-        expect(first).toMatchObject({ repaired: null })
-        yield* expectDelivered(60)
-      }).pipe(Environment.fresh())
-    )
-  })
+  }
 })
 
 /** As if each lease had been taken so long ago. */

@@ -70,67 +70,73 @@ const allArrive = Effect.gen(function* () {
 
 const KILLS = isWhole ? 4 : 2
 
-layer(environment, { excludeTestServices: true })("When a database goes away", (it) => {
-  it.scoped("ClickHouse: publishing is not affected, and the relay delivers by itself when it is back", () =>
-    Effect.gen(function* () {
-      const server = yield* EmbeddedClickHouse
-      yield* startRelay
-      yield* server.kill
-      yield* Effect.replicateEffect(publish(100), 20)
-      yield* until(
-        batches,
-        Arr.some(({ state }) => state === "retrying")
-      )
-      yield* server.restart
-      yield* allArrive
-    })
-  )
-
-  it.scoped("ClickHouse, killed again and again while it inserts: every event arrives once", () =>
-    Effect.gen(function* () {
-      const server = yield* EmbeddedClickHouse
-      yield* startRelay
-      const publishing = yield* Effect.fork(Effect.forever(Effect.zipRight(publish(200), Effect.sleep("20 millis"))))
-      for (let n = 0; n < KILLS; n++) {
-        yield* Effect.flatMap(Random.nextIntBetween(100, 700), Effect.sleep)
+layer(environment, { excludeTestServices: true })((it) => {
+  it.scoped(
+    "When a database goes away, ClickHouse: publishing is not affected, and the relay delivers by itself when it is back",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* EmbeddedClickHouse
+        yield* startRelay
         yield* server.kill
+        yield* Effect.replicateEffect(publish(100), 20)
+        yield* until(
+          batches,
+          Arr.some(({ state }) => state === "retrying")
+        )
         yield* server.restart
-      }
-      yield* Fiber.interrupt(publishing)
-      yield* allArrive
-    })
+        yield* allArrive
+      })
   )
 
-  it.scoped("Postgres: the relay connects again by itself and carries on", () =>
+  it.scoped(
+    "When a database goes away, ClickHouse, killed again and again while it inserts: every event arrives once",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* EmbeddedClickHouse
+        yield* startRelay
+        const publishing = yield* Effect.fork(Effect.forever(Effect.zipRight(publish(200), Effect.sleep("20 millis"))))
+        for (let n = 0; n < KILLS; n++) {
+          yield* Effect.flatMap(Random.nextIntBetween(100, 700), Effect.sleep)
+          yield* server.kill
+          yield* server.restart
+        }
+        yield* Fiber.interrupt(publishing)
+        yield* allArrive
+      })
+  )
+
+  it.scoped("When a database goes away, Postgres: the relay connects again by itself and carries on", () =>
     Effect.gen(function* () {
       const server = yield* EmbeddedPostgres
       const relay = yield* startRelay
       yield* publish(1_000)
       yield* server.restart
       yield* publish(1_000)
-      yield* allArrive
-      expect(yield* Fiber.poll(relay)).toMatchObject({ _tag: "None" })
-    })
-  )
-
-  it.scoped("Postgres, killed again and again: every event that was committed arrives once, and no other", () =>
-    Effect.gen(function* () {
-      const server = yield* EmbeddedPostgres
-      const relay = yield* startRelay
-      const publishing = yield* Effect.fork(Effect.forever(Effect.exit(publish(50))))
-      for (let n = 0; n < KILLS; n++) {
-        yield* Effect.flatMap(Random.nextIntBetween(100, 500), Effect.sleep)
-        yield* server.kill
-        yield* server.restart
-      }
-      yield* Fiber.interrupt(publishing)
       yield* allArrive
       expect(yield* Fiber.poll(relay)).toMatchObject({ _tag: "None" })
     })
   )
 
   it.scoped(
-    "and a transaction that was prepared for two-phase commit outlives it, its events arrive when it commits",
+    "When a database goes away, Postgres, killed again and again: every event that was committed arrives once, and no other",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* EmbeddedPostgres
+        const relay = yield* startRelay
+        const publishing = yield* Effect.fork(Effect.forever(Effect.exit(publish(50))))
+        for (let n = 0; n < KILLS; n++) {
+          yield* Effect.flatMap(Random.nextIntBetween(100, 500), Effect.sleep)
+          yield* server.kill
+          yield* server.restart
+        }
+        yield* Fiber.interrupt(publishing)
+        yield* allArrive
+        expect(yield* Fiber.poll(relay)).toMatchObject({ _tag: "None" })
+      })
+  )
+
+  it.scoped(
+    "When a database goes away and a transaction that was prepared for two-phase commit outlives it, its events arrive when it commits",
     () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient

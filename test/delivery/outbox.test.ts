@@ -1,5 +1,5 @@
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Config from "../../src/Config.ts"
 import * as Event from "../../src/Event.ts"
@@ -14,9 +14,10 @@ const drain = Effect.gen(function* () {
   yield* relay.drain
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("The path of an event", (it) => {
-  describe("from a transaction to ClickHouse", () => {
-    it.effect("an event of a committed transaction arrives once, as it was published", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect(
+    "The path of an event from a transaction to ClickHouse an event of a committed transaction arrives once, as it was published",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const id = yield* sql.withTransaction(
@@ -36,9 +37,11 @@ layer(Environment.layer(), { excludeTestServices: true })("The path of an event"
         ])
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
       })
-    )
+  )
 
-    it.effect("no column of an event is forgotten where events are copied", () =>
+  it.effect(
+    "The path of an event from a transaction to ClickHouse no column of an event is forgotten where events are copied",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const columns = yield* sql<{ name: string }>`
@@ -51,6 +54,5 @@ layer(Environment.layer(), { excludeTestServices: true })("The path of an event"
             .toSorted()
         ).toEqual(columns.map(({ name }) => name).toSorted())
       })
-    )
-  })
+  )
 })

@@ -1,6 +1,6 @@
 /** What becomes of a batch, whatever an attempt to deliver it comes to: without databases, under a test clock. */
 import { SqlError } from "@effect/sql/SqlError"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -72,7 +72,7 @@ const deliver = ({ answer = Effect.void, store = {} }: Databases) =>
 
 const NOT_RELEASED = "WARN: The batch could not be released: it is tried again once its lease has run out"
 
-describe("A batch", () => {
+{
   const cases: Record<string, Databases & { readonly done: ReadonlyArray<string>; readonly failed?: string }> = {
     "that ClickHouse has taken is acknowledged": {
       done: ["acknowledged", "INFO: Delivered a batch"]
@@ -138,4 +138,4 @@ describe("A batch", () => {
       })
     )
   }
-})
+}

@@ -1,7 +1,7 @@
 /** Whatever a database is set to, encoded in and sorted by, what is delivered is what was published. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
@@ -57,22 +57,23 @@ const SETTINGS = {
 
 const numbered = (n: number) => Event.make({ eventType: "numbered", eventContext: { n } })
 
-describe("A relay delivers, and verify compares,", () => {
-  it.live("whatever the database's own settings are", () =>
-    Effect.gen(function* () {
-      const ids = yield* EventPublisher.publishAll([1, 2, 3].map(numbered))
-      yield* EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
-      yield* setInDatabase(SETTINGS)
-      expect(yield* Cli.run(["relay", "--until-empty"])).toMatchObject({ code: 0 })
-      expect((yield* eventLog).map(({ eventId }) => eventId).sort()).toEqual([...ids].sort())
-      const report = JSON.parse((yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n").at(-1) ?? "")
-      expect(report).toMatchObject({ compared: { events: 3 }, missing: { events: 0 }, failed: { events: 1 } })
-      expect(yield* Cli.run(["failures", "discard", "1", "--note", "tried"])).toMatchObject({ code: 0 })
-      expect(yield* Cli.run(["restamp"])).toMatchObject({ code: 0 })
-    }).pipe(Environment.fresh())
-  )
+it.live("A relay delivers, and verify compares, whatever the database's own settings are", () =>
+  Effect.gen(function* () {
+    const ids = yield* EventPublisher.publishAll([1, 2, 3].map(numbered))
+    yield* EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
+    yield* setInDatabase(SETTINGS)
+    expect(yield* Cli.run(["relay", "--until-empty"])).toMatchObject({ code: 0 })
+    expect((yield* eventLog).map(({ eventId }) => eventId).sort()).toEqual([...ids].sort())
+    const report = JSON.parse((yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n").at(-1) ?? "")
+    expect(report).toMatchObject({ compared: { events: 3 }, missing: { events: 0 }, failed: { events: 1 } })
+    expect(yield* Cli.run(["failures", "discard", "1", "--note", "tried"])).toMatchObject({ code: 0 })
+    expect(yield* Cli.run(["restamp"])).toMatchObject({ code: 0 })
+  }).pipe(Environment.fresh())
+)
 
-  it.live("a batch for which ClickHouse takes longer than transaction_timeout and statement_timeout", () =>
+it.live(
+  "A relay delivers, and verify compares, a batch for which ClickHouse takes longer than transaction_timeout and statement_timeout",
+  () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const [{ version } = { version: 0 }] = yield* sql<{ version: number }>`
@@ -92,34 +93,31 @@ describe("A relay delivers, and verify compares,", () => {
         expect(rows.trimEnd().split("\n")).toHaveLength(3)
       }).pipe(Effect.provide(Environment.another()))
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live("not a part of what a policy of the database hides", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      yield* EventPublisher.publishAll([1, 2, 3].map(numbered))
-      const store = yield* OutboxStore
-      yield* sql.unsafe(`
+it.live("A relay delivers, and verify compares, not a part of what a policy of the database hides", () =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    yield* EventPublisher.publishAll([1, 2, 3].map(numbered))
+    const store = yield* OutboxStore
+    yield* sql.unsafe(`
         CREATE ROLE ${ROLE} LOGIN;
         GRANT outbox_relay TO ${ROLE};
         ALTER TABLE outbox.event ENABLE ROW LEVEL SECURITY;
         CREATE POLICY hidden ON outbox.event USING (event_context ->> 'n' <> '2')
       `)
-      const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
-      url.username = ROLE
-      const told = yield* Cli.run(["status"], { variables: { DATABASE_URL: url.href } })
-      expect(told).toMatchObject({ code: 1, stderr: expect.stringContaining("row-level security policy") })
-      expect(yield* store.status).toMatchObject({ backlog: 3 })
-    }).pipe(
-      Effect.ensuring(
-        Effect.orDie(
-          Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(`DROP OWNED BY ${ROLE}; DROP ROLE ${ROLE}`))
-        )
-      ),
-      Environment.fresh()
-    )
+    const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
+    url.username = ROLE
+    const told = yield* Cli.run(["status"], { variables: { DATABASE_URL: url.href } })
+    expect(told).toMatchObject({ code: 1, stderr: expect.stringContaining("row-level security policy") })
+    expect(yield* store.status).toMatchObject({ backlog: 3 })
+  }).pipe(
+    Effect.ensuring(
+      Effect.orDie(Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(`DROP OWNED BY ${ROLE}; DROP ROLE ${ROLE}`)))
+    ),
+    Environment.fresh()
   )
-})
+)
 
 const ROLE = `relay_${process.pid}_${Date.now()}`
 
@@ -157,9 +155,9 @@ const ENCODINGS = {
   EUC_CN: "中文"
 }
 
-describe("A database", () => {
+{
   for (const [encoding, text] of Object.entries(ENCODINGS)) {
-    it.live(`with encoding ${encoding}: its characters arrive as they were published`, () =>
+    it.live(`A database with encoding ${encoding}: its characters arrive as they were published`, () =>
       inDatabase(`ENCODING '${encoding}' LOCALE 'C' LOCALE_PROVIDER libc`)((url) =>
         Effect.gen(function* () {
           yield* migrate(url)
@@ -180,7 +178,7 @@ describe("A database", () => {
     )
   }
 
-  it.live("whose encoding has characters that are none in UTF-8 takes no event with one", () =>
+  it.live("A database whose encoding has characters that are none in UTF-8 takes no event with one", () =>
     inDatabase("ENCODING 'WIN1252' LOCALE 'C' LOCALE_PROVIDER libc")((url) =>
       Effect.gen(function* () {
         yield* migrate(url)
@@ -208,7 +206,7 @@ describe("A database", () => {
     ).pipe(Environment.fresh())
   )
 
-  it.live("with encoding SQL_ASCII is refused by migrate and by relays, which say why and what to do", () =>
+  it.live("A database with encoding SQL_ASCII is refused by migrate and by relays, which say why and what to do", () =>
     inDatabase("ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc")((url) =>
       Effect.gen(function* () {
         const why = /has encoding SQL_ASCII, .* CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0/
@@ -228,7 +226,7 @@ describe("A database", () => {
     "of ICU that takes a for A": "LOCALE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'und-u-ks-level1'"
   }
   for (const [name, options] of Object.entries(COLLATIONS)) {
-    it.live(`with a collation ${name}: types that it takes for one stay apart`, () =>
+    it.live(`A database with a collation ${name}: types that it takes for one stay apart`, () =>
       inDatabase(`ENCODING 'UTF8' ${options}`)((url) =>
         Effect.gen(function* () {
           yield* migrate(url)
@@ -244,17 +242,15 @@ describe("A database", () => {
       ).pipe(Environment.fresh())
     )
   }
-})
+}
 
-describe("A relay's connections", () => {
-  it.live("are known as its own, whatever application_name DATABASE_URL has", () =>
-    Effect.gen(function* () {
-      const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
-      url.searchParams.set("application_name", "shop")
-      yield* Cli.start(["relay"], { variables: { DATABASE_URL: url.href } })
-      const { relays } = yield* Operations.Operations
-      const seen = yield* until(relays, (relays) => relays.some(({ self, connections }) => !self && connections > 0))
-      expect(seen.filter(({ self }) => !self)).toHaveLength(1)
-    }).pipe(Effect.scoped, Effect.provide(Operations.layer), Environment.fresh())
-  )
-})
+it.live("A relay's connections are known as its own, whatever application_name DATABASE_URL has", () =>
+  Effect.gen(function* () {
+    const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
+    url.searchParams.set("application_name", "shop")
+    yield* Cli.start(["relay"], { variables: { DATABASE_URL: url.href } })
+    const { relays } = yield* Operations.Operations
+    const seen = yield* until(relays, (relays) => relays.some(({ self, connections }) => !self && connections > 0))
+    expect(seen.filter(({ self }) => !self)).toHaveLength(1)
+  }).pipe(Effect.scoped, Effect.provide(Operations.layer), Environment.fresh())
+)

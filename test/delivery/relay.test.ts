@@ -1,6 +1,6 @@
 /** When the relay looks, how long it waits, and what it makes of an answer: without databases, under a test clock. */
 import { SqlError } from "@effect/sql/SqlError"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -42,7 +42,7 @@ const config = {
 
 const brokenConnection = new SqlError({ message: "the connection is gone", cause: new Error("gone") })
 
-describe("The sealer", () => {
+{
   /** A sealer in front of a store whose answers a test sets, and which counts what it is asked. */
   const sealer = Effect.gen(function* () {
     const position = yield* Ref.make({ events: 0, batches: 0 })
@@ -83,14 +83,14 @@ describe("The sealer", () => {
     }
   })
 
-  it.scoped("where transactions end, it looks at the outbox once a second: they may have published", () =>
+  it.scoped("The sealer where transactions end, it looks at the outbox once a second: they may have published", () =>
     Effect.gen(function* () {
       const { during } = yield* sealer
       expect(yield* during("10 seconds")).toEqual({ position: 40, seal: 10, onBatch: 0 })
     })
   )
 
-  it.scoped("at rest it looks how far things have moved four times a second, and never at the outbox", () =>
+  it.scoped("The sealer at rest it looks how far things have moved four times a second, and never at the outbox", () =>
     Effect.gen(function* () {
       const { during, transactions } = yield* sealer
       yield* Ref.update(transactions, (before) => ({ ...before, goOn: false }))
@@ -99,7 +99,7 @@ describe("The sealer", () => {
     })
   )
 
-  it.scoped("a sequence that moves makes it look at once", () =>
+  it.scoped("The sealer a sequence that moves makes it look at once", () =>
     Effect.gen(function* () {
       const { during, position } = yield* sealer
       yield* Ref.set(position, { events: 1, batches: 0 })
@@ -108,16 +108,18 @@ describe("The sealer", () => {
     })
   )
 
-  it.scoped("open transactions make it look each time, because they may commit without a sequence moving", () =>
-    Effect.gen(function* () {
-      const { answer, during } = yield* sealer
-      yield* Ref.set(answer, Effect.succeed(Sealed.Nothing({ transactionsInProgress: true })))
-      yield* during("1 second")
-      expect(yield* during("1 second")).toMatchObject({ seal: 10 })
-    })
+  it.scoped(
+    "The sealer open transactions make it look each time, because they may commit without a sequence moving",
+    () =>
+      Effect.gen(function* () {
+        const { answer, during } = yield* sealer
+        yield* Ref.set(answer, Effect.succeed(Sealed.Nothing({ transactionsInProgress: true })))
+        yield* during("1 second")
+        expect(yield* during("1 second")).toMatchObject({ seal: 10 })
+      })
   )
 
-  it.scoped("events that may wait are left alone until they are due, or fill a batch", () =>
+  it.scoped("The sealer events that may wait are left alone until they are due, or fill a batch", () =>
     Effect.gen(function* () {
       const { answer, during, position } = yield* sealer
       yield* Ref.set(answer, Effect.succeed(Sealed.Waiting({ dueIn: Duration.millis(655) })))
@@ -131,7 +133,7 @@ describe("The sealer", () => {
     })
   )
 
-  it.scoped("one batch makes it look for the next at once, and wakes a worker each time", () =>
+  it.scoped("The sealer one batch makes it look for the next at once, and wakes a worker each time", () =>
     Effect.gen(function* () {
       const { answer, during, position } = yield* sealer
       const left = yield* Ref.make(3)
@@ -147,7 +149,7 @@ describe("The sealer", () => {
     })
   )
 
-  it.scoped("a batch that another relay has sealed wakes a worker", () =>
+  it.scoped("The sealer a batch that another relay has sealed wakes a worker", () =>
     Effect.gen(function* () {
       const { during, position } = yield* sealer
       yield* Ref.set(position, { events: 0, batches: 1 })
@@ -155,7 +157,7 @@ describe("The sealer", () => {
     })
   )
 
-  it.scoped("an outage is waited out, and the next one is met with short waits again", () =>
+  it.scoped("The sealer an outage is waited out, and the next one is met with short waits again", () =>
     Effect.gen(function* () {
       const { answer, during } = yield* sealer
       const up = yield* Ref.get(answer)
@@ -169,9 +171,9 @@ describe("The sealer", () => {
       expect((yield* during("3 seconds")).seal).toBeGreaterThanOrEqual(3)
     })
   )
-})
+}
 
-describe("A lease", () => {
+{
   const insertFor = (duration: Duration.DurationInput) => ({
     insert: () => Effect.as(Effect.sleep(duration), "all" as const)
   })
@@ -196,7 +198,7 @@ describe("A lease", () => {
       return { hasDone: (time: Duration.DurationInput) => Effect.zipRight(TestClock.adjust(time), Ref.get(done)) }
     })
 
-  it.scoped("is renewed for as long as the insert takes", () =>
+  it.scoped("A lease is renewed for as long as the insert takes", () =>
     Effect.gen(function* () {
       const { hasDone } = yield* delivery(insertFor("60 seconds"), () => Effect.void)
       expect(yield* hasDone("59 seconds")).toEqual(Array(6).fill("renew"))
@@ -204,7 +206,7 @@ describe("A lease", () => {
     })
   )
 
-  it.scoped("that another worker has taken breaks the insert off, and nothing is acknowledged", () =>
+  it.scoped("A lease that another worker has taken breaks the insert off, and nothing is acknowledged", () =>
     Effect.gen(function* () {
       const lost = new LeaseLost({ batchId: Stubs.batch.id, leaseId: Stubs.lease.leaseId })
       const { hasDone } = yield* delivery(insertFor("60 seconds"), () => lost)
@@ -213,7 +215,7 @@ describe("A lease", () => {
     })
   )
 
-  it.scoped("that cannot be renewed breaks the insert off before it runs out", () =>
+  it.scoped("A lease that cannot be renewed breaks the insert off before it runs out", () =>
     Effect.gen(function* () {
       const { hasDone } = yield* delivery(insertFor("60 seconds"), () => Effect.never)
       expect(yield* hasDone("23 seconds")).toEqual(["renew"])
@@ -221,7 +223,7 @@ describe("A lease", () => {
     })
   )
 
-  it.scoped("survives a connection that breaks and comes back in time", () =>
+  it.scoped("A lease survives a connection that breaks and comes back in time", () =>
     Effect.gen(function* () {
       const failures = yield* Ref.make(3)
       const { hasDone } = yield* delivery(insertFor("20 seconds"), () =>
@@ -233,10 +235,10 @@ describe("A lease", () => {
       expect(yield* hasDone("21 seconds")).toEqual([...Array(4).fill("renew"), "acknowledge"])
     })
   )
-})
+}
 
-describe("A batch that is refused", () => {
-  it("is split into smaller parts that hold each event once, whatever row is named", () => {
+{
+  it("A batch that is refused is split into smaller parts that hold each event once, whatever row is named", () => {
     const cases = FastCheck.integer({ min: 2, max: 60_000 }).chain((eventCount) =>
       FastCheck.tuple(
         FastCheck.constant(eventCount),
@@ -263,7 +265,7 @@ describe("A batch that is refused", () => {
     [10, 60, 3.5],
     [100, 450, 6]
   ] as const) {
-    it(`for ${bad} of 50,000 events takes less than ${mostRequests} requests on average, and sends all less than ${mostEvents} times`, () => {
+    it(`A batch that is refused for ${bad} of 50,000 events takes less than ${mostRequests} requests on average, and sends all less than ${mostEvents} times`, () => {
       const place = FastCheck.noBias(FastCheck.integer({ min: 1, max: 50_000 }))
       const places = FastCheck.uniqueArray(place, { minLength: bad, maxLength: bad })
       const sent = FastCheck.sample(places, { numRuns: 50, seed: 1 }).map((bad) => isolated(1, 50_000, bad))
@@ -288,9 +290,9 @@ describe("A batch that is refused", () => {
       return { requests: sum.requests + requests, events: sum.events + events }
     })
   }
-})
+}
 
-describe("The wait before another attempt", () => {
+{
   const wait = (errorClass: SinkError.ErrorClass, attempt: number) =>
     Effect.map(RetryPolicy.delay(config, errorClass, attempt), Duration.toMillis)
 
@@ -320,14 +322,15 @@ describe("The wait before another attempt", () => {
   ]
   for (const [errorClass, attempt, most] of cases) {
     it.effect(
-      `is 80 to 100% of ${most} ms after attempt ${attempt} that failed for a reason of class ${errorClass}`,
+      `The wait before another attempt is 80 to 100% of ${most} ms after attempt ${attempt} that failed for a reason of class ${errorClass}`,
       () => Effect.map(Effect.replicateEffect(wait(errorClass, attempt), 50), between(most * 0.8, most))
     )
   }
-})
+}
 
-describe("What races for an end", () => {
-  it.live("has ended, the loser as well, before anything around it is closed: also when it is interrupted", () =>
+it.live(
+  "What races for an end has ended, the loser as well, before anything around it is closed: also when it is interrupted",
+  () =>
     Effect.gen(function* () {
       const events: Array<string> = []
       const log = (event: string) => Effect.sync(() => void events.push(event))
@@ -339,10 +342,9 @@ describe("What races for an end", () => {
       expect(events).toEqual(["ended", "closed", "ended", "closed"])
       expect(yield* Effect.flip(raceFirst(Effect.fail("no"), Effect.never))).toBe("no")
     })
-  )
-})
+)
 
-describe("ClickHouse's answer", () => {
+{
   const answer = (code: number) =>
     SinkError.fromAnswer(500, `Code: ${code}. DB::Exception: Something: (at row 3)\n. (NAME) (version 26.7.2.1)\n`)
 
@@ -354,18 +356,18 @@ describe("ClickHouse's answer", () => {
     unknown: [395, 49, 1, 4_711]
   }
   for (const [errorClass, all] of Object.entries(codes)) {
-    it(`with code ${all.join(", ")} is of class ${errorClass}`, () => {
+    it(`ClickHouse's answer with code ${all.join(", ")} is of class ${errorClass}`, () => {
       expect(all.map((code) => answer(code).errorClass)).toEqual(all.map(() => errorClass))
       expect(all.map((code) => answer(code).code)).toEqual(all)
     })
   }
 
-  it("is understood as each of its libraries prints it", () => {
+  it("ClickHouse's answer is understood as each of its libraries prints it", () => {
     const text = "Poco::Exception. Code: 1000, e.code() = 104, Connection reset by peer (version 26.7.2.1)"
     expect(SinkError.fromAnswer(400, text)).toMatchObject({ code: 1000, errorClass: "in-doubt", settled: false })
   })
 
-  it("leaves an attempt in doubt unless it says that nothing was written", () => {
+  it("ClickHouse's answer leaves an attempt in doubt unless it says that nothing was written", () => {
     const { data: _, ...others } = codes
     const settled = Record.map(others, (all) => Arr.dedupe(all.map((code) => answer(code).settled)))
     expect(settled).toEqual({
@@ -376,13 +378,13 @@ describe("ClickHouse's answer", () => {
     })
   })
 
-  it("that quotes an event reaches no log: its message names the row instead", () => {
+  it("ClickHouse's answer that quotes an event reaches no log: its message names the row instead", () => {
     const error = SinkError.fromAnswer(500, "Code: 117. DB::Exception: Cannot parse {secret}: (at row 3)\n. (NAME)\n")
     expect(error.reason).toContain("secret")
     expect(error.message).toBe("ClickHouse refuses the data of row 3, code 117")
   })
 
-  it("about bad data says that nothing was written only where it names a row", () => {
+  it("ClickHouse's answer about bad data says that nothing was written only where it names a row", () => {
     const parsing = SinkError.fromAnswer(
       500,
       'Code: 117. DB::Exception: Cannot parse JSON object here: {"a":": (at row 9)"}: (at row 20001)\n: \nRow 20000:\nColumn 0,   name: event_type, parsed text: "another"\n\n: While executing TabSeparatedRowInputFormat. (INCORRECT_DATA) (version 26.7.2.1)\n'
@@ -403,13 +405,13 @@ describe("ClickHouse's answer", () => {
     expect(writing).not.toHaveProperty("row")
   })
 
-  it("is told by its code and not by the HTTP status, which is 500 for bad data too", () => {
+  it("ClickHouse's answer is told by its code and not by the HTTP status, which is 500 for bad data too", () => {
     for (const status of [200, 400, 404, 500, 503]) {
       expect(SinkError.fromAnswer(status, "Code: 117. DB::Exception: …").errorClass).toBe("data")
     }
   })
 
-  it("about a view behind the table leaves it in doubt: only the same token again can complete it", () => {
+  it("ClickHouse's answer about a view behind the table leaves it in doubt: only the same token again can complete it", () => {
     const boom = "Code: 117. DB::Exception: boom: while executing 'FUNCTION throwIf(…)'"
     const view = SinkError.fromAnswer(500, `${boom}: while pushing to view db.a_view. (NAME) (version 26.7.2.1)\n`)
     expect(view).toMatchObject({ code: 117, errorClass: "unknown", settled: false })
@@ -422,12 +424,12 @@ describe("ClickHouse's answer", () => {
     expect(constraint).toMatchObject({ code: 469, errorClass: "data", settled: true, row: 2 })
   })
 
-  it("without a code is a proxy's: in doubt if something behind it failed, else an address that is wrong", () => {
+  it("ClickHouse's answer without a code is a proxy's: in doubt if something behind it failed, else an address that is wrong", () => {
     expect(SinkError.fromAnswer(502, "Bad Gateway")).toMatchObject({ errorClass: "in-doubt", settled: false })
     expect(SinkError.fromAnswer(404, "Not Found")).toMatchObject({ errorClass: "configuration", settled: true })
   })
 
-  it("that never came leaves an attempt in doubt, unless no connection was made", () => {
+  it("ClickHouse's answer that never came leaves an attempt in doubt, unless no connection was made", () => {
     const failed = (code: string, syscall = "connect") =>
       SinkError.fromConnection(Object.assign(new Error("it broke"), { code, syscall }))
     expect(failed("EHOSTUNREACH", "write")).toMatchObject({ errorClass: "in-doubt", settled: false })
@@ -436,4 +438,4 @@ describe("ClickHouse's answer", () => {
     expect(failed("ECONNREFUSED")).toMatchObject({ errorClass: "transient", settled: true })
     expect(failed("ENOTFOUND")).toMatchObject({ errorClass: "transient", settled: true })
   })
-})
+}

@@ -1,6 +1,6 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -52,8 +52,8 @@ const moveToAnotherCluster = Effect.gen(function* () {
   `
 })
 
-layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: true })("A restored database", (it) => {
-  it.effect("is refused until it is restamped, and then nothing is missing or doubled", () =>
+layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: true })((it) => {
+  it.effect("A restored database is refused until it is restamped, and then nothing is missing or doubled", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore.OutboxStore
       const outbox = yield* Config.outbox
@@ -86,55 +86,57 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
     })
   )
 
-  it.effect("keeps what was refused a failure, and what was split off its batch in the parts it was split into", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const store = yield* OutboxStore.OutboxStore
-      const outbox = yield* Config.outbox
-      const relay = yield* Relay.make({ ...(yield* Config.relay), ...outbox })
-      const publishRefused = EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
+  it.effect(
+    "A restored database keeps what was refused a failure, and what was split off its batch in the parts it was split into",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* OutboxStore.OutboxStore
+        const outbox = yield* Config.outbox
+        const relay = yield* Relay.make({ ...(yield* Config.relay), ...outbox })
+        const publishRefused = EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
 
-      yield* publish(0, 10)
-      yield* publishRefused
-      yield* publish(10, 20)
-      yield* relay.drain
-      yield* EventPublisher.publishAll(
-        Array.from({ length: 10 }, (_, n) =>
-          Event.make({ eventType: n % 2 === 0 ? "even" : "odd", eventContext: { n: 40 + n } })
+        yield* publish(0, 10)
+        yield* publishRefused
+        yield* publish(10, 20)
+        yield* relay.drain
+        yield* EventPublisher.publishAll(
+          Array.from({ length: 10 }, (_, n) =>
+            Event.make({ eventType: n % 2 === 0 ? "even" : "odd", eventContext: { n: 40 + n } })
+          )
         )
-      )
-      yield* store.seal({ flush: true })
-      const mixed = Option.getOrThrow(
-        yield* store.lease("a relay that is stopped after it has split the batch by type")
-      )
-      yield* publish(20, 30)
-      yield* publishRefused
-      yield* publish(30, 40)
-      yield* store.seal({ flush: true })
-      const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has split the batch"))
-      const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
-      const pieces = [
-        ...(yield* store.splitByType(mixed, { error, first: ["odd"], second: ["even"] })),
-        ...(yield* store.split(lease, { error, suspect: Option.some(11) }))
-      ]
-      const tokens = sql`SELECT id, token, event_count FROM outbox.batch WHERE id = ANY (${pieces}) ORDER BY id`
-      const before = yield* tokens
-      yield* moveToAnotherCluster
+        yield* store.seal({ flush: true })
+        const mixed = Option.getOrThrow(
+          yield* store.lease("a relay that is stopped after it has split the batch by type")
+        )
+        yield* publish(20, 30)
+        yield* publishRefused
+        yield* publish(30, 40)
+        yield* store.seal({ flush: true })
+        const lease = Option.getOrThrow(yield* store.lease("a relay that is stopped after it has split the batch"))
+        const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
+        const pieces = [
+          ...(yield* store.splitByType(mixed, { error, first: ["odd"], second: ["even"] })),
+          ...(yield* store.split(lease, { error, suspect: Option.some(11) }))
+        ]
+        const tokens = sql`SELECT id, token, event_count FROM outbox.batch WHERE id = ANY (${pieces}) ORDER BY id`
+        const before = yield* tokens
+        yield* moveToAnotherCluster
 
-      expect(yield* OutboxStore.restamp).toEqual({ events: 52, batches: 8 })
-      expect(yield* tokens).toEqual(before)
-      yield* OutboxStore.make(outbox)
-      yield* relay.drain
-      expect(yield* counts).toEqual({ rows: 50, events: 50 })
-      expect(yield* store.status).toMatchObject({ backlog: 0, openFailures: { failures: 2, events: 2 } })
-      expect(yield* sql`SELECT status, count(*)::integer FROM outbox.event_status GROUP BY 1 ORDER BY 1`).toEqual([
-        { status: "COMPLETED", count: 50 },
-        { status: "FAILED", count: 2 }
-      ])
-    }).pipe(Environment.fresh())
+        expect(yield* OutboxStore.restamp).toEqual({ events: 52, batches: 8 })
+        expect(yield* tokens).toEqual(before)
+        yield* OutboxStore.make(outbox)
+        yield* relay.drain
+        expect(yield* counts).toEqual({ rows: 50, events: 50 })
+        expect(yield* store.status).toMatchObject({ backlog: 0, openFailures: { failures: 2, events: 2 } })
+        expect(yield* sql`SELECT status, count(*)::integer FROM outbox.event_status GROUP BY 1 ORDER BY 1`).toEqual([
+          { status: "COMPLETED", count: 50 },
+          { status: "FAILED", count: 2 }
+        ])
+      }).pipe(Environment.fresh())
   )
 
-  it.effect("is left as it is if a batch is not whole any more", () =>
+  it.effect("A restored database is left as it is if a batch is not whole any more", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* OutboxStore.OutboxStore
@@ -148,7 +150,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "100" }), { excludeTestServices: 
     })
   )
 
-  it.effect("a batch reads the same bytes after it was restamped", () =>
+  it.effect("A restored database a batch reads the same bytes after it was restamped", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore.OutboxStore
       yield* publish(0, 50)
@@ -228,8 +230,9 @@ const copyDatabase = Effect.gen(function* () {
   return { DATABASE_URL: url.href }
 })
 
-describe("An outbox whose server has not changed", () => {
-  it.live("is refused where its rows were restored from a dump, and after restamp brings nothing twice", () =>
+it.live(
+  "An outbox whose server has not changed is refused where its rows were restored from a dump, and after restamp brings nothing twice",
+  () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore.OutboxStore
       const outbox = yield* Config.outbox
@@ -254,9 +257,11 @@ describe("An outbox whose server has not changed", () => {
       expect(yield* counts).toEqual({ rows: 20, events: 20 })
       expect(yield* store.status).toMatchObject({ backlog: 0 })
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live("ends the relays whose connections come back to it after its rows were restored", () =>
+it.live(
+  "An outbox whose server has not changed ends the relays whose connections come back to it after its rows were restored",
+  () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const relay = yield* Relays.start()
@@ -268,9 +273,11 @@ describe("An outbox whose server has not changed", () => {
       const exit = yield* Effect.timeout(Fiber.await(relay), BOUND)
       expect(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof OutboxStore.ForeignDatabase).toBe(true)
     }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-  )
+)
 
-  it.live("is refused as a copy of another, whose events it brings after restamp only if that one has not", () =>
+it.live(
+  "An outbox whose server has not changed is refused as a copy of another, whose events it brings after restamp only if that one has not",
+  () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore.OutboxStore
       yield* publish(0, 5)
@@ -293,8 +300,7 @@ describe("An outbox whose server has not changed", () => {
       yield* drain
       expect(yield* counts).toEqual({ rows: 15, events: 15 })
     }).pipe(Effect.scoped, Environment.fresh())
-  )
-})
+)
 
 const bytes = (store: typeof OutboxStore.OutboxStore.Service, batch: Batch) =>
   Stream.runFold(store.read(batch).pipe(Stream.decodeText()), "", (all, part) => all + part)

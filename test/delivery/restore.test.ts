@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -187,78 +187,73 @@ const goBack = (
     yield* onPostgres(backup)(Effect.zipRight(repair, after))
   }).pipe(Effect.provide(clickHouse()), Effect.scoped)
 
-describe("Postgres went back in time", () => {
-  it.live("by a recovery or a fail-over: nothing that it forgot to have delivered is delivered again", () =>
-    goBack(recover, Effect.void)
-  )
+it.live(
+  "Postgres went back in time by a recovery or a fail-over: nothing that it forgot to have delivered is delivered again",
+  () => goBack(recover, Effect.void)
+)
 
-  it.live("by a copy of its disk: nothing is delivered again once it is restamped", () =>
-    goBack(() => Effect.void, OutboxStore.restamp)
-  )
-})
+it.live("Postgres went back in time by a copy of its disk: nothing is delivered again once it is restamped", () =>
+  goBack(() => Effect.void, OutboxStore.restamp)
+)
 
-describe("A relay on a standby", () => {
-  it.live("says that it is one, and so do commands that write", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const [primary, standby] = [join(directory, "primary"), join(directory, "standby")]
-      yield* onPostgres(primary)(publish(0, 1))
-      yield* copyData(primary, standby)
-      yield* signal(standby, "standby.signal")
-      const server = yield* EmbeddedPostgres.make({ dataDir: standby, settings: { restore_command: "false" } })
-      const { url } = yield* EmbeddedClickHouse
-      yield* Effect.gen(function* () {
-        const relay = yield* Cli.start(["relay"])
-        yield* relay.said("This Postgres is a standby")
-        const refused = yield* Cli.run(["pause", "--reason", "tried"])
-        expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("This Postgres is a standby") })
-        expect(yield* Cli.run(["status"])).toMatchObject({ code: 0, stdout: expect.stringContaining("1 event") })
-      }).pipe(
-        Effect.provideService(Environment.Environment, { DATABASE_URL: server.url, CLICKHOUSE_URL: url }),
-        Effect.scoped
-      )
-    }).pipe(Effect.provide(clickHouse()), Effect.scoped)
-  )
-})
+it.live("A relay on a standby says that it is one, and so do commands that write", () =>
+  Effect.gen(function* () {
+    const directory = yield* folder
+    const [primary, standby] = [join(directory, "primary"), join(directory, "standby")]
+    yield* onPostgres(primary)(publish(0, 1))
+    yield* copyData(primary, standby)
+    yield* signal(standby, "standby.signal")
+    const server = yield* EmbeddedPostgres.make({ dataDir: standby, settings: { restore_command: "false" } })
+    const { url } = yield* EmbeddedClickHouse
+    yield* Effect.gen(function* () {
+      const relay = yield* Cli.start(["relay"])
+      yield* relay.said("This Postgres is a standby")
+      const refused = yield* Cli.run(["pause", "--reason", "tried"])
+      expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("This Postgres is a standby") })
+      expect(yield* Cli.run(["status"])).toMatchObject({ code: 0, stdout: expect.stringContaining("1 event") })
+    }).pipe(
+      Effect.provideService(Environment.Environment, { DATABASE_URL: server.url, CLICKHOUSE_URL: url }),
+      Effect.scoped
+    )
+  }).pipe(Effect.provide(clickHouse()), Effect.scoped)
+)
 
-describe("A fail-over that lost nothing", () => {
-  it.live("costs a question for each batch that waits, and changes nothing", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const timeline = Effect.flatMap(
-        SqlClient.SqlClient,
-        (sql) => sql<{ timeline: number; current: number }>`
+it.live("A fail-over that lost nothing costs a question for each batch that waits, and changes nothing", () =>
+  Effect.gen(function* () {
+    const directory = yield* folder
+    const timeline = Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => sql<{ timeline: number; current: number }>`
           SELECT timeline, outbox.current_timeline() AS current FROM outbox.sealer
         `
-      )
-      const primary = join(directory, "primary")
-      yield* onPostgres(primary)(
-        Effect.gen(function* () {
-          yield* before
-          expect(yield* timeline).toEqual([{ timeline: 1, current: 1 }])
-        })
-      )
-      yield* recover(primary)
-      yield* onPostgres(primary)(
-        Effect.gen(function* () {
-          const store = yield* OutboxStore.OutboxStore
-          expect(yield* timeline).toEqual([{ timeline: 1, current: 2 }])
-          // Before any relay has noticed.
-          const lease = Option.getOrThrow(yield* store.lease("a worker that is faster than the sealer"))
-          expect(lease).toMatchObject({ inDoubt: true, askFirst: true, attempt: 1 })
-          const error = new SinkError({ errorClass: "transient", reason: "a test", settled: true })
-          yield* store.release(lease, { error, retryAfter: Duration.zero, incidentAfter: Duration.minutes(1) })
-          yield* drain
-          expect(yield* timeline).toEqual([{ timeline: 2, current: 2 }])
-          expect(yield* counts).toEqual({ rows: 300, events: 300 })
-          yield* publish(300, 310)
-          yield* drain
-          const sql = yield* SqlClient.SqlClient
-          const last = yield* sql`SELECT ask_first FROM outbox.batch ORDER BY id DESC LIMIT 1`
-          expect(last).toEqual([{ ask_first: false }])
-          expect((yield* batches).filter(({ state }) => state === "pending")).toEqual([])
-        })
-      )
-    }).pipe(Effect.provide(clickHouse()), Effect.scoped)
-  )
-})
+    )
+    const primary = join(directory, "primary")
+    yield* onPostgres(primary)(
+      Effect.gen(function* () {
+        yield* before
+        expect(yield* timeline).toEqual([{ timeline: 1, current: 1 }])
+      })
+    )
+    yield* recover(primary)
+    yield* onPostgres(primary)(
+      Effect.gen(function* () {
+        const store = yield* OutboxStore.OutboxStore
+        expect(yield* timeline).toEqual([{ timeline: 1, current: 2 }])
+        // Before any relay has noticed.
+        const lease = Option.getOrThrow(yield* store.lease("a worker that is faster than the sealer"))
+        expect(lease).toMatchObject({ inDoubt: true, askFirst: true, attempt: 1 })
+        const error = new SinkError({ errorClass: "transient", reason: "a test", settled: true })
+        yield* store.release(lease, { error, retryAfter: Duration.zero, incidentAfter: Duration.minutes(1) })
+        yield* drain
+        expect(yield* timeline).toEqual([{ timeline: 2, current: 2 }])
+        expect(yield* counts).toEqual({ rows: 300, events: 300 })
+        yield* publish(300, 310)
+        yield* drain
+        const sql = yield* SqlClient.SqlClient
+        const last = yield* sql`SELECT ask_first FROM outbox.batch ORDER BY id DESC LIMIT 1`
+        expect(last).toEqual([{ ask_first: false }])
+        expect((yield* batches).filter(({ state }) => state === "pending")).toEqual([])
+      })
+    )
+  }).pipe(Effect.provide(clickHouse()), Effect.scoped)
+)

@@ -30,61 +30,67 @@ const MODES = [
 ]
 
 layer(Environment.layer(), { excludeTestServices: true })("A turn to seal or to give back space", (it) => {
-  it.scoped("is one session's at a time, until its transaction ends, and assigns no transaction id", () =>
-    Effect.gen(function* () {
-      const { DATABASE_URL = "" } = yield* Environment.Environment
-      const one = yield* Login.session({ url: DATABASE_URL })
-      const other = yield* Login.session({ url: DATABASE_URL })
-      for (const { duty } of TURNS) {
-        const turn = `SELECT outbox.take_turn('${duty}') AS taken`
-        yield* one("BEGIN")
-        expect(yield* one(turn)).toEqual([{ taken: true }])
-        yield* other("BEGIN")
-        expect(yield* other(turn)).toEqual([{ taken: false }])
-        for (const session of [one, other]) {
-          expect(yield* session("SELECT pg_current_xact_id_if_assigned() AS id")).toEqual([{ id: null }])
+  it.scoped(
+    "A turn to seal or to give back space is one session's at a time, until its transaction ends, and assigns no transaction id",
+    () =>
+      Effect.gen(function* () {
+        const { DATABASE_URL = "" } = yield* Environment.Environment
+        const one = yield* Login.session({ url: DATABASE_URL })
+        const other = yield* Login.session({ url: DATABASE_URL })
+        for (const { duty } of TURNS) {
+          const turn = `SELECT outbox.take_turn('${duty}') AS taken`
+          yield* one("BEGIN")
+          expect(yield* one(turn)).toEqual([{ taken: true }])
+          yield* other("BEGIN")
+          expect(yield* other(turn)).toEqual([{ taken: false }])
+          for (const session of [one, other]) {
+            expect(yield* session("SELECT pg_current_xact_id_if_assigned() AS id")).toEqual([{ id: null }])
+          }
+          yield* one("COMMIT")
+          expect(yield* other(turn)).toEqual([{ taken: true }])
+          yield* other("COMMIT")
         }
-        yield* one("COMMIT")
-        expect(yield* other(turn)).toEqual([{ taken: true }])
-        yield* other("COMMIT")
-      }
-    })
+      })
   )
 
-  it.scoped("is not kept from relays by any lock that publishers, readers, operators or strangers can take", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const store = yield* OutboxStore
-      for (const groups of [[], ["outbox_publisher"], ["outbox_reader"], ["outbox_operator"]]) {
-        const query = yield* Login.session(yield* Login.make(...groups))
-        for (const mode of MODES) {
-          for (const { table } of TURNS) {
-            yield* query("BEGIN")
-            yield* Effect.ignore(query(`LOCK TABLE ${table} IN ${mode} MODE`))
-            for (const duty of ["seal", "reclaim", "retention"]) {
-              yield* Effect.ignore(query(`SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('${duty}'))`))
+  it.scoped(
+    "A turn to seal or to give back space is not kept from relays by any lock that publishers, readers, operators or strangers can take",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* OutboxStore
+        for (const groups of [[], ["outbox_publisher"], ["outbox_reader"], ["outbox_operator"]]) {
+          const query = yield* Login.session(yield* Login.make(...groups))
+          for (const mode of MODES) {
+            for (const { table } of TURNS) {
+              yield* query("BEGIN")
+              yield* Effect.ignore(query(`LOCK TABLE ${table} IN ${mode} MODE`))
+              for (const duty of ["seal", "reclaim", "retention"]) {
+                yield* Effect.ignore(
+                  query(`SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('${duty}'))`)
+                )
+              }
+              for (const { duty } of TURNS) yield* Effect.ignore(query(`SELECT outbox.take_turn('${duty}')`))
+              for (const { duty } of TURNS) {
+                expect({
+                  groups,
+                  mode,
+                  rows: yield* sql`SELECT outbox.take_turn(${duty}) AS taken`
+                }).toEqual({ groups, mode, rows: [{ taken: true }] })
+              }
+              yield* query("ROLLBACK")
             }
-            for (const { duty } of TURNS) yield* Effect.ignore(query(`SELECT outbox.take_turn('${duty}')`))
-            for (const { duty } of TURNS) {
-              expect({
-                groups,
-                mode,
-                rows: yield* sql`SELECT outbox.take_turn(${duty}) AS taken`
-              }).toEqual({ groups, mode, rows: [{ taken: true }] })
-            }
-            yield* query("ROLLBACK")
           }
+          yield* query("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('seal'))")
+          yield* sql`SELECT outbox.publish('sealed', '{}')`
+          expect(yield* store.seal({ flush: true })).toMatchObject({ _tag: "Batch" })
         }
-        yield* query("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('seal'))")
-        yield* sql`SELECT outbox.publish('sealed', '{}')`
-        expect(yield* store.seal({ flush: true })).toMatchObject({ _tag: "Batch" })
-      }
-    })
+      })
   )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("A relay that cannot seal", (it) => {
-  it.scoped("says after a minute that somebody else has the lock", () =>
+  it.scoped("A relay that cannot seal says after a minute that somebody else has the lock", () =>
     Effect.gen(function* () {
       const { DATABASE_URL = "" } = yield* Environment.Environment
       const config = { ...(yield* Config.outbox), ...(yield* Config.relay) }

@@ -1,6 +1,6 @@
 /** Whatever the servers, their users and what is in between are set to: every event arrives once and as it was. */
 import * as Http from "node:http"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -33,43 +33,42 @@ const REFUSED = `1${"0".repeat(30)}`
 
 const inserts = ({ url }: Cluster.Seen) => url.searchParams.has("insert_deduplication_token")
 
-describe("Settings", () => {
-  it.live(
-    "of a user's profile or a role change nothing, or are refused with a reason: a sample of them",
-    () =>
-      Effect.gen(function* () {
-        const tried = yield* sweep({ lanes: 4, sample: 40, together: 8 })
-        expect(tried.length).toBeGreaterThan(60)
-        expect(tried.filter(({ outcome }) => outcome.is === "wrong")).toEqual([])
-      }),
-    400_000
-  )
-
-  it.live("of a server's time zone do not shift times, also in a column that has none", () =>
+it.live(
+  "Settings of a user's profile or a role change nothing, or are refused with a reason: a sample of them",
+  () =>
     Effect.gen(function* () {
-      const { url } = yield* Profiles.make({}, { timezone: "America/New_York" })
-      yield* Effect.gen(function* () {
-        const clickHouse = yield* ClickHouse
-        yield* clickHouse.command("CREATE DATABASE zoned")
-        yield* clickHouse.command(`
+      const tried = yield* sweep({ lanes: 4, sample: 40, together: 8 })
+      expect(tried.length).toBeGreaterThan(60)
+      expect(tried.filter(({ outcome }) => outcome.is === "wrong")).toEqual([])
+    }),
+  400_000
+)
+
+it.live("Settings of a server's time zone do not shift times, also in a column that has none", () =>
+  Effect.gen(function* () {
+    const { url } = yield* Profiles.make({}, { timezone: "America/New_York" })
+    yield* Effect.gen(function* () {
+      const clickHouse = yield* ClickHouse
+      yield* clickHouse.command("CREATE DATABASE zoned")
+      yield* clickHouse.command(`
           CREATE TABLE zoned.event_log (
             event_type String, event_date_time DateTime64(6), environment String, event_context JSON,
             metadata_version UInt64, event_id UUID, trace_id String
           )
           ENGINE = MergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 100`)
-        const event = Event.make({ eventType: "zoned", eventContext: {} })
-        yield* EventPublisher.publish({ ...event, eventDateTime: new Date("2026-07-01T12:00:00.123Z") })
-        yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_DATABASE: "zoned" }))
-        expect(
-          yield* clickHouse.query("SELECT toUnixTimestamp64Micro(event_date_time)::Float64 FROM zoned.event_log")
-        ).toEqual([[Date.UTC(2026, 6, 1, 12, 0, 0, 123) * 1_000]])
-      }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" })))
-    }).pipe(Environment.fresh())
-  )
-})
+      const event = Event.make({ eventType: "zoned", eventContext: {} })
+      yield* EventPublisher.publish({ ...event, eventDateTime: new Date("2026-07-01T12:00:00.123Z") })
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_DATABASE: "zoned" }))
+      expect(
+        yield* clickHouse.query("SELECT toUnixTimestamp64Micro(event_date_time)::Float64 FROM zoned.event_log")
+      ).toEqual([[Date.UTC(2026, 6, 1, 12, 0, 0, 123) * 1_000]])
+    }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" })))
+  }).pipe(Environment.fresh())
+)
 
-describe("Whatever ClickHouse answers", () => {
-  it.live("it is an error, which leaves open what became of a batch, and never the end of the relay", () =>
+it.live(
+  "Whatever ClickHouse answers, it is an error, which leaves open what became of a batch, and never the end of the relay",
+  () =>
     Effect.gen(function* () {
       const answers = [
         [[]],
@@ -91,33 +90,33 @@ describe("Whatever ClickHouse answers", () => {
         }
       }).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: server })))
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live(
-    "a profile that names the members of tuples, or has a list that is none, does not keep events from arriving",
-    () =>
-      Effect.gen(function* () {
-        const { url } = yield* Profiles.make({
-          // The last is no list of names, which would be said of the events.
-          relay: {
-            enable_named_columns_in_function_tuple: 1,
-            input_format_null_as_default: 0,
-            exclude_materialize_skip_indexes_on_insert: "0"
-          }
-        })
-        const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
-        yield* Effect.gen(function* () {
-          yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
-          yield* publish(3)
-          yield* drain
-          expect(yield* counts).toEqual({ rows: 3, events: 3 })
-        }).pipe(Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" })))
-      }).pipe(Environment.fresh())
-  )
-})
+it.live(
+  "Whatever ClickHouse answers, a profile that names the members of tuples, or has a list that is none, does not keep events from arriving",
+  () =>
+    Effect.gen(function* () {
+      const { url } = yield* Profiles.make({
+        // The last is no list of names, which would be said of the events.
+        relay: {
+          enable_named_columns_in_function_tuple: 1,
+          input_format_null_as_default: 0,
+          exclude_materialize_skip_indexes_on_insert: "0"
+        }
+      })
+      const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
+      yield* Effect.gen(function* () {
+        yield* Effect.flatMap(Config.clickHouse, Migrations.clickHouse)
+        yield* publish(3)
+        yield* drain
+        expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      }).pipe(Effect.provide(Environment.another({ ...server, CLICKHOUSE_USER: "relay" })))
+    }).pipe(Environment.fresh())
+)
 
-describe("A table whose rows a policy may hide", () => {
-  it.live("is refused, and says what to do: hidden events would look as if they were missing, and be sent again", () =>
+it.live(
+  "A table whose rows a policy may hide is refused, and says what to do: hidden events would look as if they were missing, and be sent again",
+  () =>
     Effect.gen(function* () {
       const { url } = yield* Profiles.make({ relay: {} }, {}, { relay: "event_type = 'other'" })
       const server = { CLICKHOUSE_URL: url, CLICKHOUSE_DATABASE: "default" }
@@ -130,11 +129,11 @@ describe("A table whose rows a policy may hide", () => {
       expect(error.message).toContain("row policies")
       expect(error.message).toContain("Drop them")
     }).pipe(Environment.fresh())
-  )
-})
+)
 
-describe("An insert is a success only if ClickHouse says that it has taken every row:", () => {
-  it.live("where it has taken fewer, those that it lacks are sent again, and none twice", () =>
+it.live(
+  "An insert is a success only if ClickHouse says that it has taken every row: where it has taken fewer, those that it lacks are sent again, and none twice",
+  () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
       let cut = false
@@ -149,9 +148,11 @@ describe("An insert is a success only if ClickHouse says that it has taken every
       expect(yield* counts).toEqual({ rows: 10, events: 10 })
       expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live("what was not taken and is refused becomes a failure, and what was taken is not sent again", () =>
+it.live(
+  "An insert is a success only if ClickHouse says that it has taken every row: what was not taken and is refused becomes a failure, and what was taken is not sent again",
+  () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
       let skipped = false
@@ -178,9 +179,11 @@ describe("An insert is a success only if ClickHouse says that it has taken every
         [1, "failed"]
       ])
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live("where a proxy drops the header that says so, it is asked which it has", () =>
+it.live(
+  "An insert is a success only if ClickHouse says that it has taken every row: where a proxy drops the header that says so, it is asked which it has",
+  () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
       let questions = 0
@@ -197,54 +200,53 @@ describe("An insert is a success only if ClickHouse says that it has taken every
       expect(yield* counts).toEqual({ rows: 10, events: 10 })
       expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: null }])
     }).pipe(Environment.fresh())
-  )
+)
 
-  it.live(
-    "where materialized views write rows too, it is asked: what they write may make up for what was skipped",
-    () =>
-      Effect.gen(function* () {
-        const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
-        const clickHouse = yield* ClickHouse
-        yield* clickHouse.command(
-          "CREATE MATERIALIZED VIEW sums ENGINE = MergeTree ORDER BY () AS SELECT count() AS events FROM event_log"
-        )
-        let cut = false
-        const balancer = yield* Cluster.balancer((seen) => {
+it.live(
+  "An insert is a success only if ClickHouse says that it has taken every row: where materialized views write rows too, it is asked: what they write may make up for what was skipped",
+  () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      const clickHouse = yield* ClickHouse
+      yield* clickHouse.command(
+        "CREATE MATERIALIZED VIEW sums ENGINE = MergeTree ORDER BY () AS SELECT count() AS events FROM event_log"
+      )
+      let cut = false
+      const balancer = yield* Cluster.balancer((seen) => {
+        if (cut || !inserts(seen)) return { to: CLICKHOUSE_URL }
+        cut = true
+        return { to: CLICKHOUSE_URL, instead: seen.body.slice(seen.body.indexOf("\n") + 1) }
+      })
+      yield* publish(3)
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(cut).toBe(true)
+      expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
+    }).pipe(Environment.fresh())
+)
+
+it.live(
+  "An insert is a success only if ClickHouse says that it has taken every row: and where such a proxy, or a view, leaves open whether what was lacking has arrived, it is asked again",
+  () =>
+    Effect.gen(function* () {
+      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+      let cut = false
+      const balancer = yield* Cluster.balancer(
+        (seen) => {
           if (cut || !inserts(seen)) return { to: CLICKHOUSE_URL }
           cut = true
           return { to: CLICKHOUSE_URL, instead: seen.body.slice(seen.body.indexOf("\n") + 1) }
-        })
-        yield* publish(3)
-        yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
-        expect(cut).toBe(true)
-        expect(yield* counts).toEqual({ rows: 3, events: 3 })
-        expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
-      }).pipe(Environment.fresh())
-  )
+        },
+        ["x-clickhouse-summary"]
+      )
+      yield* publish(3)
+      yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
+      expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
+    }).pipe(Environment.fresh())
+)
 
-  it.live(
-    "and where such a proxy, or a view, leaves open whether what was lacking has arrived, it is asked again",
-    () =>
-      Effect.gen(function* () {
-        const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
-        let cut = false
-        const balancer = yield* Cluster.balancer(
-          (seen) => {
-            if (cut || !inserts(seen)) return { to: CLICKHOUSE_URL }
-            cut = true
-            return { to: CLICKHOUSE_URL, instead: seen.body.slice(seen.body.indexOf("\n") + 1) }
-          },
-          ["x-clickhouse-summary"]
-        )
-        yield* publish(3)
-        yield* Effect.provide(drain, Environment.another({ CLICKHOUSE_URL: balancer }))
-        expect(yield* counts).toEqual({ rows: 3, events: 3 })
-        expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1, repaired: 1 }])
-      }).pipe(Environment.fresh())
-  )
-})
-
-describe("What is not ClickHouse's answer", () => {
+{
   const answers: ReadonlyArray<readonly [status: number, headers: Http.OutgoingHttpHeaders, body: string]> = [
     [404, {}, "no such page"],
     [404, {}, ""],
@@ -254,7 +256,7 @@ describe("What is not ClickHouse's answer", () => {
   ]
   for (const [status, headers, body] of answers) {
     it.live(
-      `(HTTP status ${status} ${body || "without a word"}) says that CLICKHOUSE_URL is wrong, with that status`,
+      `What is not ClickHouse's answer (HTTP status ${status} ${body || "without a word"}) says that CLICKHOUSE_URL is wrong, with that status`,
       () =>
         Effect.gen(function* () {
           const server = Http.createServer((request, response) => {
@@ -272,47 +274,51 @@ describe("What is not ClickHouse's answer", () => {
     )
   }
 
-  it.live("but a yes without ClickHouse's numbers is one, whatever headers come with it", () =>
-    Effect.gen(function* () {
-      const server = Http.createServer((request, response) => {
-        request.resume().once("end", () => response.writeHead(200, { location: "https://elsewhere.example/" }).end())
-      })
-      const url = `http://127.0.0.1:${yield* listen(server)}`
-      yield* Effect.flatMap(ClickHouse, ({ insert }) =>
-        insert({ statement: "INSERT INTO a", parameters: {}, settings: {}, queryId: "1", rows: Stream.empty })
-      ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
-    }).pipe(Environment.fresh())
-  )
-
-  it.live("but a yes that a proxy writes anew does not say that nothing was written", () =>
-    Effect.gen(function* () {
-      const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
-      const server = Http.createServer((request, response) => {
-        const upstream = Http.request(new URL(request.url ?? "/", CLICKHOUSE_URL), {
-          method: request.method,
-          headers: request.headers
+  it.live(
+    "What is not ClickHouse's answer but a yes without ClickHouse's numbers is one, whatever headers come with it",
+    () =>
+      Effect.gen(function* () {
+        const server = Http.createServer((request, response) => {
+          request.resume().once("end", () => response.writeHead(200, { location: "https://elsewhere.example/" }).end())
         })
-        upstream.on("response", (answer) => answer.resume().once("end", () => response.writeHead(200).end("OK")))
-        request.pipe(upstream)
-      })
-      const url = `http://127.0.0.1:${yield* listen(server)}`
-      const error = yield* Effect.flatMap(ClickHouse, ({ insert }) =>
-        Effect.flip(
-          insert({
-            statement: "INSERT INTO event_log (event_type) FORMAT TabSeparated",
-            parameters: {},
-            settings: {},
-            queryId: "rewritten",
-            rows: Stream.make(Buffer.from("a\n"))
-          })
-        )
-      ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
-      expect(error).toMatchObject({ errorClass: "configuration", settled: false })
-      expect((yield* counts).rows).toBe(1)
-    }).pipe(Environment.fresh())
+        const url = `http://127.0.0.1:${yield* listen(server)}`
+        yield* Effect.flatMap(ClickHouse, ({ insert }) =>
+          insert({ statement: "INSERT INTO a", parameters: {}, settings: {}, queryId: "1", rows: Stream.empty })
+        ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
+      }).pipe(Environment.fresh())
   )
 
-  it.live("but a part of one leaves the question open, and says so", () =>
+  it.live(
+    "What is not ClickHouse's answer but a yes that a proxy writes anew does not say that nothing was written",
+    () =>
+      Effect.gen(function* () {
+        const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+        const server = Http.createServer((request, response) => {
+          const upstream = Http.request(new URL(request.url ?? "/", CLICKHOUSE_URL), {
+            method: request.method,
+            headers: request.headers
+          })
+          upstream.on("response", (answer) => answer.resume().once("end", () => response.writeHead(200).end("OK")))
+          request.pipe(upstream)
+        })
+        const url = `http://127.0.0.1:${yield* listen(server)}`
+        const error = yield* Effect.flatMap(ClickHouse, ({ insert }) =>
+          Effect.flip(
+            insert({
+              statement: "INSERT INTO event_log (event_type) FORMAT TabSeparated",
+              parameters: {},
+              settings: {},
+              queryId: "rewritten",
+              rows: Stream.make(Buffer.from("a\n"))
+            })
+          )
+        ).pipe(Effect.provide(Environment.another({ CLICKHOUSE_URL: url })))
+        expect(error).toMatchObject({ errorClass: "configuration", settled: false })
+        expect((yield* counts).rows).toBe(1)
+      }).pipe(Environment.fresh())
+  )
+
+  it.live("What is not ClickHouse's answer but a part of one leaves the question open, and says so", () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
       const proxy = yield* Proxy.make(CLICKHOUSE_URL)
@@ -327,4 +333,4 @@ describe("What is not ClickHouse's answer", () => {
       expect(error.message).toContain("ClickHouse's answer broke off")
     }).pipe(Environment.fresh())
   )
-})
+}

@@ -1,5 +1,5 @@
 /** What the sealer knows and what follows from it: plain values, no clock and no database. */
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { Sealed } from "../../src/OutboxStore.ts"
@@ -32,7 +32,7 @@ const look = (found: Found, at = 0): Look => ({ ...reading(at), found })
 
 const looks = (last: Found, now: Reading) => mayHaveToSeal(look(last), now, BATCH_EVENTS)
 
-describe("The sealer looks at the outbox", () => {
+{
   const cases: ReadonlyArray<readonly [when: string, found: Found, now: Reading, looks: boolean]> = [
     ["never, at rest, where nothing moves", found.Idle, reading(1e6), false],
     ["at rest, once an event has taken an id", found.Idle, reading(1, { events: 1 }), true],
@@ -48,49 +48,49 @@ describe("The sealer looks at the outbox", () => {
     })
   }
 
-  it("once a second where transactions end, whatever else it knows: a sequence moves before its transaction commits", () => {
+  it("The sealer looks at the outbox once a second where transactions end, whatever else it knows: a sequence moves before its transaction commits", () => {
     for (const last of [found.Idle, Found.Waiting({ dueAt: 1e6 })]) {
       expect(looks(last, reading(999, { transactions: 1 }))).toBe(false)
       expect(looks(last, reading(1_000, { transactions: 1 }))).toBe(true)
     }
   })
-})
+}
 
-describe("After an attempt to seal the sealer knows", () => {
+{
   const nothing = (transactionsInProgress: boolean) => Sealed.Nothing({ transactionsInProgress })
   const foundAfter = (last: Option.Option<Look>, now: Reading, ended: Parameters<typeof lookAfter>[2]) =>
     lookAfter(last, now, ended).found
 
-  it("whether there is nothing to come, or a transaction that may still commit", () => {
+  it("After an attempt to seal the sealer knows, whether there is nothing to come, or a transaction that may still commit", () => {
     expect(foundAfter(Option.none(), reading(5), nothing(false))).toEqual(Found.Idle())
     expect(foundAfter(Option.none(), reading(5), nothing(true))).toEqual(Found.Open())
   })
 
-  it("when the oldest event that waits for others is due, by its own clock", () => {
+  it("After an attempt to seal the sealer knows when the oldest event that waits for others is due, by its own clock", () => {
     const waiting = Sealed.Waiting({ dueIn: Duration.millis(655) })
     expect(foundAfter(Option.none(), reading(1_000), waiting)).toEqual(Found.Waiting({ dueAt: 1_655 }))
   })
 
-  it("how far things had moved before, so that what is published meanwhile counts", () => {
+  it("After an attempt to seal the sealer knows, how far things had moved before, so that what is published meanwhile counts", () => {
     const now = reading(7, { events: 3, batches: 2, transactions: 5 })
     expect(lookAfter(Option.none(), now, nothing(false))).toEqual({ ...now, found: Found.Idle() })
   })
 
-  describe("since when another session has been sealing", () => {
+  {
     const busy = (last: Option.Option<Look>, now: Reading) => lookAfter(last, now, Sealed.Busy())
 
-    it("from the first of several looks on", () => {
+    it("After an attempt to seal the sealer knows, since when another session has been sealing from the first of several looks on", () => {
       const first = busy(Option.some(look(Found.Idle(), 10)), reading(100))
       expect(first.found).toEqual(Found.Busy({ since: 100 }))
       expect(busy(Option.some(first), reading(200)).found).toEqual(Found.Busy({ since: 100 }))
     })
 
-    it("from now on, if a batch came of it: that is a relay at work", () => {
+    it("After an attempt to seal the sealer knows, since when another session has been sealing from now on, if a batch came of it: that is a relay at work", () => {
       const last = look(Found.Busy({ since: 10 }), 20)
       expect(busy(Option.some(last), reading(200, { batches: 1 })).found).toEqual(Found.Busy({ since: 200 }))
     })
 
-    it("and warns once a minute that it is stuck, not each time", () => {
+    it("After an attempt to seal the sealer knows, since when another session has been sealing and warns once a minute that it is stuck, not each time", () => {
       let last = Option.none<Look>()
       const warnings: Array<number> = []
       for (let at = 0; at <= 180_000; at += 100) {
@@ -100,29 +100,29 @@ describe("After an attempt to seal the sealer knows", () => {
       }
       expect(warnings).toEqual([60_000, 120_000, 180_000])
     })
-  })
-})
+  }
+}
 
-describe("Until it reads the sequences again the sealer waits", () => {
+{
   const LINGER = Duration.seconds(1)
   const wait = (last: Found, now = 0, linger = LINGER) => waitAfter(look(last), now, linger)
 
-  it("a quarter of a second at rest, and a tenth while there is something", () => {
+  it("Until it reads the sequences again the sealer waits, a quarter of a second at rest, and a tenth while there is something", () => {
     expect(wait(found.Idle)).toBe(250)
     expect([wait(found.Open), wait(found.Busy), wait(found.Waiting)]).toEqual([100, 100, 100])
   })
 
-  it("until events are due, if that is sooner", () => {
+  it("Until it reads the sequences again the sealer waits, until events are due, if that is sooner", () => {
     expect(wait(found.Waiting, 545)).toBe(55)
   })
 
-  it("a share of a shorter linger, so that its events are not late", () => {
+  it("Until it reads the sequences again the sealer waits, a share of a shorter linger, so that its events are not late", () => {
     const linger = Duration.millis(200)
     expect([wait(found.Idle, 0, linger), wait(found.Open, 0, linger)]).toEqual([50, 40])
   })
 
-  it("for 10 ms at least, so that it never spins", () => {
+  it("Until it reads the sequences again the sealer waits, for 10 ms at least, so that it never spins", () => {
     expect(wait(found.Waiting, 700)).toBe(10)
     expect(wait(found.Idle, 0, Duration.millis(1))).toBe(10)
   })
-})
+}

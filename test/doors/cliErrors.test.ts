@@ -5,8 +5,8 @@ import * as Cli from "../support/cli.ts"
 import * as Environment from "../support/environment.ts"
 import { listen } from "../support/listen.ts"
 
-layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) => {
-  it.effect("with the variables is said in a line each, without a stack", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("What is wrong with the variables is said in a line each, without a stack", () =>
     Effect.gen(function* () {
       const [missing, wrong] = yield* Effect.all(
         [
@@ -26,7 +26,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) 
     })
   )
 
-  it.effect("with the arguments is said too", () =>
+  it.effect("What is wrong with the arguments is said too", () =>
     Effect.gen(function* () {
       const [noFile, notThere] = yield* Effect.all([Cli.run(["publish"]), Cli.run(["publish", "/not/there.ndjson"])], {
         concurrency: 2
@@ -38,7 +38,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) 
     })
   )
 
-  it.effect("with Postgres is said with its address and never with a password", () =>
+  it.effect("What is wrong with Postgres is said with its address and never with a password", () =>
     Effect.gen(function* () {
       const elsewhere = new URL(String((yield* Environment.Environment).DATABASE_URL))
       elsewhere.username = "nobody"
@@ -69,7 +69,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) 
     })
   )
 
-  it.effect("with ClickHouse is said after what was done in Postgres", () =>
+  it.effect("What is wrong with ClickHouse is said after what was done in Postgres", () =>
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* Cli.run(["migrate"], {
         variables: { CLICKHOUSE_URL: "http://ada:hunter2@127.0.0.1:1" }
@@ -79,16 +79,18 @@ layer(Environment.layer(), { excludeTestServices: true })("What is wrong", (it) 
     })
   )
 
-  it.scoped("with ClickHouse is said whole by the command that met it, whatever kind of error it is", () =>
-    Effect.gen(function* () {
-      const said = "Code: 1002. DB::Exception: It is odd here. (UNKNOWN_EXCEPTION) (version 26.7.1.1)"
-      const odd = createServer((_, response) =>
-        response.writeHead(500, { "X-ClickHouse-Exception-Code": "1002" }).end(said)
-      )
-      const CLICKHOUSE_URL = `http://127.0.0.1:${yield* listen(odd)}`
-      const { code, stderr } = yield* Cli.run(["verify"], { variables: { CLICKHOUSE_URL } })
-      expect(code).toBe(1)
-      expect(stderr).toMatch(/^ClickHouse refused\. .*It is odd here/)
-    })
+  it.scoped(
+    "What is wrong with ClickHouse is said whole by the command that met it, whatever kind of error it is",
+    () =>
+      Effect.gen(function* () {
+        const said = "Code: 1002. DB::Exception: It is odd here. (UNKNOWN_EXCEPTION) (version 26.7.1.1)"
+        const odd = createServer((_, response) =>
+          response.writeHead(500, { "X-ClickHouse-Exception-Code": "1002" }).end(said)
+        )
+        const CLICKHOUSE_URL = `http://127.0.0.1:${yield* listen(odd)}`
+        const { code, stderr } = yield* Cli.run(["verify"], { variables: { CLICKHOUSE_URL } })
+        expect(code).toBe(1)
+        expect(stderr).toMatch(/^ClickHouse refused\. .*It is odd here/)
+      })
   )
 })

@@ -49,9 +49,9 @@ const isGone = (file: string) => !existsSync(dirname(file))
 const contextOf = (made: Effect.Effect.Success<typeof failure>) =>
   Effect.flatMap(BatchFailures.BatchFailures, (failures) => failures.event(made.failureId, made.eventId))
 
-layer(live, { excludeTestServices: true })("failures edit", (it) => {
+layer(live, { excludeTestServices: true })((it) => {
   it.scoped(
-    "opens the editor that is named, with its arguments, on a file that nobody else reads and nobody finds",
+    "failures edit opens the editor that is named, with its arguments, on a file that nobody else reads and nobody finds",
     () =>
       Effect.gen(function* () {
         const made = yield* failure
@@ -85,7 +85,7 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
       })
   )
 
-  it.scoped("changes nothing if the text is as it was, or empty, or if the editor fails", () =>
+  it.scoped("failures edit changes nothing if the text is as it was, or empty, or if the editor fails", () =>
     Effect.gen(function* () {
       const made = yield* failure
       const edit = (script: string, ...options: ReadonlyArray<string>) =>
@@ -112,7 +112,7 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
     })
   )
 
-  it.scoped("says what is wrong with a text and keeps it", () =>
+  it.scoped("failures edit says what is wrong with a text and keeps it", () =>
     Effect.gen(function* () {
       const made = yield* failure
       const edit = (text: string) =>
@@ -137,7 +137,7 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
     })
   )
 
-  it.scoped("leaves no file when it is interrupted", () =>
+  it.scoped("failures edit leaves no file when it is interrupted", () =>
     Effect.gen(function* () {
       const made = yield* failure
       const { file, variables } = yield* editor("echo open >&2; exec sleep 60")
@@ -149,7 +149,7 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
     })
   )
 
-  it.effect("takes what to change from options and standard input, every digit as it is written", () =>
+  it.effect("failures edit takes what to change from options and standard input, every digit as it is written", () =>
     Effect.gen(function* () {
       const made = yield* failure
       const options = ["--context", "-", "--type", "renamed", "--metadata-version", "9223372036854775807"]
@@ -166,25 +166,27 @@ layer(live, { excludeTestServices: true })("failures edit", (it) => {
     })
   )
 
-  it.effect("is refused before anybody writes anything: which event, no JSON, closed, nowhere to edit", () =>
-    Effect.gen(function* () {
-      const failures = yield* BatchFailures.BatchFailures
-      const several = yield* Failures.make(["a", "b"].map((eventType) => Event.make({ eventType, eventContext: {} })))
-      const [one, closed] = [yield* failure, yield* failure]
-      yield* failures.discard(closed.failureId, { note: "test data", actor: Failures.ADA })
-      const ended = yield* Effect.forEach(
-        [[`${several.failureId}`], [one.id, "--context", '{"a":'], [closed.id], [one.id]],
-        (args) => Cli.run(["failures", "edit", ...args]),
-        { concurrency: 2 }
-      )
-      expect(ended).toEqual([
-        Cli.failed(
-          `Failure ${several.failureId} has 2 events: say which with --event. "clickhouse-outbox failures show ${several.failureId}" lists their ids\n`
-        ),
-        Cli.failed(expect.stringMatching(/^--context is not JSON: ./)),
-        Cli.failed(`Failure ${closed.id} is discarded already. Nothing was changed\n`),
-        Cli.failed("There is no terminal to edit on: say what to change with options. Nothing was changed\n")
-      ])
-    })
+  it.effect(
+    "failures edit is refused before anybody writes anything: which event, no JSON, closed, nowhere to edit",
+    () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures.BatchFailures
+        const several = yield* Failures.make(["a", "b"].map((eventType) => Event.make({ eventType, eventContext: {} })))
+        const [one, closed] = [yield* failure, yield* failure]
+        yield* failures.discard(closed.failureId, { note: "test data", actor: Failures.ADA })
+        const ended = yield* Effect.forEach(
+          [[`${several.failureId}`], [one.id, "--context", '{"a":'], [closed.id], [one.id]],
+          (args) => Cli.run(["failures", "edit", ...args]),
+          { concurrency: 2 }
+        )
+        expect(ended).toEqual([
+          Cli.failed(
+            `Failure ${several.failureId} has 2 events: say which with --event. "clickhouse-outbox failures show ${several.failureId}" lists their ids\n`
+          ),
+          Cli.failed(expect.stringMatching(/^--context is not JSON: ./)),
+          Cli.failed(`Failure ${closed.id} is discarded already. Nothing was changed\n`),
+          Cli.failed("There is no terminal to edit on: say what to change with options. Nothing was changed\n")
+        ])
+      })
   )
 })

@@ -6,8 +6,8 @@ import * as Environment from "../support/environment.ts"
 
 const UNKNOWN = "0190aaaa-0000-7000-8000-000000000009"
 
-layer(Environment.layer(), { excludeTestServices: true })("An operator's command", (it) => {
-  it.effect("that is wrong says what, and what would be right", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("An operator's command that is wrong says what, and what would be right", () =>
     Effect.gen(function* () {
       const wrong = {
         "where abc": `<EVENT_ID>: must be an event's uuid, not "abc"`,

@@ -2,7 +2,7 @@
 import * as Http from "node:http"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Config from "../../src/Config.ts"
@@ -44,8 +44,8 @@ const askRaw = (url: string, path: string) =>
 /** What browsers send when somebody opens an address. */
 const opened = { headers: { accept: "text/html,application/xhtml+xml,*/*;q=0.8" } }
 
-layer(live, { excludeTestServices: true })("The console", (it) => {
-  it.scoped("is what the server's address opens, and is asked for again each time", () =>
+layer(live, { excludeTestServices: true })((it) => {
+  it.scoped("The console is what the server's address opens, and is asked for again each time", () =>
     Effect.gen(function* () {
       const ask = yield* serve()
       const page = yield* ask("GET /", opened)
@@ -57,7 +57,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  it.scoped("has files that browsers keep for ever, because their names change with them", () =>
+  it.scoped("The console has files that browsers keep for ever, because their names change with them", () =>
     Effect.gen(function* () {
       const ask = yield* serve()
       const script = yield* ask("GET /assets/index-3f2a.js?v=1")
@@ -74,7 +74,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  it.scoped("opens at every page's own address, where a browser asks", () =>
+  it.scoped("The console opens at every page's own address, where a browser asks", () =>
     Effect.gen(function* () {
       const ask = yield* serve()
       for (const path of ["/failures", "/failures/3?tab=audit", "/events/01890a5d-ac96-774b-bcce-b302099a8057"]) {
@@ -83,7 +83,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  it.scoped("is in nobody's way: programs, probes and the API are answered as ever", () =>
+  it.scoped("The console is in nobody's way: programs, probes and the API are answered as ever", () =>
     Effect.gen(function* () {
       const ask = yield* serve()
       expect((yield* ask("GET /healthz", opened)).json).toEqual({ status: "ok" })
@@ -98,7 +98,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  it.scoped("hands out its own files and no other", () =>
+  it.scoped("The console hands out its own files and no other", () =>
     Effect.gen(function* () {
       const { url } = yield* serve()
       for (const path of [
@@ -119,7 +119,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  it.scoped("lets a browser load and run nothing else, nor put it into a frame", () =>
+  it.scoped("The console lets a browser load and run nothing else, nor put it into a frame", () =>
     Effect.gen(function* () {
       const ask = yield* serve()
       for (const request of ["GET /", "GET /assets/index-3f2a.js"]) {
@@ -147,32 +147,32 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     })
   )
 
-  describe("needs no token, for it holds no data", () => {
-    it.scoped("and learns whether the API needs one", () =>
-      Effect.gen(function* () {
-        const guarded = yield* serve(withToken)
-        expect((yield* guarded("GET /", opened)).status).toBe(200)
-        expect((yield* guarded("GET /api/session")).status).toBe(401)
-        const wrong = { headers: { authorization: "Bearer wrong" } }
-        expect((yield* guarded("GET /api/session", wrong)).status).toBe(401)
-        const right = { headers: { authorization: `Bearer ${TOKEN}` } }
-        expect((yield* guarded("GET /api/session", right)).json).toMatchObject({ version, token_required: true })
-        const open = yield* serve(config)
-        expect((yield* open("GET /api/session")).json).toMatchObject({ token_required: false })
-      })
-    )
+  it.scoped("The console needs no token, for it holds no data and learns whether the API needs one", () =>
+    Effect.gen(function* () {
+      const guarded = yield* serve(withToken)
+      expect((yield* guarded("GET /", opened)).status).toBe(200)
+      expect((yield* guarded("GET /api/session")).status).toBe(401)
+      const wrong = { headers: { authorization: "Bearer wrong" } }
+      expect((yield* guarded("GET /api/session", wrong)).status).toBe(401)
+      const right = { headers: { authorization: `Bearer ${TOKEN}` } }
+      expect((yield* guarded("GET /api/session", right)).json).toMatchObject({ version, token_required: true })
+      const open = yield* serve(config)
+      expect((yield* open("GET /api/session")).json).toMatchObject({ token_required: false })
+    })
+  )
 
-    it.scoped("and opens from a link elsewhere, while the API answers nobody else's page", () =>
+  it.scoped(
+    "The console needs no token, for it holds no data and opens from a link elsewhere, while the API answers nobody else's page",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve(config)
         const linked = { headers: { ...opened.headers, "sec-fetch-site": "cross-site" } }
         expect((yield* ask("GET /failures/3", linked)).status).toBe(200)
         expect((yield* ask("GET /api/session", linked)).status).toBe(403)
       })
-    )
-  })
+  )
 
-  it.scoped("is read from the disk once, however often it is asked for", () =>
+  it.scoped("The console is read from the disk once, however often it is asked for", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -186,7 +186,7 @@ layer(live, { excludeTestServices: true })("The console", (it) => {
     }).pipe(Effect.provide(NodeContext.layer))
   )
 
-  it.scoped("says what to run where it was not built, and is there once it was", () =>
+  it.scoped("The console says what to run where it was not built, and is there once it was", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()

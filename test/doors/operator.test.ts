@@ -4,7 +4,7 @@ import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -28,8 +28,8 @@ const event = (eventContext: Event.JsonObject = {}, eventType = "operator_tested
 
 const STRANGER = "01890a5d-ac96-774b-bcce-b302099a8057"
 
-layer(live, { excludeTestServices: true })("The operator API", (it) => {
-  it.scoped("leads from an event that ClickHouse refused to its row in ClickHouse", () =>
+layer(live, { excludeTestServices: true })((it) => {
+  it.scoped("The operator API leads from an event that ClickHouse refused to its row in ClickHouse", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const eventId = yield* EventPublisher.publish(event({ n: 1e30, name: "Ada" }))
@@ -71,7 +71,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
 
   const NUMBERS = '{"a": 9007199254740993, "b": 123456789012345678901234567890, "c": 0.10000000000000000000001}'
 
-  it.scoped("keeps every digit, in and out", () =>
+  it.scoped("The operator API keeps every digit, in and out", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const sql = yield* SqlClient.SqlClient
@@ -94,7 +94,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("lists page by page, nothing twice and nothing skipped while failures come in", () =>
+  it.scoped("The operator API lists page by page, nothing twice and nothing skipped while failures come in", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       yield* Effect.forEach(Arr.range(1, 120), () => Failures.make([event()]))
@@ -110,7 +110,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("pages through a failure's events, and ends a page early where they are heavy", () =>
+  it.scoped("The operator API pages through a failure's events, and ends a page early where they are heavy", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const weight = "x".repeat(1_000_000)
@@ -132,7 +132,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("replays once when the button is pressed five times at once", () =>
+  it.scoped("The operator API replays once when the button is pressed five times at once", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { failureId } = yield* Failures.make([event(), event()])
@@ -153,7 +153,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("replays what matches a filter, and everything only when it is told so", () =>
+  it.scoped("The operator API replays what matches a filter, and everything only when it is told so", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const a = yield* Failures.make([event({}, "a")])
@@ -173,7 +173,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("discards and resolves with a note, and says who did", () =>
+  it.scoped("The operator API discards and resolves with a note, and says who did", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { failureId } = yield* Failures.make([event()])
@@ -192,7 +192,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("pauses the relays and resumes them, each once", () =>
+  it.scoped("The operator API pauses the relays and resumes them, each once", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const pause = ask("POST /api/relay/pause", {
@@ -212,7 +212,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("shows batches and incidents", () =>
+  it.scoped("The operator API shows batches and incidents", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { batchId, failureId } = yield* Failures.make([event()])
@@ -224,7 +224,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  describe("says what is wrong with a request", () => {
+  {
     const FAILURE = "/api/failures/1"
     const EVENT = `${FAILURE}/events/${STRANGER}`
     const json = (body: string) => ({ body })
@@ -357,7 +357,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       ]
     }
 
-    it.scoped("and changes nothing", () =>
+    it.scoped("The operator API says what is wrong with a request and changes nothing", () =>
       Effect.gen(function* () {
         const ask = yield* asker()
         yield* Failures.make([event()])
@@ -373,9 +373,9 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         expect((yield* ask("GET /api/failures/1")).json).toMatchObject({ state: "open" })
       }).pipe(fresh)
     )
-  })
+  }
 
-  it.scoped("holds corrections against the definitions of the program that serves it", () =>
+  it.scoped("The operator API holds corrections against the definitions of the program that serves it", () =>
     Effect.gen(function* () {
       const UserCreated = Event.define({
         eventType: "user_created",
@@ -391,7 +391,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("can be used through a client that its contract makes", () =>
+  it.scoped("The operator API can be used through a client that its contract makes", () =>
     Effect.gen(function* () {
       const baseUrl = yield* start(withToken)
       const client = yield* HttpApiClient.make(Api, {
@@ -439,7 +439,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.scoped("describes every endpoint, in documents that load nothing from elsewhere", () =>
+  it.scoped("The operator API describes every endpoint, in documents that load nothing from elsewhere", () =>
     Effect.gen(function* () {
       const ask = yield* asker(withToken)
       const document = Object((yield* ask("GET /openapi.json")).json)

@@ -1,7 +1,7 @@
 /** Who uses the operator API: whom it knows by name, what they may do, and what the audit trail says of them. */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -47,9 +47,10 @@ const actorOf = (ask: Effect.Effect.Success<ReturnType<typeof asker>>, headers: 
     return first.actor
   })
 
-layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => {
-  describe("with a token of their own", () => {
-    it.scoped("is in the audit trail by the token's name, whatever X-Operator says", () =>
+layer(live, { excludeTestServices: true })((it) => {
+  it.scoped(
+    "Who uses the operator API with a token of their own is in the audit trail by the token's name, whatever X-Operator says",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve(NAMED)
         const ada = bearer(tokenOf("ada"))
@@ -64,9 +65,11 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
         const audit = yield* ask(`GET /api/failures/${failureId}/audit`, { headers: ada })
         expect(Object(audit.json).entries).toMatchObject([{ actor: "ada", action: "discard" }])
       })
-    )
+  )
 
-    it.scoped("is let in by no other: not by a hash, a name, or a token that is not configured", () =>
+  it.scoped(
+    "Who uses the operator API with a token of their own is let in by no other: not by a hash, a name, or a token that is not configured",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve(NAMED)
         const [, , hash = ""] = lineOf("ada", "operator").split(" ")
@@ -78,9 +81,11 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
         }
         expect((yield* ask("GET /api/status")).status).toBe(401)
       })
-    )
+  )
 
-    it.scoped("looks at everything and changes nothing as a reader", () =>
+  it.scoped(
+    "Who uses the operator API with a token of their own looks at everything and changes nothing as a reader",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve(NAMED)
         const headers = bearer(tokenOf("bob"))
@@ -99,9 +104,11 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
         }
         expect((yield* ask("GET /api/audit", { headers })).text).toBe(audit.text)
       })
-    )
+  )
 
-    it.scoped("has it from the command token, which shows it once and configures it by its hash, also in a file", () =>
+  it.scoped(
+    "Who uses the operator API with a token of their own has it from the command token, which shows it once and configures it by its hash, also in a file",
+    () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const [ada, bob] = yield* Effect.all([
@@ -126,11 +133,11 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
           { name: "bob", role: "reader" }
         ])
       })
-    )
-  })
+  )
 
-  describe("with the one token for all", () => {
-    it.scoped("is an operator without a name, in the audit trail as X-Operator says", () =>
+  it.scoped(
+    "Who uses the operator API with the one token for all is an operator without a name, in the audit trail as X-Operator says",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve({ OUTBOX_HTTP_TOKEN: TOKEN })
         const headers = bearer(TOKEN)
@@ -138,9 +145,11 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
         expect(yield* actorOf(ask, { ...headers, "x-operator": "grace" })).toBe("grace")
         expect(yield* actorOf(ask, headers)).toBe("api")
       })
-    )
+  )
 
-    it.scoped("is nobody else where others have names: X-Operator cannot make it one of them", () =>
+  it.scoped(
+    "Who uses the operator API with the one token for all is nobody else where others have names: X-Operator cannot make it one of them",
+    () =>
       Effect.gen(function* () {
         const ask = yield* serve({ ...NAMED, OUTBOX_HTTP_TOKEN: TOKEN })
         const headers = bearer(TOKEN)
@@ -148,110 +157,121 @@ layer(live, { excludeTestServices: true })("Who uses the operator API", (it) => 
         expect(yield* actorOf(ask, { ...headers, "x-operator": "ada" })).toBe("api")
         expect(yield* actorOf(ask, bearer(tokenOf("ada")))).toBe("ada")
       })
-    )
-  })
+  )
 
-  describe("through a proxy that has them sign in", () => {
+  {
     const PROXY = { OUTBOX_HTTP_PROXY_ADDRESSES: "10.1.0.0/16, 127.0.0.1", OUTBOX_HTTP_PROXY_OPERATORS: "ada, grace" }
     const user = (name: string) => ({ "x-forwarded-user": name })
 
-    it.scoped("is whom its header names: an operator who is named as one, and otherwise a reader", () =>
-      Effect.gen(function* () {
-        const ask = yield* serve(PROXY)
-        expect(sessionOf(yield* ask("GET /api/session", { headers: user("ada") }))).toEqual({
-          name: "ada",
-          role: "operator"
+    it.scoped(
+      "Who uses the operator API through a proxy that has them sign in is whom its header names: an operator who is named as one, and otherwise a reader",
+      () =>
+        Effect.gen(function* () {
+          const ask = yield* serve(PROXY)
+          expect(sessionOf(yield* ask("GET /api/session", { headers: user("ada") }))).toEqual({
+            name: "ada",
+            role: "operator"
+          })
+          expect(yield* actorOf(ask, { ...user("ada"), "x-operator": "grace" })).toBe("ada")
+          const headers = user("eve@example.com")
+          expect(sessionOf(yield* ask("GET /api/session", { headers }))).toEqual({
+            name: "eve@example.com",
+            role: "reader"
+          })
+          expect((yield* ask("POST /api/relay/resume", { headers })).status).toBe(403)
+          const all = yield* serve({
+            ...PROXY,
+            OUTBOX_HTTP_PROXY_HEADER: "X-Auth-Request-Email",
+            OUTBOX_HTTP_PROXY_OPERATORS: "*"
+          })
+          expect(yield* actorOf(all, { "x-auth-request-email": "eve@example.com" })).toBe("eve@example.com")
+          expect((yield* all("GET /api/status", { headers: user("ada") })).status).toBe(401)
         })
-        expect(yield* actorOf(ask, { ...user("ada"), "x-operator": "grace" })).toBe("ada")
-        const headers = user("eve@example.com")
-        expect(sessionOf(yield* ask("GET /api/session", { headers }))).toEqual({
-          name: "eve@example.com",
-          role: "reader"
+    )
+
+    it.scoped(
+      "Who uses the operator API through a proxy that has them sign in is nobody if the header comes from any other address, or names none or two",
+      () =>
+        Effect.gen(function* () {
+          const elsewhere = yield* serve({ ...PROXY, ...NAMED, OUTBOX_HTTP_PROXY_ADDRESSES: "10.1.0.0/16,::1" })
+          expect((yield* elsewhere("GET /api/status", { headers: user("ada") })).status).toBe(401)
+          const bob = { ...user("ada"), ...bearer(tokenOf("bob")) }
+          expect(sessionOf(yield* elsewhere("GET /api/session", { headers: bob }))).toEqual({
+            name: "bob",
+            role: "reader"
+          })
+          const ask = yield* serve(PROXY)
+          expect((yield* ask("GET /api/status")).status).toBe(401)
+          for (const name of ["ada, eve", "", " ", "ada eve", "a".repeat(256), "ad\u00e1"]) {
+            const { json, status } = yield* ask("GET /api/status", { headers: user(name) })
+            expect({ name, status, json }).toMatchObject({ name, status: 401, json: { detail: expect.any(String) } })
+          }
         })
-        expect((yield* ask("POST /api/relay/resume", { headers })).status).toBe(403)
-        const all = yield* serve({
-          ...PROXY,
-          OUTBOX_HTTP_PROXY_HEADER: "X-Auth-Request-Email",
-          OUTBOX_HTTP_PROXY_OPERATORS: "*"
+    )
+
+    it.scoped(
+      "Who uses the operator API through a proxy that has them sign in is known where a socket shows the proxy's IPv4 address as one of IPv6",
+      () =>
+        Effect.gen(function* () {
+          const ask = yield* serve({ ...PROXY, OUTBOX_HTTP_HOST: "::ffff:127.0.0.1" })
+          expect((yield* ask("GET /api/status", { headers: user("ada") })).status).toBe(200)
         })
-        expect(yield* actorOf(all, { "x-auth-request-email": "eve@example.com" })).toBe("eve@example.com")
-        expect((yield* all("GET /api/status", { headers: user("ada") })).status).toBe(401)
-      })
     )
 
-    it.scoped("is nobody if the header comes from any other address, or names none or two", () =>
-      Effect.gen(function* () {
-        const elsewhere = yield* serve({ ...PROXY, ...NAMED, OUTBOX_HTTP_PROXY_ADDRESSES: "10.1.0.0/16,::1" })
-        expect((yield* elsewhere("GET /api/status", { headers: user("ada") })).status).toBe(401)
-        const bob = { ...user("ada"), ...bearer(tokenOf("bob")) }
-        expect(sessionOf(yield* elsewhere("GET /api/session", { headers: bob }))).toEqual({
-          name: "bob",
-          role: "reader"
+    it.scoped(
+      "Who uses the operator API through a proxy that has them sign in may be let in by a token as well, as a program is that signs in nowhere",
+      () =>
+        Effect.gen(function* () {
+          const ask = yield* serve({ ...PROXY, ...NAMED })
+          expect(yield* actorOf(ask, bearer(tokenOf("ada")))).toBe("ada")
+          const both = { ...user("eve"), ...bearer(tokenOf("ada")) }
+          expect(sessionOf(yield* ask("GET /api/session", { headers: both }))).toEqual({ name: "eve", role: "reader" })
         })
-        const ask = yield* serve(PROXY)
-        expect((yield* ask("GET /api/status")).status).toBe(401)
-        for (const name of ["ada, eve", "", " ", "ada eve", "a".repeat(256), "ad\u00e1"]) {
-          const { json, status } = yield* ask("GET /api/status", { headers: user(name) })
-          expect({ name, status, json }).toMatchObject({ name, status: 401, json: { detail: expect.any(String) } })
-        }
-      })
     )
 
-    it.scoped("is known where a socket shows the proxy's IPv4 address as one of IPv6", () =>
+    it.scoped(
+      "Who uses the operator API through a proxy that has them sign in changes nothing by a page of another site, with which their browser sends the proxy's cookie",
+      () =>
+        Effect.gen(function* () {
+          const ask = yield* serve(PROXY)
+          const host = "outbox.example.com"
+          const statusOf = (headers: Readonly<Record<string, string>>) =>
+            Effect.map(
+              ask("POST /api/relay/resume", { headers: { host, ...user("ada"), ...headers } }),
+              ({ status }) => status
+            )
+          const NOT_PAUSED = 409
+          for (const headers of [{}, { "sec-fetch-site": "same-origin" }, { origin: `https://${host}` }]) {
+            expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: NOT_PAUSED })
+          }
+          for (const headers of [
+            { "sec-fetch-site": "cross-site" },
+            { "sec-fetch-site": "same-site" },
+            { "sec-fetch-site": "none" },
+            { origin: "https://evil.example.com" },
+            { origin: "null" },
+            { origin: `https://${host}`, "sec-fetch-site": "cross-site" }
+          ]) {
+            expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: 403 })
+          }
+        })
+    )
+  }
+
+  it.scoped(
+    "Who uses the operator API listens beyond loopback once it knows somebody, and probes and metrics need no name",
+    () =>
       Effect.gen(function* () {
-        const ask = yield* serve({ ...PROXY, OUTBOX_HTTP_HOST: "::ffff:127.0.0.1" })
-        expect((yield* ask("GET /api/status", { headers: user("ada") })).status).toBe(200)
-      })
-    )
-
-    it.scoped("may be let in by a token as well, as a program is that signs in nowhere", () =>
-      Effect.gen(function* () {
-        const ask = yield* serve({ ...PROXY, ...NAMED })
-        expect(yield* actorOf(ask, bearer(tokenOf("ada")))).toBe("ada")
-        const both = { ...user("eve"), ...bearer(tokenOf("ada")) }
-        expect(sessionOf(yield* ask("GET /api/session", { headers: both }))).toEqual({ name: "eve", role: "reader" })
-      })
-    )
-
-    it.scoped("changes nothing by a page of another site, with which their browser sends the proxy's cookie", () =>
-      Effect.gen(function* () {
-        const ask = yield* serve(PROXY)
-        const host = "outbox.example.com"
-        const statusOf = (headers: Readonly<Record<string, string>>) =>
-          Effect.map(
-            ask("POST /api/relay/resume", { headers: { host, ...user("ada"), ...headers } }),
-            ({ status }) => status
-          )
-        const NOT_PAUSED = 409
-        for (const headers of [{}, { "sec-fetch-site": "same-origin" }, { origin: `https://${host}` }]) {
-          expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: NOT_PAUSED })
+        for (const variables of [NAMED, { OUTBOX_HTTP_PROXY_ADDRESSES: "10.1.0.1" }]) {
+          const ask = yield* serve(variables)
+          // By a name that is not this machine's, which a server that knows nobody turns down.
+          const headers = { host: "outbox.example.com" }
+          expect((yield* ask("GET /api/status", { headers })).status).toBe(401)
+          for (const path of ["/healthz", "/version", "/metrics"]) {
+            expect((yield* ask(`GET ${path}`, { headers })).status).toBe(200)
+          }
         }
-        for (const headers of [
-          { "sec-fetch-site": "cross-site" },
-          { "sec-fetch-site": "same-site" },
-          { "sec-fetch-site": "none" },
-          { origin: "https://evil.example.com" },
-          { origin: "null" },
-          { origin: `https://${host}`, "sec-fetch-site": "cross-site" }
-        ]) {
-          expect({ headers, status: yield* statusOf(headers) }).toEqual({ headers, status: 403 })
-        }
+        expect(Option.isNone((yield* configured({})).proxy)).toBe(true)
       })
-    )
-  })
-
-  it.scoped("listens beyond loopback once it knows somebody, and probes and metrics need no name", () =>
-    Effect.gen(function* () {
-      for (const variables of [NAMED, { OUTBOX_HTTP_PROXY_ADDRESSES: "10.1.0.1" }]) {
-        const ask = yield* serve(variables)
-        // By a name that is not this machine's, which a server that knows nobody turns down.
-        const headers = { host: "outbox.example.com" }
-        expect((yield* ask("GET /api/status", { headers })).status).toBe(401)
-        for (const path of ["/healthz", "/version", "/metrics"]) {
-          expect((yield* ask(`GET ${path}`, { headers })).status).toBe(200)
-        }
-      }
-      expect(Option.isNone((yield* configured({})).proxy)).toBe(true)
-    })
   )
 })

@@ -2,7 +2,7 @@
 import * as Http from "node:http"
 import * as Net from "node:net"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -81,19 +81,21 @@ const takePort = Effect.map(
   String
 )
 
-layer(live, { excludeTestServices: true })("The operator API", (it) => {
-  describe("with a token", () => {
-    it.scoped("lets in whoever sends it, under whatever name and from whatever page", () =>
-      Effect.gen(function* () {
-        const ask = yield* asker(withToken)
-        const authorization = `Bearer ${TOKEN}`
-        const answered = yield* ask("GET /api/relay", {
-          headers: { authorization, host: "outbox.example.com", origin: "https://console.example.com" }
+layer(live, { excludeTestServices: true })((it) => {
+  {
+    it.scoped(
+      "The operator API with a token lets in whoever sends it, under whatever name and from whatever page",
+      () =>
+        Effect.gen(function* () {
+          const ask = yield* asker(withToken)
+          const authorization = `Bearer ${TOKEN}`
+          const answered = yield* ask("GET /api/relay", {
+            headers: { authorization, host: "outbox.example.com", origin: "https://console.example.com" }
+          })
+          expect(answered.status).toBe(200)
+          const lower = yield* ask("GET /api/relay", { headers: { authorization: `bearer ${TOKEN}` } })
+          expect(lower.status).toBe(200)
         })
-        expect(answered.status).toBe(200)
-        const lower = yield* ask("GET /api/relay", { headers: { authorization: `bearer ${TOKEN}` } })
-        expect(lower.status).toBe(200)
-      })
     )
 
     const wrong: Record<string, Record<string, string>> = {
@@ -108,7 +110,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       "the token alone": { authorization: TOKEN }
     }
     for (const [what, headers] of Object.entries(wrong)) {
-      it.scoped(`refuses ${what}, before it looks at anything else`, () =>
+      it.scoped(`The operator API with a token refuses ${what}, before it looks at anything else`, () =>
         Effect.gen(function* () {
           const ask = yield* asker(withToken)
           for (const request of ["GET /api/failures?limit=0", "POST /api/relay/pause", "GET /api/failures/abc"]) {
@@ -125,7 +127,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
       )
     }
 
-    it.scoped("tells it to nobody: it is in no span and no log", () =>
+    it.scoped("The operator API with a token tells it to nobody: it is in no span and no log", () =>
       logged((lines) =>
         Effect.gen(function* () {
           const spans: Array<Tracer.Span> = []
@@ -152,30 +154,31 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
         })
       )
     )
-  })
+  }
 
-  describe("without a token", () => {
-    it.scoped("listens on loopback whatever it was told, and says why", () =>
-      logged((lines) =>
-        Effect.gen(function* () {
-          expect(yield* start({ ...config, host: "0.0.0.0" })).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
-          const said = lines.join("\n")
-          expect(said).toContain("on 127.0.0.1 and not on 0.0.0.0")
-          expect(said).toContain("set OUTBOX_HTTP_TOKEN")
-          expect(said).toMatch(/listens on http:\/\/127\.0\.0\.1:\d+, and asks for no token/)
-        })
-      )
-    )
-
-    it.scoped("listens on IPv6's loopback address", () =>
+  it.scoped("The operator API without a token listens on loopback whatever it was told, and says why", () =>
+    logged((lines) =>
       Effect.gen(function* () {
-        const url = yield* start({ ...config, host: "::1" })
-        expect(url).toMatch(/^http:\/\/\[::1\]:\d+$/)
-        expect((yield* ask(url, "GET /api/relay")).status).toBe(200)
+        expect(yield* start({ ...config, host: "0.0.0.0" })).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+        const said = lines.join("\n")
+        expect(said).toContain("on 127.0.0.1 and not on 0.0.0.0")
+        expect(said).toContain("set OUTBOX_HTTP_TOKEN")
+        expect(said).toMatch(/listens on http:\/\/127\.0\.0\.1:\d+, and asks for no token/)
       })
     )
+  )
 
-    it.scoped("answers what comes from this machine only, as a browser on it may be led here by others", () =>
+  it.scoped("The operator API without a token listens on IPv6's loopback address", () =>
+    Effect.gen(function* () {
+      const url = yield* start({ ...config, host: "::1" })
+      expect(url).toMatch(/^http:\/\/\[::1\]:\d+$/)
+      expect((yield* ask(url, "GET /api/relay")).status).toBe(200)
+    })
+  )
+
+  it.scoped(
+    "The operator API without a token answers what comes from this machine only, as a browser on it may be led here by others",
+    () =>
       Effect.gen(function* () {
         const url = yield* start()
         const { host, port } = new URL(url)
@@ -230,11 +233,11 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           })
         }
       })
-    )
-  })
+  )
 
-  describe("takes a path in one way of writing it", () => {
-    it.scoped("so that a proxy's rule for /api holds: every other way is not found, by GET and by POST", () =>
+  it.scoped(
+    "The operator API takes a path in one way of writing it so that a proxy's rule for /api holds: every other way is not found, by GET and by POST",
+    () =>
       Effect.gen(function* () {
         const url = yield* start(withToken)
         const headers = { authorization: `Bearer ${TOKEN}`, accept: "text/html,*/*;q=0.8" }
@@ -275,26 +278,27 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
           })
         }
       })
-    )
-  })
-
-  it.scoped("lets a page of its answers load and run nothing, and that of /docs only what is in it", () =>
-    Effect.gen(function* () {
-      const ask = yield* asker(withToken)
-      const headers = { authorization: `Bearer ${TOKEN}` }
-      for (const path of ["/api/status", "/api/nope", "/nope", "/healthz", "/metrics", "/openapi.json"]) {
-        const answered = yield* ask(`GET ${path}`, { headers })
-        expect({ path, policy: answered.headers["content-security-policy"] }).toEqual({
-          path,
-          policy: "default-src 'none'; frame-ancestors 'none'"
-        })
-      }
-      const docs = yield* ask("GET /docs", { headers })
-      expect(docs.headers["content-security-policy"]).toMatch(/^default-src 'self'; .*frame-ancestors 'none'$/)
-    })
   )
 
-  it.scoped("says 503 while Postgres does not answer, and no more than that; then it goes on", () =>
+  it.scoped(
+    "The operator API lets a page of its answers load and run nothing, and that of /docs only what is in it",
+    () =>
+      Effect.gen(function* () {
+        const ask = yield* asker(withToken)
+        const headers = { authorization: `Bearer ${TOKEN}` }
+        for (const path of ["/api/status", "/api/nope", "/nope", "/healthz", "/metrics", "/openapi.json"]) {
+          const answered = yield* ask(`GET ${path}`, { headers })
+          expect({ path, policy: answered.headers["content-security-policy"] }).toEqual({
+            path,
+            policy: "default-src 'none'; frame-ancestors 'none'"
+          })
+        }
+        const docs = yield* ask("GET /docs", { headers })
+        expect(docs.headers["content-security-policy"]).toMatch(/^default-src 'self'; .*frame-ancestors 'none'$/)
+      })
+  )
+
+  it.scoped("The operator API says 503 while Postgres does not answer, and no more than that; then it goes on", () =>
     Effect.gen(function* () {
       const { DATABASE_URL = "" } = yield* Environment.Environment
       const proxy = yield* Proxy.make(DATABASE_URL)
@@ -319,7 +323,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("says 500 to a bug, and shows nothing of it", () =>
+  it.scoped("The operator API says 500 to a bug, and shows nothing of it", () =>
     logged((lines) =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
@@ -334,7 +338,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     )
   )
 
-  it.scoped("leaves connections to the relay, however many requests wait", () =>
+  it.scoped("The operator API leaves connections to the relay, however many requests wait", () =>
     Effect.gen(function* () {
       const { failureId } = yield* Failures.make([event])
       const other = yield* Effect.flatMap(SqlClient.SqlClient, (sql) => sql.reserve)
@@ -355,7 +359,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("has two large bodies in memory at a time, while small ones need not wait", () =>
+  it.scoped("The operator API has two large bodies in memory at a time, while small ones need not wait", () =>
     Effect.gen(function* () {
       const { eventId, failureId } = yield* Failures.make([event])
       const path = `/api/failures/${failureId}/events/${eventId}`
@@ -376,7 +380,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.effect("ends at once, whatever its clients have begun", () =>
+  it.effect("The operator API ends at once, whatever its clients have begun", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const url = yield* Scope.extend(start(), scope)
@@ -403,7 +407,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.scoped("outlives clients that break off, in whatever they had begun", () =>
+  it.scoped("The operator API outlives clients that break off, in whatever they had begun", () =>
     Effect.gen(function* () {
       const url = yield* start()
       for (const sent of [
@@ -421,34 +425,36 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     })
   )
 
-  it.scoped("is served by the relay, which delivers while the port is taken, and ends at SIGTERM", () =>
-    Effect.gen(function* () {
-      const taken = yield* Scope.make()
-      const port = yield* Scope.extend(takePort, taken)
-      const relay = yield* Cli.start(["relay"], {
-        variables: { OUTBOX_HTTP_PORT: port, OUTBOX_HTTP_TOKEN: TOKEN, LOG_FORMAT: "pretty" }
-      })
-      yield* relay.said(`cannot listen on 127.0.0.1, port ${port}, and tries again every 5 seconds`)
-      yield* relay.said("OUTBOX_HTTP_PORT sets another port")
-      yield* EventPublisher.publish(event)
-      yield* relay.said("Delivered a batch")
-      yield* Scope.close(taken, Exit.void)
-      const url = `http://127.0.0.1:${port}`
-      yield* relay.said(`The operator API listens on ${url}`)
-      expect((yield* ask(url, "GET /api/status")).status).toBe(401)
-      const headers = { authorization: `Bearer ${TOKEN}` }
-      expect((yield* ask(url, "GET /api/status", { headers })).status).toBe(200)
-      yield* connect(url, "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      yield* Effect.sleep("200 millis")
-      yield* relay.signal("SIGTERM")
-      const ended = yield* Effect.timeout(relay.ended, BOUND)
-      expect(ended).toMatchObject({ code: 0, stdout: "" })
-      expect(ended.stderr).not.toContain(TOKEN)
-      expect(ended.stderr.match(/cannot listen/g)).toHaveLength(1)
-    }).pipe(Effect.provide(live))
+  it.scoped(
+    "The operator API is served by the relay, which delivers while the port is taken, and ends at SIGTERM",
+    () =>
+      Effect.gen(function* () {
+        const taken = yield* Scope.make()
+        const port = yield* Scope.extend(takePort, taken)
+        const relay = yield* Cli.start(["relay"], {
+          variables: { OUTBOX_HTTP_PORT: port, OUTBOX_HTTP_TOKEN: TOKEN, LOG_FORMAT: "pretty" }
+        })
+        yield* relay.said(`cannot listen on 127.0.0.1, port ${port}, and tries again every 5 seconds`)
+        yield* relay.said("OUTBOX_HTTP_PORT sets another port")
+        yield* EventPublisher.publish(event)
+        yield* relay.said("Delivered a batch")
+        yield* Scope.close(taken, Exit.void)
+        const url = `http://127.0.0.1:${port}`
+        yield* relay.said(`The operator API listens on ${url}`)
+        expect((yield* ask(url, "GET /api/status")).status).toBe(401)
+        const headers = { authorization: `Bearer ${TOKEN}` }
+        expect((yield* ask(url, "GET /api/status", { headers })).status).toBe(200)
+        yield* connect(url, "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield* Effect.sleep("200 millis")
+        yield* relay.signal("SIGTERM")
+        const ended = yield* Effect.timeout(relay.ended, BOUND)
+        expect(ended).toMatchObject({ code: 0, stdout: "" })
+        expect(ended.stderr).not.toContain(TOKEN)
+        expect(ended.stderr.match(/cannot listen/g)).toHaveLength(1)
+      }).pipe(Effect.provide(live))
   )
 
-  it.scoped("is not to take the connection that leases are renewed on: there has to be one more", () =>
+  it.scoped("The operator API is not to take the connection that leases are renewed on: there has to be one more", () =>
     Effect.gen(function* () {
       const variables = { DATABASE_MAX_CONNECTIONS: "3", OUTBOX_WORKERS: "1", OUTBOX_HTTP_PORT: "0" }
       expect(yield* Cli.run(["relay"], { variables })).toEqual(
@@ -461,7 +467,7 @@ layer(live, { excludeTestServices: true })("The operator API", (it) => {
     }).pipe(Effect.provide(live))
   )
 
-  it.scoped("is not served where its port is off", () =>
+  it.scoped("The operator API is not served where its port is off", () =>
     Effect.gen(function* () {
       const relay = yield* Cli.start(["relay"], {
         variables: { OUTBOX_HTTP_PORT: "off", DATABASE_MAX_CONNECTIONS: "3", OUTBOX_WORKERS: "1" }

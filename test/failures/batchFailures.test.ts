@@ -1,6 +1,6 @@
 /** What an operator can do about refused events, whichever door they come in through. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -32,7 +32,7 @@ const fresh = <A, E, R>(test: Effect.Effect<A, E, R>) =>
   Effect.provide(Effect.scoped(test), Layer.provideMerge(services, Environment.layer()))
 
 layer(live, { excludeTestServices: true })("A failure", (it) => {
-  it.effect("shows its events whole, every digit of them", () =>
+  it.effect("A failure shows its events whole, every digit of them", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const sql = yield* SqlClient.SqlClient
@@ -53,7 +53,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     })
   )
 
-  it.effect("is found by each of its properties, newest first and page by page", () =>
+  it.effect("A failure is found by each of its properties, newest first and page by page", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const made = yield* Effect.forEach(["a", "b", "a", "c"], (type) => Failures.make([event({}, type)]))
@@ -78,7 +78,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     }).pipe(fresh)
   )
 
-  it.effect("pages through the events of a large one in the order in which they were published", () =>
+  it.effect("A failure pages through the events of a large one in the order in which they were published", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { eventIds, failureId } = yield* Failures.make(Arr.makeBy(120, (n) => event({ n })))
@@ -88,8 +88,8 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     })
   )
 
-  describe("is corrected", () => {
-    it.effect("field by field, digits kept, with the trail of what was before", () =>
+  {
+    it.effect("A failure is corrected field by field, digits kept, with the trail of what was before", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
@@ -114,27 +114,29 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       })
     )
 
-    it.effect("until it is again what was refused: a correction that was taken back is none", () =>
-      Effect.gen(function* () {
-        const failures = yield* BatchFailures
-        const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
-        const correct = (correction: string) => failures.correct(failureId, { eventId, correction, actor: ADA })
-        yield* correct('{"event_context": {"n": 2}}')
-        yield* correct('{"event_context": {"n": 3}, "event_type": "corrected"}')
-        expect((yield* correct('{"event_context": {"n": 1}}')).correctedAt).toEqual(expect.any(Date))
-        expect((yield* correct('{"event_type": "failure_tested"}')).correctedAt).toBeNull()
-        expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0 })
-        const [last, ...others] = yield* failures.audit(failureId)
-        expect(JSON.parse(last?.after ?? "")).toEqual({ event_type: "failure_tested", corrected_at: null })
-        expect(others.map(({ after }) => Object.keys(JSON.parse(after)))).toEqual([
-          ["event_context"],
-          ["event_type", "event_context"],
-          ["event_context"]
-        ])
-      })
+    it.effect(
+      "A failure is corrected until it is again what was refused: a correction that was taken back is none",
+      () =>
+        Effect.gen(function* () {
+          const failures = yield* BatchFailures
+          const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
+          const correct = (correction: string) => failures.correct(failureId, { eventId, correction, actor: ADA })
+          yield* correct('{"event_context": {"n": 2}}')
+          yield* correct('{"event_context": {"n": 3}, "event_type": "corrected"}')
+          expect((yield* correct('{"event_context": {"n": 1}}')).correctedAt).toEqual(expect.any(Date))
+          expect((yield* correct('{"event_type": "failure_tested"}')).correctedAt).toBeNull()
+          expect(yield* failures.get(failureId)).toMatchObject({ state: "open", correctedCount: 0 })
+          const [last, ...others] = yield* failures.audit(failureId)
+          expect(JSON.parse(last?.after ?? "")).toEqual({ event_type: "failure_tested", corrected_at: null })
+          expect(others.map(({ after }) => Object.keys(JSON.parse(after)))).toEqual([
+            ["event_context"],
+            ["event_type", "event_context"],
+            ["event_context"]
+          ])
+        })
     )
 
-    it.effect("and counted until it is replayed: what is left may be as it was", () =>
+    it.effect("A failure is corrected and counted until it is replayed: what is left may be as it was", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const { eventIds, failureId } = yield* Failures.make([event({ n: 1 }), event({ n: 2 })])
@@ -166,7 +168,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       ]
     }
     for (const [what, [correction = "", says = ""]] of Object.entries(refused)) {
-      it.effect(`but not to ${what}: it says why and stays as it is`, () =>
+      it.effect(`A failure is corrected but not to ${what}: it says why and stays as it is`, () =>
         Effect.gen(function* () {
           const failures = yield* BatchFailures
           const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
@@ -180,7 +182,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
       )
     }
 
-    it.effect("by the event's own Schema, where the program registered it", () =>
+    it.effect("A failure is corrected by the event's own Schema, where the program registered it", () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const UserCreated = Event.define({
@@ -199,10 +201,11 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         yield* correct('{"event_context": {"userId": "two"}, "metadata_version": 2}')
       })
     )
-  })
+  }
 
-  describe("is replayed", () => {
-    it.effect("under the same id, as it was corrected, and arrives once however often the button is pressed", () =>
+  it.effect(
+    "A failure is replayed under the same id, as it was corrected, and arrives once however often the button is pressed",
+    () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const { eventId, failureId } = yield* Failures.make([event({ n: 1 })])
@@ -219,47 +222,49 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         expect(yield* eventLog).toMatchObject([{ eventId, eventContext: { n: 2 }, eventType: "failure_tested" }])
         expect((yield* failures.audit(failureId)).map(({ action }) => action)).toEqual(["replay", "correct"])
       }).pipe(fresh)
-    )
+  )
 
-    it.effect("event by event, also by several at once, and is closed by the last", () =>
-      Effect.gen(function* () {
-        const failures = yield* BatchFailures
-        const { eventId, eventIds, failureId } = yield* Failures.make(Arr.makeBy(20, (n) => event({ n })))
-        const state = Effect.map(failures.get(failureId), ({ replayedCount, state }) => ({ replayedCount, state }))
-        const [first = eventId, ...rest] = eventIds
-        yield* failures.replayEvent(failureId, { eventId: first, actor: ADA })
-        expect(yield* state).toEqual({ replayedCount: 1, state: "open" })
-        expect((yield* Effect.flip(failures.replayEvent(failureId, { eventId: first, actor: ADA })))._tag).toBe(
-          "EventReplayed"
-        )
-        yield* Effect.forEach(rest, (id) => failures.replayEvent(failureId, { eventId: id, actor: ADA }), {
-          concurrency: 5
-        })
-        expect(yield* state).toEqual({ replayedCount: 20, state: "replayed" })
-        yield* Relay.drain
-        expect(yield* counts).toEqual({ rows: 20, events: 20 })
-      }).pipe(fresh)
-    )
+  it.effect("A failure is replayed event by event, also by several at once, and is closed by the last", () =>
+    Effect.gen(function* () {
+      const failures = yield* BatchFailures
+      const { eventId, eventIds, failureId } = yield* Failures.make(Arr.makeBy(20, (n) => event({ n })))
+      const state = Effect.map(failures.get(failureId), ({ replayedCount, state }) => ({ replayedCount, state }))
+      const [first = eventId, ...rest] = eventIds
+      yield* failures.replayEvent(failureId, { eventId: first, actor: ADA })
+      expect(yield* state).toEqual({ replayedCount: 1, state: "open" })
+      expect((yield* Effect.flip(failures.replayEvent(failureId, { eventId: first, actor: ADA })))._tag).toBe(
+        "EventReplayed"
+      )
+      yield* Effect.forEach(rest, (id) => failures.replayEvent(failureId, { eventId: id, actor: ADA }), {
+        concurrency: 5
+      })
+      expect(yield* state).toEqual({ replayedCount: 20, state: "replayed" })
+      yield* Relay.drain
+      expect(yield* counts).toEqual({ rows: 20, events: 20 })
+    }).pipe(fresh)
+  )
 
-    it.effect("together with all that match a filter, and with no other", () =>
-      Effect.gen(function* () {
-        const failures = yield* BatchFailures
-        const first = yield* Failures.make([event({ n: 1 }, "a")])
-        const second = yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
-        const { failureId } = yield* Failures.make([event({ n: 4 }, "b")])
-        const discarded = yield* Failures.make([event({ n: 5 }, "a")])
-        yield* failures.discard(discarded.failureId, { note: "not needed", actor: ADA })
-        expect(yield* failures.replayAll({ eventType: "a" }, { actor: ADA })).toEqual({
-          failures: [first.failureId, second.failureId],
-          events: 3
-        })
-        expect((yield* failures.list({ state: "open" })).map(({ id }) => id)).toEqual([failureId])
-        yield* Relay.drain
-        expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
-      }).pipe(fresh)
-    )
+  it.effect("A failure is replayed together with all that match a filter, and with no other", () =>
+    Effect.gen(function* () {
+      const failures = yield* BatchFailures
+      const first = yield* Failures.make([event({ n: 1 }, "a")])
+      const second = yield* Failures.make([event({ n: 2 }, "a"), event({ n: 3 }, "b")])
+      const { failureId } = yield* Failures.make([event({ n: 4 }, "b")])
+      const discarded = yield* Failures.make([event({ n: 5 }, "a")])
+      yield* failures.discard(discarded.failureId, { note: "not needed", actor: ADA })
+      expect(yield* failures.replayAll({ eventType: "a" }, { actor: ADA })).toEqual({
+        failures: [first.failureId, second.failureId],
+        events: 3
+      })
+      expect((yield* failures.list({ state: "open" })).map(({ id }) => id)).toEqual([failureId])
+      yield* Relay.drain
+      expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
+    }).pipe(fresh)
+  )
 
-    it.effect("comes back if it is still refused, as a failure that names it and that it names", () =>
+  it.effect(
+    "A failure is replayed comes back if it is still refused, as a failure that names it and that it names",
+    () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const id = yield* EventPublisher.publish(event({ n: 1e30 }))
@@ -273,9 +278,11 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         expect(yield* failures.events(FailureId.make(again?.id ?? 0))).toMatchObject([{ eventId: id }])
         expect(yield* counts).toEqual({ rows: 0, events: 0 })
       }).pipe(fresh)
-    )
+  )
 
-    it.effect("with a question to ClickHouse before, while relays are finding out that Postgres was restored", () =>
+  it.effect(
+    "A failure is replayed with a question to ClickHouse before, while relays are finding out that Postgres was restored",
+    () =>
       Effect.gen(function* () {
         const failures = yield* BatchFailures
         const sql = yield* SqlClient.SqlClient
@@ -295,26 +302,25 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
         yield* store.seal({ flush: true })
         expect(yield* sql`SELECT ask_first FROM outbox.batch ORDER BY id DESC LIMIT 1`).toEqual([{ ask_first: true }])
       }).pipe(fresh)
-    )
+  )
 
-    it.effect("not at all if the transaction around it fails", () =>
-      Effect.gen(function* () {
-        const failures = yield* BatchFailures
-        const sql = yield* SqlClient.SqlClient
-        const { failureId } = yield* Failures.make([event({ n: 1 })])
-        yield* sql.unsafe(`
+  it.effect("A failure is replayed not at all if the transaction around it fails", () =>
+    Effect.gen(function* () {
+      const failures = yield* BatchFailures
+      const sql = yield* SqlClient.SqlClient
+      const { failureId } = yield* Failures.make([event({ n: 1 })])
+      yield* sql.unsafe(`
           CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
           CREATE TRIGGER refuse BEFORE INSERT ON outbox.audit FOR EACH STATEMENT EXECUTE FUNCTION refuse()
         `)
-        expect((yield* Effect.flip(failures.replay(failureId, { actor: ADA })))._tag).toBe("SqlError")
-        expect(yield* failures.get(failureId)).toMatchObject({ state: "open", replayedCount: 0 })
-        yield* Relay.drain
-        expect(yield* counts).toEqual({ rows: 0, events: 0 })
-      }).pipe(fresh)
-    )
-  })
+      expect((yield* Effect.flip(failures.replay(failureId, { actor: ADA })))._tag).toBe("SqlError")
+      expect(yield* failures.get(failureId)).toMatchObject({ state: "open", replayedCount: 0 })
+      yield* Relay.drain
+      expect(yield* counts).toEqual({ rows: 0, events: 0 })
+    }).pipe(fresh)
+  )
 
-  it.effect("is discarded or resolved with a note that is kept, and by one of two who do it at once", () =>
+  it.effect("A failure is discarded or resolved with a note that is kept, and by one of two who do it at once", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event({})])
@@ -337,7 +343,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     })
   )
 
-  it("cannot be changed with two of the texts swapped: that does not compile", () => {
+  it("A failure cannot be changed with two of the texts swapped: that does not compile", () => {
     const eventId = Event.EventId.make("01890a5d-ac96-774b-bcce-b302099a8057")
     const swapped = (failures: typeof BatchFailures.Service, operations: typeof Operations.Operations.Service) => [
       // @ts-expect-error who asks is no event
@@ -354,7 +360,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
     expect(swapped).toBeTypeOf("function")
   })
 
-  it.effect("that is not there is said to be not there", () =>
+  it.effect("A failure that is not there is said to be not there", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event({})])
@@ -375,7 +381,7 @@ layer(live, { excludeTestServices: true })("A failure", (it) => {
 })
 
 layer(live, { excludeTestServices: true })("Replayed events", (it) => {
-  it.effect("are counted from failure to failure until they have arrived, and each once", () =>
+  it.effect("Replayed events are counted from failure to failure until they have arrived, and each once", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const bad = { n: 1e30 }
@@ -415,7 +421,7 @@ layer(live, { excludeTestServices: true })("Replayed events", (it) => {
     }).pipe(fresh)
   )
 
-  it.effect("are delivered also when they, or the rows that were refused, have left the outbox", () =>
+  it.effect("Replayed events are delivered also when they, or the rows that were refused, have left the outbox", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const sql = yield* SqlClient.SqlClient
@@ -434,7 +440,7 @@ layer(live, { excludeTestServices: true })("Replayed events", (it) => {
 })
 
 layer(live, { excludeTestServices: true })("An event", (it) => {
-  it.effect("is found wherever it is: unsealed, in a batch, failed, on its way again, delivered", () =>
+  it.effect("An event is found wherever it is: unsealed, in a batch, failed, on its way again, delivered", () =>
     Effect.gen(function* () {
       const operations = yield* Operations.Operations
       const failures = yield* BatchFailures

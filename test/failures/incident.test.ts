@@ -1,6 +1,6 @@
 /** What keeps batches from getting through although nothing is wrong with them: incidents, pauses, and what is left. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -70,7 +70,7 @@ const logs = Effect.gen(function* () {
 /** Tries again soon. */
 const soon = { OUTBOX_LINGER: "10 millis", OUTBOX_RETRY_BASE: "20 millis", OUTBOX_RETRY_CAP: "50 millis" }
 
-layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) => {
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
   const causes = {
     configuration: {
       spoil: Effect.as(command("RENAME TABLE event_log TO elsewhere"), {}),
@@ -79,35 +79,37 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     transient: { spoil: Effect.succeed({ CLICKHOUSE_URL: "http://127.0.0.1:1" }), mend: Effect.void }
   }
   for (const [errorClass, { mend, spoil }] of Object.entries(causes)) {
-    it.effect(`of class ${errorClass} is opened after a while, closed when all got through, and gives nothing up`, () =>
-      Effect.gen(function* () {
-        const { status } = yield* OutboxStore
-        const relay = yield* Relay.start(yield* spoil)
-        yield* publish
-        yield* until(
-          batches,
-          Arr.some(({ error_class }) => error_class === errorClass)
-        )
-        expect(yield* incidents).toEqual([])
-        yield* (yield* SqlClient.SqlClient)`
+    it.effect(
+      `An incident of class ${errorClass} is opened after a while, closed when all got through, and gives nothing up`,
+      () =>
+        Effect.gen(function* () {
+          const { status } = yield* OutboxStore
+          const relay = yield* Relay.start(yield* spoil)
+          yield* publish
+          yield* until(
+            batches,
+            Arr.some(({ error_class }) => error_class === errorClass)
+          )
+          expect(yield* incidents).toEqual([])
+          yield* (yield* SqlClient.SqlClient)`
           UPDATE outbox.batch SET
             first_attempt_at = first_attempt_at - interval '1 hour', first_error_at = first_error_at - interval '1 hour'
         `
-        const [open] = yield* until(incidents, ([incident]) => (incident?.attempts ?? 0) > 2)
-        expect(open).toMatchObject({ error_class: errorClass, state: "open", batch_ids: ["1"] })
-        expect(yield* status).toMatchObject({ openIncidents: 1, openFailures: { failures: 0 } })
+          const [open] = yield* until(incidents, ([incident]) => (incident?.attempts ?? 0) > 2)
+          expect(open).toMatchObject({ error_class: errorClass, state: "open", batch_ids: ["1"] })
+          expect(yield* status).toMatchObject({ openIncidents: 1, openFailures: { failures: 0 } })
 
-        yield* mend
-        yield* Fiber.interrupt(relay)
-        yield* Relay.drain
-        expect(yield* counts).toEqual({ rows: 1, events: 1 })
-        expect(yield* incidents).toMatchObject([{ id: open?.id, state: "closed", batch_ids: ["1"] }])
-        expect(yield* status).toMatchObject({ openIncidents: 0, batches: { delivered: 1, failed: 0 } })
-      }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "1 hour" }))
+          yield* mend
+          yield* Fiber.interrupt(relay)
+          yield* Relay.drain
+          expect(yield* counts).toEqual({ rows: 1, events: 1 })
+          expect(yield* incidents).toMatchObject([{ id: open?.id, state: "closed", batch_ids: ["1"] }])
+          expect(yield* status).toMatchObject({ openIncidents: 0, batches: { delivered: 1, failed: 0 } })
+        }).pipe(Environment.fresh({ ...soon, OUTBOX_INCIDENT_AFTER: "1 hour" }))
     )
   }
 
-  it.effect("is the same whether a server is away or its answers are", () =>
+  it.effect("An incident is the same whether a server is away or its answers are", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       const first = yield* leased
@@ -123,7 +125,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  it.effect("lists the batches that are blocked or retrying before those that got through", () =>
+  it.effect("An incident lists the batches that are blocked or retrying before those that got through", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       for (const lease of [yield* leased, yield* leased, yield* leased]) {
@@ -135,7 +137,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  describe("of batches whose workers go silent", () => {
+  {
     /** Lets a batch's lease run out, as if it had been taken so long ago. */
     const goSilent = (ago: string) =>
       Effect.flatMap(
@@ -156,7 +158,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
       })
     )
 
-    it.effect("is told of, though none of them says a word", () =>
+    it.effect("An incident of batches whose workers go silent is told of, though none of them says a word", () =>
       Effect.gen(function* () {
         const { heard, said } = yield* logs
         const store = yield* OutboxStore
@@ -195,7 +197,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
       }).pipe(Environment.fresh())
     )
 
-    it.effect("is one for all of them, and the one that is open", () =>
+    it.effect("An incident of batches whose workers go silent is one for all of them, and the one that is open", () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         for (let n = 0; n < 3; n++) yield* leased
@@ -210,60 +212,62 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         ])
       }).pipe(Environment.fresh())
     )
-  })
+  }
 
-  it.effect("is one for all batches that fail for reasons of its class, and is over with the last of them", () =>
-    Effect.gen(function* () {
-      const { heard, said } = yield* logs
-      const story = Effect.gen(function* () {
-        const store = yield* OutboxStore
-        const first = yield* leased
-        const second = yield* leased
-        const third = yield* leased
-        yield* store.release(first, { ...atOnce, error: failure("transient", "first") })
-        yield* store.release(second, { ...atOnce, error: failure("transient", "second") })
-        yield* store.release(third, { ...atOnce, error: failure("configuration") })
-        const before = [
-          { error_class: "transient", error_message: "second", state: "open", attempts: 2, batch_ids: ["1", "2"] },
-          { error_class: "configuration", state: "open", batch_ids: ["3"] }
-        ]
-        expect(yield* incidents).toMatchObject(before)
-        yield* store.acknowledge(yield* again)
-        expect(yield* incidents).toMatchObject([{ state: "open", batch_ids: ["2", "1"] }, before[1]])
+  it.effect(
+    "An incident is one for all batches that fail for reasons of its class, and is over with the last of them",
+    () =>
+      Effect.gen(function* () {
+        const { heard, said } = yield* logs
+        const story = Effect.gen(function* () {
+          const store = yield* OutboxStore
+          const first = yield* leased
+          const second = yield* leased
+          const third = yield* leased
+          yield* store.release(first, { ...atOnce, error: failure("transient", "first") })
+          yield* store.release(second, { ...atOnce, error: failure("transient", "second") })
+          yield* store.release(third, { ...atOnce, error: failure("configuration") })
+          const before = [
+            { error_class: "transient", error_message: "second", state: "open", attempts: 2, batch_ids: ["1", "2"] },
+            { error_class: "configuration", state: "open", batch_ids: ["3"] }
+          ]
+          expect(yield* incidents).toMatchObject(before)
+          yield* store.acknowledge(yield* again)
+          expect(yield* incidents).toMatchObject([{ state: "open", batch_ids: ["2", "1"] }, before[1]])
 
-        // The second batch fails for another reason now, and the first got through.
-        yield* store.release(yield* again, { ...atOnce, error: failure("configuration") })
-        expect(yield* incidents).toMatchObject([
-          { state: "closed", batch_ids: ["1"] },
-          { state: "open", attempts: 2, batch_ids: ["2", "3"] }
+          // The second batch fails for another reason now, and the first got through.
+          yield* store.release(yield* again, { ...atOnce, error: failure("configuration") })
+          expect(yield* incidents).toMatchObject([
+            { state: "closed", batch_ids: ["1"] },
+            { state: "open", attempts: 2, batch_ids: ["2", "3"] }
+          ])
+
+          yield* store.acknowledge(yield* again)
+          yield* store.fail(yield* again, { error: failure("data"), parked: false })
+          expect(yield* incidents).toMatchObject([{ state: "closed" }, { state: "closed" }])
+
+          // What fails after that is another one.
+          yield* store.release(yield* leased, { ...atOnce, error: failure("transient") })
+          expect(yield* incidents).toMatchObject([
+            { state: "closed" },
+            { state: "closed" },
+            { state: "open", attempts: 1 }
+          ])
+        })
+        yield* heard(story)
+        expect(yield* said).toEqual([
+          expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. first$/),
+          expect.stringMatching(/^WARN Incident 2: batches have not got through since \S+Z\. on purpose$/),
+          expect.stringMatching(
+            /^INFO Incident 1 is over: none of its batches is blocked or retrying any more\. .* took 2 failed attempts$/
+          ),
+          expect.stringMatching(/^INFO Incident 2 is over/),
+          expect.stringMatching(/^WARN Incident 3/)
         ])
-
-        yield* store.acknowledge(yield* again)
-        yield* store.fail(yield* again, { error: failure("data"), parked: false })
-        expect(yield* incidents).toMatchObject([{ state: "closed" }, { state: "closed" }])
-
-        // What fails after that is another one.
-        yield* store.release(yield* leased, { ...atOnce, error: failure("transient") })
-        expect(yield* incidents).toMatchObject([
-          { state: "closed" },
-          { state: "closed" },
-          { state: "open", attempts: 1 }
-        ])
-      })
-      yield* heard(story)
-      expect(yield* said).toEqual([
-        expect.stringMatching(/^WARN Incident 1: batches have not got through since \S+Z\. first$/),
-        expect.stringMatching(/^WARN Incident 2: batches have not got through since \S+Z\. on purpose$/),
-        expect.stringMatching(
-          /^INFO Incident 1 is over: none of its batches is blocked or retrying any more\. .* took 2 failed attempts$/
-        ),
-        expect.stringMatching(/^INFO Incident 2 is over/),
-        expect.stringMatching(/^WARN Incident 3/)
-      ])
-    }).pipe(Environment.fresh())
+      }).pipe(Environment.fresh())
   )
 
-  it.effect("stays open if a batch joins it while the last of the others gets through", () =>
+  it.effect("An incident stays open if a batch joins it while the last of the others gets through", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* OutboxStore
@@ -295,7 +299,7 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  it.effect("that a relay which was killed left open is closed by the next", () =>
+  it.effect("An incident that a relay which was killed left open is closed by the next", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* OutboxStore
@@ -309,69 +313,65 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
     }).pipe(Environment.fresh())
   )
 
-  describe("A pause", () => {
-    it.effect("keeps every relay from delivering, not from sealing, until it is lifted", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const { status } = yield* OutboxStore
-        const { heard, said } = yield* logs
-        yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'moving the table')`
-        yield* Relay.start()
-        yield* publish
-        yield* until(batches, (all) => all.length > 0)
-        const draining = yield* Effect.fork(heard(Relay.drain))
-        yield* until(said, Arr.isNonEmptyReadonlyArray)
-        yield* Effect.sleep("1500 millis")
-        expect(yield* batches).toMatchObject([{ state: "sealed", attempts: 0 }])
-        expect(yield* said).toEqual([
-          expect.stringMatching(
-            /^WARN Nothing is delivered: all relays are paused, by ada since .+\. Reason: moving the table$/
-          )
-        ])
-        expect(yield* status).toMatchObject({ relayPause: { pausedBy: "ada", reason: "moving the table" }, backlog: 1 })
+  it.effect("An incident A pause keeps every relay from delivering, not from sealing, until it is lifted", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { status } = yield* OutboxStore
+      const { heard, said } = yield* logs
+      yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'moving the table')`
+      yield* Relay.start()
+      yield* publish
+      yield* until(batches, (all) => all.length > 0)
+      const draining = yield* Effect.fork(heard(Relay.drain))
+      yield* until(said, Arr.isNonEmptyReadonlyArray)
+      yield* Effect.sleep("1500 millis")
+      expect(yield* batches).toMatchObject([{ state: "sealed", attempts: 0 }])
+      expect(yield* said).toEqual([
+        expect.stringMatching(
+          /^WARN Nothing is delivered: all relays are paused, by ada since .+\. Reason: moving the table$/
+        )
+      ])
+      expect(yield* status).toMatchObject({ relayPause: { pausedBy: "ada", reason: "moving the table" }, backlog: 1 })
 
-        yield* sql`DELETE FROM outbox.relay_pause`
-        yield* Fiber.join(draining)
-        expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1 }])
-        expect(yield* status).toMatchObject({ relayPause: null, backlog: 0 })
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+      yield* sql`DELETE FROM outbox.relay_pause`
+      yield* Fiber.join(draining)
+      expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 1 }])
+      expect(yield* status).toMatchObject({ relayPause: null, backlog: 0 })
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+  )
 
-    it.effect("lets a batch that is on its way arrive", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const store = yield* OutboxStore
-        const lease = yield* leased
-        yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'a test')`
-        yield* store.acknowledge(lease)
-        expect((yield* batches).every(isDelivered)).toBe(true)
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("An incident A pause lets a batch that is on its way arrive", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* OutboxStore
+      const lease = yield* leased
+      yield* sql`INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('ada', 'a test')`
+      yield* store.acknowledge(lease)
+      expect((yield* batches).every(isDelivered)).toBe(true)
+    }).pipe(Environment.fresh())
+  )
 
-  describe("An outbox of an older release", () => {
-    it.effect("is not worked on: it has to be migrated first", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* sql`DROP TABLE outbox.audit CASCADE`
-        const config = yield* Config.outbox
-        for (const service of [Effect.asVoid(make(config)), Effect.asVoid(BatchFailures.make)]) {
-          const error = yield* Effect.flip(service)
-          expect(error).toMatchObject({ _tag: "NotMigrated" })
-          expect(error.message).toContain('Run "clickhouse-outbox migrate"')
-        }
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("An incident An outbox of an older release is not worked on: it has to be migrated first", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`DROP TABLE outbox.audit CASCADE`
+      const config = yield* Config.outbox
+      for (const service of [Effect.asVoid(make(config)), Effect.asVoid(BatchFailures.make)]) {
+        const error = yield* Effect.flip(service)
+        expect(error).toMatchObject({ _tag: "NotMigrated" })
+        expect(error.message).toContain('Run "clickhouse-outbox migrate"')
+      }
+    }).pipe(Environment.fresh())
+  )
 
-  describe("Maintenance", () => {
+  {
     const retention = {
       eventRetention: Duration.days(1),
       failureRetention: Duration.days(90),
       incidentAfter: Duration.minutes(1)
     }
 
-    it.effect("deletes much in steps, also where two relays do it at once", () =>
+    it.effect("An incident Maintenance deletes much in steps, also where two relays do it at once", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const store = yield* OutboxStore
@@ -397,23 +397,25 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
       }).pipe(Environment.fresh())
     )
 
-    it.effect("deletes what has been closed for longer than the retention, and nothing that is open", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const store = yield* OutboxStore
-        for (let n = 0; n < 4; n++) yield* store.fail(yield* leased, { error: failure("data"), parked: false })
-        // 1 is open, however old; 2 was closed long ago; 3 was closed just now; 4 was seen long ago and closed just now.
-        yield* sql`UPDATE outbox.batch_failure SET first_seen_at = '2020-01-01', last_seen_at = '2020-01-01' WHERE id IN (1, 4)`
-        yield* sql`UPDATE outbox.batch_failure SET state = 'replayed', closed_at = '2020-01-01' WHERE id = 2`
-        yield* sql`
+    it.effect(
+      "An incident Maintenance deletes what has been closed for longer than the retention, and nothing that is open",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const store = yield* OutboxStore
+          for (let n = 0; n < 4; n++) yield* store.fail(yield* leased, { error: failure("data"), parked: false })
+          // 1 is open, however old; 2 was closed long ago; 3 was closed just now; 4 was seen long ago and closed just now.
+          yield* sql`UPDATE outbox.batch_failure SET first_seen_at = '2020-01-01', last_seen_at = '2020-01-01' WHERE id IN (1, 4)`
+          yield* sql`UPDATE outbox.batch_failure SET state = 'replayed', closed_at = '2020-01-01' WHERE id = 2`
+          yield* sql`
           UPDATE outbox.batch_failure SET state = 'discarded', note = 'a test', closed_at = clock_timestamp()
           WHERE id IN (3, 4)
         `
-        yield* sql`
+          yield* sql`
           INSERT INTO outbox.incident (error_class, error_message, began_at, closed_at)
           VALUES ('transient', 'old', '2020-01-01', '2020-01-01'), ('transient', 'new', '2020-01-01', clock_timestamp())
         `
-        yield* sql`
+          yield* sql`
           INSERT INTO outbox.audit (occurred_at, actor, action, failure_id, before, after)
           VALUES
             ('2020-01-01', 'ada', 'correct', 1, '{}', '{}'),
@@ -421,23 +423,23 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
             ('2020-01-01', 'ada', 'pause', NULL, '{}', '{}'),
             (clock_timestamp(), 'ada', 'pause', NULL, '{}', '{}')
         `
-        yield* store.maintain(retention)
-        expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([
-          { id: 1 },
-          { id: 3 },
-          { id: 4 }
-        ])
-        expect(yield* sql`SELECT failure_id::integer AS id FROM outbox.batch_failure_event ORDER BY 1`).toEqual([
-          { id: 1 },
-          { id: 3 },
-          { id: 4 }
-        ])
-        expect(yield* incidents).toMatchObject([{ error_message: "new" }])
-        expect(yield* sql`SELECT id::integer FROM outbox.audit ORDER BY id`).toEqual([{ id: 1 }, { id: 4 }])
-      }).pipe(Environment.fresh())
+          yield* store.maintain(retention)
+          expect(yield* sql`SELECT id::integer FROM outbox.batch_failure ORDER BY id`).toEqual([
+            { id: 1 },
+            { id: 3 },
+            { id: 4 }
+          ])
+          expect(yield* sql`SELECT failure_id::integer AS id FROM outbox.batch_failure_event ORDER BY 1`).toEqual([
+            { id: 1 },
+            { id: 3 },
+            { id: 4 }
+          ])
+          expect(yield* incidents).toMatchObject([{ error_message: "new" }])
+          expect(yield* sql`SELECT id::integer FROM outbox.audit ORDER BY id`).toEqual([{ id: 1 }, { id: 4 }])
+        }).pipe(Environment.fresh())
     )
 
-    it.effect("is done by every relay that runs", () =>
+    it.effect("An incident Maintenance is done by every relay that runs", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* sql`
@@ -448,5 +450,5 @@ layer(Environment.layer(), { excludeTestServices: true })("An incident", (it) =>
         yield* until(incidents, Arr.isEmptyReadonlyArray)
       }).pipe(Environment.fresh())
     )
-  })
+  }
 })

@@ -1,6 +1,6 @@
 /** Isolation: of a batch that ClickHouse refuses exactly the bad events become failures, and all others arrive once. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -111,11 +111,11 @@ const expectCutWhole = Effect.gen(function* () {
   expect(tokens).toEqual({ areUnique: true })
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
-  describe("of bad events in a large batch", () => {
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  {
     const total = 50_000
     for (const bad of isWhole ? [1, 10, 100] : [10]) {
-      it.effect(`(${bad} of ${total}) leaves exactly those out`, () =>
+      it.effect(`Isolation of bad events in a large batch (${bad} of ${total}) leaves exactly those out`, () =>
         Effect.gen(function* () {
           yield* publish(total, yield* positions(bad, total))
           yield* Relay.start()
@@ -126,10 +126,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         }).pipe(Environment.fresh())
       )
     }
-  })
+  }
 
-  describe("of a bad event", () => {
-    it.effect("finds it wherever it is in its batch, and where batches have several transactions", () =>
+  it.effect(
+    "Isolation of a bad event finds it wherever it is in its batch, and where batches have several transactions",
+    () =>
       Effect.gen(function* () {
         yield* publish(1, [1])
         yield* publish(5, [1])
@@ -139,9 +140,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* Relay.drain
         yield* expectIsolated(19, 7)
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("copies every column of it, and says how often, since when and why it was refused", () =>
+  it.effect(
+    "Isolation of a bad event copies every column of it, and says how often, since when and why it was refused",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* publish(3)
@@ -194,55 +197,55 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
           lastError: null
         })
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("says in the log where it is and not what is in it", () =>
-      Effect.gen(function* () {
-        const said: Array<string> = []
-        const logger = Logger.map(Logger.logfmtLogger, (line) => void said.push(line))
-        yield* publish(3, [2])
-        yield* Effect.provide(Relay.drain, Logger.replace(Logger.defaultLogger, logger))
-        expect(said.some((line) => line.includes("failures show 1") && line.includes("error.code=117"))).toBe(true)
-        expect(said.some((line) => line.includes("1 failure is open, with 1 event"))).toBe(true)
-        expect(said.filter((line) => /refused|0{20}/.test(line))).toEqual([])
-      }).pipe(Logger.withMinimumLogLevel(LogLevel.All), Environment.fresh())
-    )
+  it.effect("Isolation of a bad event says in the log where it is and not what is in it", () =>
+    Effect.gen(function* () {
+      const said: Array<string> = []
+      const logger = Logger.map(Logger.logfmtLogger, (line) => void said.push(line))
+      yield* publish(3, [2])
+      yield* Effect.provide(Relay.drain, Logger.replace(Logger.defaultLogger, logger))
+      expect(said.some((line) => line.includes("failures show 1") && line.includes("error.code=117"))).toBe(true)
+      expect(said.some((line) => line.includes("1 failure is open, with 1 event"))).toBe(true)
+      expect(said.filter((line) => /refused|0{20}/.test(line))).toEqual([])
+    }).pipe(Logger.withMinimumLogLevel(LogLevel.All), Environment.fresh())
+  )
 
-    it.effect("makes no worker wait: it says nothing about the next batch", () =>
-      Effect.gen(function* () {
-        yield* publish(20, [3, 9, 15])
-        // Which is over long before anything would be tried again.
-        yield* Relay.drain
-        yield* expectIsolated(20, 3)
-      }).pipe(Environment.fresh({ OUTBOX_RETRY_BASE: "1 hour", OUTBOX_RETRY_CAP: "1 hour" }))
-    )
+  it.effect("Isolation of a bad event makes no worker wait: it says nothing about the next batch", () =>
+    Effect.gen(function* () {
+      yield* publish(20, [3, 9, 15])
+      // Which is over long before anything would be tried again.
+      yield* Relay.drain
+      yield* expectIsolated(20, 3)
+    }).pipe(Environment.fresh({ OUTBOX_RETRY_BASE: "1 hour", OUTBOX_RETRY_CAP: "1 hour" }))
+  )
 
-    it.effect("that was replayed and is refused again leads to the failure it came from", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* publish(2, [1, 2])
-        yield* Relay.drain
-        yield* sql`
+  it.effect("Isolation of a bad event that was replayed and is refused again leads to the failure it came from", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* publish(2, [1, 2])
+      yield* Relay.drain
+      yield* sql`
           UPDATE outbox.batch_failure_event SET replayed_at = clock_timestamp()
           WHERE failure_id = (SELECT max(id) FROM outbox.batch_failure)
         `
-        yield* sql`
+      yield* sql`
           SELECT outbox.publish('isolation_tested', '{"refused": 1e30}', event_id => event_id)
           FROM outbox.batch_failure_event
         `
-        yield* Relay.drain
-        const links = yield* sql<{ id: number; previous: number | null }>`
+      yield* Relay.drain
+      const links = yield* sql<{ id: number; previous: number | null }>`
           SELECT id::integer, previous_failure_id::integer AS previous FROM outbox.batch_failure ORDER BY id
         `
-        expect(links.map(({ previous }) => previous).sort()).toEqual([2, null, null, null])
-        const { status } = yield* OutboxStore
-        expect((yield* status).openFailures).toEqual({ failures: 4, events: 3 })
-      }).pipe(Environment.fresh())
-    )
-  })
+      expect(links.map(({ previous }) => previous).sort()).toEqual([2, null, null, null])
+      const { status } = yield* OutboxStore
+      expect((yield* status).openFailures).toEqual({ failures: 4, events: 3 })
+    }).pipe(Environment.fresh())
+  )
 
-  describe("of more bad events than the limit", () => {
-    it.effect("parks what is refused beyond it, in few requests, and delivers the rest", () =>
+  it.effect(
+    "Isolation of more bad events than the limit parks what is refused beyond it, in few requests, and delivers the rest",
+    () =>
       Effect.gen(function* () {
         yield* publish(5_000, Arr.range(1_001, 4_000))
         yield* Relay.drain
@@ -258,9 +261,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         expect(Arr.reduce(yield* batches, 0, (sum, { attempts }) => sum + attempts)).toBeLessThanOrEqual(50)
         yield* expectCutWhole
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
-    )
+  )
 
-    it.effect("parks none of another type: one publisher's bad events hold up nobody else's good ones", () =>
+  it.effect(
+    "Isolation of more bad events than the limit parks none of another type: one publisher's bad events hold up nobody else's good ones",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         // 300 bad ones among 6,000 good ones, in one batch.
@@ -289,9 +294,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
           { status: "FAILED", events: 300, ids: 300 }
         ])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("parks none of another type where bad ones are of several types, and where no row is named", () =>
+  it.effect(
+    "Isolation of more bad events than the limit parks none of another type where bad ones are of several types, and where no row is named",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* requireNumber
@@ -310,9 +317,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         expect(Arr.reduce(yield* failures, 0, (sum, { bad }) => sum + bad)).toBe(250)
         yield* expectCutWhole
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
-    )
+  )
 
-    it.effect("comes to an end where each bad event has a type of its own", () =>
+  it.effect(
+    "Isolation of more bad events than the limit comes to an end where each bad event has a type of its own",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* sql`
@@ -328,21 +337,20 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         // Twenty for each of the limit, and what several workers had in hand then.
         expect((yield* batches).length).toBeLessThanOrEqual(5 * 20 + 20)
       }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "5" }))
-    )
+  )
 
-    it.effect("does so too where ClickHouse names no row", () =>
-      Effect.gen(function* () {
-        yield* requireNumber
-        yield* publish(5_000, Arr.range(1, 5_000), NO_NUMBER)
-        yield* Relay.drain
-        const all = yield* failures
-        expect(Arr.reduce(all, 0, (sum, { events }) => sum + events)).toBe(5_000)
-        // Ten alone, and one half of each of the thirteen splits that lead there; two workers may be ahead of each other.
-        expect(all.length).toBeLessThanOrEqual(25)
-        expect(Arr.reduce(yield* batches, 0, (sum, { attempts }) => sum + attempts)).toBeLessThanOrEqual(50)
-      }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
-    )
-  })
+  it.effect("Isolation of more bad events than the limit does so too where ClickHouse names no row", () =>
+    Effect.gen(function* () {
+      yield* requireNumber
+      yield* publish(5_000, Arr.range(1, 5_000), NO_NUMBER)
+      yield* Relay.drain
+      const all = yield* failures
+      expect(Arr.reduce(all, 0, (sum, { events }) => sum + events)).toBe(5_000)
+      // Ten alone, and one half of each of the thirteen splits that lead there; two workers may be ahead of each other.
+      expect(all.length).toBeLessThanOrEqual(25)
+      expect(Arr.reduce(yield* batches, 0, (sum, { attempts }) => sum + attempts)).toBeLessThanOrEqual(50)
+    }).pipe(Environment.fresh({ OUTBOX_REFUSED_EVENTS_LIMIT: "10" }))
+  )
 
   const NO_NUMBER = { refused: "for want of a number" }
 
@@ -351,59 +359,55 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
     "ALTER TABLE event_log ADD COLUMN n UInt64 MATERIALIZED toUInt64(ifNull(event_context.n::Nullable(String), 'none'))"
   )
 
-  describe("without a row", () => {
-    it.effect("that is named halves the batch until the bad events are alone", () =>
-      Effect.gen(function* () {
-        yield* requireNumber
-        yield* publish(1_000, [1, 400, 401, 1_000], NO_NUMBER)
-        yield* Relay.drain
-        yield* expectIsolated(1_000, 4)
-        const all = yield* batches
-        expect(all[0]?.error_message).toContain("Cannot parse string 'none' as UInt64")
-        expect(all.some(({ suspect }) => suspect)).toBe(false)
-      }).pipe(Environment.fresh())
-    )
+  it.effect("Isolation without a row that is named halves the batch until the bad events are alone", () =>
+    Effect.gen(function* () {
+      yield* requireNumber
+      yield* publish(1_000, [1, 400, 401, 1_000], NO_NUMBER)
+      yield* Relay.drain
+      yield* expectIsolated(1_000, 4)
+      const all = yield* batches
+      expect(all[0]?.error_message).toContain("Cannot parse string 'none' as UInt64")
+      expect(all.some(({ suspect }) => suspect)).toBe(false)
+    }).pipe(Environment.fresh())
+  )
 
-    it.effect("that is right halves it too, once an event that was named is accepted", () =>
-      Effect.gen(function* () {
-        const sink = yield* ClickHouseSink
-        const lying: typeof sink.insert = (insertion) =>
-          Effect.mapError(sink.insert(insertion), (error) =>
-            error instanceof SinkError && error.row !== undefined ? new SinkError({ ...error, row: 1 }) : error
-          )
-        yield* publish(200, [50, 51, 180])
-        yield* Effect.provideService(Relay.drain, ClickHouseSink, { ...sink, insert: lying })
-        yield* expectIsolated(200, 3)
-        expect((yield* batches).filter((batch) => batch.suspect && isDelivered(batch)).length).toBeLessThanOrEqual(3)
-      }).pipe(Environment.fresh())
-    )
+  it.effect("Isolation without a row that is right halves it too, once an event that was named is accepted", () =>
+    Effect.gen(function* () {
+      const sink = yield* ClickHouseSink
+      const lying: typeof sink.insert = (insertion) =>
+        Effect.mapError(sink.insert(insertion), (error) =>
+          error instanceof SinkError && error.row !== undefined ? new SinkError({ ...error, row: 1 }) : error
+        )
+      yield* publish(200, [50, 51, 180])
+      yield* Effect.provideService(Relay.drain, ClickHouseSink, { ...sink, insert: lying })
+      yield* expectIsolated(200, 3)
+      expect((yield* batches).filter((batch) => batch.suspect && isDelivered(batch)).length).toBeLessThanOrEqual(3)
+    }).pipe(Environment.fresh())
+  )
 
-    it.effect("within the batch that is named halves it", () =>
-      Effect.gen(function* () {
-        const sink = yield* ClickHouseSink
-        const lying: typeof sink.insert = (insertion) =>
-          Effect.mapError(sink.insert(insertion), (error) =>
-            error instanceof SinkError ? new SinkError({ ...error, row: 4_711 }) : error
-          )
-        yield* publish(20, [7])
-        yield* Effect.provideService(Relay.drain, ClickHouseSink, { ...sink, insert: lying })
-        yield* expectIsolated(20, 1)
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("Isolation without a row within the batch that is named halves it", () =>
+    Effect.gen(function* () {
+      const sink = yield* ClickHouseSink
+      const lying: typeof sink.insert = (insertion) =>
+        Effect.mapError(sink.insert(insertion), (error) =>
+          error instanceof SinkError ? new SinkError({ ...error, row: 4_711 }) : error
+        )
+      yield* publish(20, [7])
+      yield* Effect.provideService(Relay.drain, ClickHouseSink, { ...sink, insert: lying })
+      yield* expectIsolated(20, 1)
+    }).pipe(Environment.fresh())
+  )
 
-  describe("by a constraint of the table's", () => {
-    it.effect("finds the event by the row that it names", () =>
-      Effect.gen(function* () {
-        yield* command("ALTER TABLE event_log ADD CONSTRAINT limited CHECK event_context.n::UInt64 != 77")
-        yield* publish(100)
-        yield* Relay.drain
-        expect(yield* counts).toEqual({ rows: 99, events: 99 })
-        expect(yield* failures).toMatchObject([{ error_code: 469, event_count: 1 }])
-        expect(yield* batches).toHaveLength(4)
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("Isolation by a constraint of the table's finds the event by the row that it names", () =>
+    Effect.gen(function* () {
+      yield* command("ALTER TABLE event_log ADD CONSTRAINT limited CHECK event_context.n::UInt64 != 77")
+      yield* publish(100)
+      yield* Relay.drain
+      expect(yield* counts).toEqual({ rows: 99, events: 99 })
+      expect(yield* failures).toMatchObject([{ error_code: 469, event_count: 1 }])
+      expect(yield* batches).toHaveLength(4)
+    }).pipe(Environment.fresh())
+  )
 
   /** Every event is in ClickHouse once or a failure of its own, and that is what is said of it. */
   const expectEach = (expected: { readonly arrived: number; readonly refused: number }) =>
@@ -421,8 +425,9 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       ])
     })
 
-  describe("by an index, for which parts of other months are already in the table", () => {
-    it.effect("leaves the bad one out, and every other arrives once", () =>
+  it.effect(
+    "Isolation by an index, for which parts of other months are already in the table leaves the bad one out, and every other arrives once",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* command("ALTER TABLE event_log ADD INDEX strict toUInt64(environment) TYPE minmax")
@@ -447,9 +452,11 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         `
         expect(differing).toEqual([])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("leaves the bad ones out too if a relay is killed again and again meanwhile", () =>
+  it.effect(
+    "Isolation by an index, for which parts of other months are already in the table leaves the bad ones out too if a relay is killed again and again meanwhile",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const store = yield* OutboxStore
@@ -473,10 +480,9 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* Relay.drain
         yield* expectEach({ arrived: 57, refused: 3 })
       }).pipe(Environment.fresh())
-    )
-  })
+  )
 
-  describe("of a batch in doubt", () => {
+  {
     /** Leaves a batch as a relay does that was killed while it sent. */
     const inDoubt = <E, R>(attempt: (lease: Lease) => Effect.Effect<unknown, E, R>) =>
       Effect.gen(function* () {
@@ -506,7 +512,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       )
     )
 
-    it.effect("of which nothing was written takes place as if it were not", () =>
+    it.effect("Isolation of a batch in doubt of which nothing was written takes place as if it were not", () =>
       Effect.gen(function* () {
         yield* publish(100, [50])
         yield* inDoubt(() => Effect.void)
@@ -516,32 +522,36 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       }).pipe(Environment.fresh())
     )
 
-    it.effect("because the answer that refused it was lost takes place when it is refused again", () =>
-      Effect.gen(function* () {
-        const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
-        const proxy = yield* Proxy.make(CLICKHOUSE_URL)
-        yield* proxy.cutNext(({ from, request }) => (from === "server" && request.includes("INSERT") ? 0 : undefined))
-        yield* publish(100, [20, 80])
-        yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
-        yield* settled()
-        expect(yield* proxy.wasCut).toBe(true)
-        yield* expectIsolated(100, 2)
-        expect((yield* batches)[0]).toMatchObject({ state: "split", attempts: 2 })
-      }).pipe(Environment.fresh(soon))
+    it.effect(
+      "Isolation of a batch in doubt because the answer that refused it was lost takes place when it is refused again",
+      () =>
+        Effect.gen(function* () {
+          const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
+          const proxy = yield* Proxy.make(CLICKHOUSE_URL)
+          yield* proxy.cutNext(({ from, request }) => (from === "server" && request.includes("INSERT") ? 0 : undefined))
+          yield* publish(100, [20, 80])
+          yield* Relay.start({ CLICKHOUSE_URL: proxy.url })
+          yield* settled()
+          expect(yield* proxy.wasCut).toBe(true)
+          yield* expectIsolated(100, 2)
+          expect((yield* batches)[0]).toMatchObject({ state: "split", attempts: 2 })
+        }).pipe(Environment.fresh(soon))
     )
 
-    it.effect("of which everything was written, before the table became stricter, does not: it is delivered", () =>
-      Effect.gen(function* () {
-        yield* publish(20)
-        yield* inDoubt(insert)
-        yield* becomeStrict
-        yield* Relay.drain
-        yield* expectIsolated(20, 0)
-        expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 2 }])
-      }).pipe(Environment.fresh())
+    it.effect(
+      "Isolation of a batch in doubt of which everything was written, before the table became stricter, does not: it is delivered",
+      () =>
+        Effect.gen(function* () {
+          yield* publish(20)
+          yield* inDoubt(insert)
+          yield* becomeStrict
+          yield* Relay.drain
+          yield* expectIsolated(20, 0)
+          expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 2 }])
+        }).pipe(Environment.fresh())
     )
 
-    it.effect("of which a part was written takes place with the rest", () =>
+    it.effect("Isolation of a batch in doubt of which a part was written takes place with the rest", () =>
       Effect.gen(function* () {
         yield* publishInMonths
         yield* inDoubt((lease) =>
@@ -558,31 +568,33 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
       }).pipe(Environment.fresh())
     )
 
-    it.effect("of which a part was written changes nothing if the batch was lost, or is not whole any more", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const store = yield* OutboxStore
-        yield* publish(4)
-        yield* store.seal({ flush: true })
-        const lost = Option.getOrThrow(yield* store.lease("a relay that is too slow"))
-        yield* store.abandon(lost)
-        const lease = Option.getOrThrow(yield* store.lease("another"))
-        const [missing, ...others] = yield* store.eventIds(lease.batch)
-        if (missing === undefined) return expect.unreachable()
-        expect(yield* Effect.flip(store.republish(lost, [missing]))).toMatchObject({ _tag: "LeaseLost" })
-        yield* sql`DELETE FROM outbox.event WHERE event_id = ${missing}`
-        const before = yield* batches
-        expect(yield* Effect.flip(store.republish(lease, [missing, ...others.slice(1)]))).toMatchObject({
-          _tag: "BatchChanged",
-          expected: 4,
-          actual: 3
-        })
-        expect(yield* batches).toEqual(before)
-        expect(yield* sql`SELECT FROM outbox.event`).toHaveLength(3)
-      }).pipe(Environment.fresh())
+    it.effect(
+      "Isolation of a batch in doubt of which a part was written changes nothing if the batch was lost, or is not whole any more",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const store = yield* OutboxStore
+          yield* publish(4)
+          yield* store.seal({ flush: true })
+          const lost = Option.getOrThrow(yield* store.lease("a relay that is too slow"))
+          yield* store.abandon(lost)
+          const lease = Option.getOrThrow(yield* store.lease("another"))
+          const [missing, ...others] = yield* store.eventIds(lease.batch)
+          if (missing === undefined) return expect.unreachable()
+          expect(yield* Effect.flip(store.republish(lost, [missing]))).toMatchObject({ _tag: "LeaseLost" })
+          yield* sql`DELETE FROM outbox.event WHERE event_id = ${missing}`
+          const before = yield* batches
+          expect(yield* Effect.flip(store.republish(lease, [missing, ...others.slice(1)]))).toMatchObject({
+            _tag: "BatchChanged",
+            expected: 4,
+            actual: 3
+          })
+          expect(yield* batches).toEqual(before)
+          expect(yield* sql`SELECT FROM outbox.event`).toHaveLength(3)
+        }).pipe(Environment.fresh())
     )
 
-    it.effect("waits for an insert that still runs, and would be stored", () =>
+    it.effect("Isolation of a batch in doubt waits for an insert that still runs, and would be stored", () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const sink = yield* ClickHouseSink
@@ -605,46 +617,45 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         expect(yield* batches).toMatchObject([{ state: "delivered", attempts: 2 }])
       }).pipe(Environment.fresh())
     )
-  })
+  }
 
-  describe("by several relays", () => {
-    it.effect("at once is the same", () =>
-      Effect.gen(function* () {
-        yield* publish(3_000, yield* positions(40, 3_000))
-        yield* Relay.start()
-        yield* Relay.start()
-        yield* Relay.start()
-        yield* settled()
-        yield* expectIsolated(3_000, 40)
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "700" }))
-    )
+  it.effect("Isolation by several relays at once is the same", () =>
+    Effect.gen(function* () {
+      yield* publish(3_000, yield* positions(40, 3_000))
+      yield* Relay.start()
+      yield* Relay.start()
+      yield* Relay.start()
+      yield* settled()
+      yield* expectIsolated(3_000, 40)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_BATCH_EVENTS: "700" }))
+  )
 
-    it.effect("that are killed again and again in the middle of it is the same", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* publish(2_000, yield* positions(40, 2_000))
-        for (let n = 0; n < 3; n++) {
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              const relay = yield* Relay.startProcess()
-              yield* until(
-                sql`SELECT FROM outbox.batch WHERE lease_owner LIKE ${`%/${relay.pid}/%`} LIMIT 1`,
-                (taken) => taken.length > 0
-              )
-              yield* Effect.flatMap(Random.nextIntBetween(0, 400), Effect.sleep)
-            })
-          )
-        }
-        yield* Relay.start()
-        yield* settled()
-        yield* expectIsolated(2_000, 40)
-      }).pipe(
-        Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_LEASE: "500 millis", OUTBOX_BATCH_EVENTS: "1000" })
-      )
-    )
+  it.effect("Isolation by several relays that are killed again and again in the middle of it is the same", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* publish(2_000, yield* positions(40, 2_000))
+      for (let n = 0; n < 3; n++) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const relay = yield* Relay.startProcess()
+            yield* until(
+              sql`SELECT FROM outbox.batch WHERE lease_owner LIKE ${`%/${relay.pid}/%`} LIMIT 1`,
+              (taken) => taken.length > 0
+            )
+            yield* Effect.flatMap(Random.nextIntBetween(0, 400), Effect.sleep)
+          })
+        )
+      }
+      yield* Relay.start()
+      yield* settled()
+      yield* expectIsolated(2_000, 40)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis", OUTBOX_LEASE: "500 millis", OUTBOX_BATCH_EVENTS: "1000" }))
+  )
 
-    for (const events of [3, 5_000]) {
-      it.effect(`of which one loses a batch of ${events} to another while it sends it stores nothing of it`, () =>
+  for (const events of [3, 5_000]) {
+    it.effect(
+      `Isolation by several relays of which one loses a batch of ${events} to another while it sends it stores nothing of it`,
+      () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
           const store = yield* OutboxStore
@@ -667,10 +678,12 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
           yield* Relay.drain
           yield* expectIsolated(events, 0)
         }).pipe(Environment.fresh())
-      )
-    }
+    )
+  }
 
-    it.effect("of which one was frozen until its batch had left the manifest says that the lease is lost", () =>
+  it.effect(
+    "Isolation by several relays of which one was frozen until its batch had left the manifest says that the lease is lost",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         yield* publish(10)
@@ -682,47 +695,44 @@ layer(Environment.layer(), { excludeTestServices: true })("Isolation", (it) => {
         yield* sql`DELETE FROM outbox.batch`
         expect(yield* Effect.flip(store.sinceFirstAttempt(frozen))).toMatchObject({ _tag: "LeaseLost" })
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("of which one has lost the batch to another changes nothing", () =>
-      Effect.gen(function* () {
-        const store = yield* OutboxStore
-        yield* publish(10, [5])
-        yield* store.seal({ flush: true })
-        const lost = Option.getOrThrow(yield* store.lease("a relay that is too slow"))
-        yield* store.abandon(lost)
-        yield* store.lease("another")
-        const before = yield* batches
-        const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
-        const split = store.split(lost, { error, suspect: Option.some(5) })
-        expect(yield* Effect.flip(split)).toMatchObject({ _tag: "LeaseLost" })
-        expect(yield* Effect.flip(store.fail(lost, { error, parked: true }))).toMatchObject({ _tag: "LeaseLost" })
-        expect(yield* batches).toEqual(before)
-        expect(yield* failures).toEqual([])
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("Isolation by several relays of which one has lost the batch to another changes nothing", () =>
+    Effect.gen(function* () {
+      const store = yield* OutboxStore
+      yield* publish(10, [5])
+      yield* store.seal({ flush: true })
+      const lost = Option.getOrThrow(yield* store.lease("a relay that is too slow"))
+      yield* store.abandon(lost)
+      yield* store.lease("another")
+      const before = yield* batches
+      const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
+      const split = store.split(lost, { error, suspect: Option.some(5) })
+      expect(yield* Effect.flip(split)).toMatchObject({ _tag: "LeaseLost" })
+      expect(yield* Effect.flip(store.fail(lost, { error, parked: true }))).toMatchObject({ _tag: "LeaseLost" })
+      expect(yield* batches).toEqual(before)
+      expect(yield* failures).toEqual([])
+    }).pipe(Environment.fresh())
+  )
 
-  describe("of a batch that is not whole any more", () => {
-    it.effect("neither splits it nor makes a failure of it", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const store = yield* OutboxStore
-        yield* publish(10, [5])
-        yield* store.seal({ flush: true })
-        yield* sql`DELETE FROM outbox.event WHERE event_context::jsonb @> '{"n": 9}'`
-        const lease = Option.getOrThrow(yield* store.lease("by hand"))
-        const before = yield* batches
-        const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
-        const changed = { _tag: "BatchChanged", expected: 10, actual: 9 }
-        const split = store.split(lease, { error, suspect: Option.some(10) })
-        expect(yield* Effect.flip(split)).toMatchObject(changed)
-        expect(yield* Effect.flip(store.fail(lease, { error, parked: true }))).toMatchObject(changed)
-        expect(yield* batches).toEqual(before)
-        expect(yield* failures).toEqual([])
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("Isolation of a batch that is not whole any more neither splits it nor makes a failure of it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* OutboxStore
+      yield* publish(10, [5])
+      yield* store.seal({ flush: true })
+      yield* sql`DELETE FROM outbox.event WHERE event_context::jsonb @> '{"n": 9}'`
+      const lease = Option.getOrThrow(yield* store.lease("by hand"))
+      const before = yield* batches
+      const error = new SinkError({ errorClass: "data", reason: "refused", settled: true })
+      const changed = { _tag: "BatchChanged", expected: 10, actual: 9 }
+      const split = store.split(lease, { error, suspect: Option.some(10) })
+      expect(yield* Effect.flip(split)).toMatchObject(changed)
+      expect(yield* Effect.flip(store.fail(lease, { error, parked: true }))).toMatchObject(changed)
+      expect(yield* batches).toEqual(before)
+      expect(yield* failures).toEqual([])
+    }).pipe(Environment.fresh())
+  )
 })
 
 /** Tries again soon, and seals soon. */

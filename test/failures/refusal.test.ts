@@ -1,7 +1,7 @@
 /** What ClickHouse or the outbox itself refuses: it is said why, nothing is lost, and others are not blocked up. */
 import { readFileSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -43,8 +43,8 @@ const soon = {
   OUTBOX_RETRY_CAP: "100 millis"
 }
 
-layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it) => {
-  it.effect("is known by ClickHouse's own names for its codes", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("What is refused is known by ClickHouse's own names for its codes", () =>
     Effect.gen(function* () {
       const clickHouse = yield* ClickHouse
       const names = yield* clickHouse.query(
@@ -54,7 +54,7 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
     })
   )
 
-  it("is explained in docs/failures.md, each code with its class and the reason for it", () => {
+  it("What is refused is explained in docs/failures.md, each code with its class and the reason for it", () => {
     const documented = readFileSync(new URL("../../docs/failures.md", import.meta.url), "utf8").matchAll(
       /^\| (\d+) \| ([A-Z0-9_]+) \| ([a-z-]+) \| (.+) \|$/gm
     )
@@ -63,8 +63,9 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
     )
   })
 
-  describe("because of its data", () => {
-    it.effect("becomes a failure with ClickHouse's own words, while other batches pass", () =>
+  it.effect(
+    "What is refused because of its data becomes a failure with ClickHouse's own words, while other batches pass",
+    () =>
       Effect.gen(function* () {
         yield* Relay.start()
         yield* publishApart([{ n: 1 }, REFUSED, { n: 2 }, { n: 3 }])
@@ -75,9 +76,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         expect(refused?.error_message).toContain("(at row 1)")
         expect((yield* eventLog).map((row) => row.eventContext)).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
       }).pipe(Environment.fresh(soon))
-    )
+  )
 
-    it.effect("is named by its row, also when that row is long, and with no other event's words", () =>
+  it.effect(
+    "What is refused because of its data is named by its row, also when that row is long, and with no other event's words",
+    () =>
       Effect.gen(function* () {
         yield* Relay.start()
         const long = { ...REFUSED, text: "x".repeat(1_000_000) }
@@ -92,9 +95,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         expect(refused?.error_message).not.toContain("neighbour")
         expect(yield* counts).toEqual({ rows: 7, events: 7 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
+  )
 
-    it.effect("is told so even if ClickHouse refuses its first row while 20 MB are on their way", () =>
+  it.effect(
+    "What is refused because of its data is told so even if ClickHouse refuses its first row while 20 MB are on their way",
+    () =>
       Effect.gen(function* () {
         yield* Relay.start()
         yield* EventPublisher.publishAll([
@@ -106,10 +111,9 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         expect(refused?.error_message).toContain("(at row 1)")
         expect(yield* counts).toEqual({ rows: 10_000, events: 10_000 })
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
-    )
-  })
+  )
 
-  describe("because of ClickHouse's configuration", () => {
+  {
     const breakages = {
       "a table that de-duplicates nothing": {
         spoil: "ALTER TABLE event_log MODIFY SETTING non_replicated_deduplication_window = 0",
@@ -133,54 +137,61 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
       }
     }
     for (const [what, { repair, says, spoil }] of Object.entries(breakages)) {
-      it.effect(`(${what}) is blocked with an error that says what to do, and delivered once that was done`, () =>
-        Effect.gen(function* () {
-          yield* command(spoil)
-          yield* Relay.start()
-          yield* publishApart([{ n: 1 }])
-          const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
-          expect(refused).toMatchObject({ error_class: "configuration" })
-          expect(refused?.error_message).toContain(says)
-          yield* command(repair)
-          yield* until(batches, Arr.every(isDelivered))
-          expect(yield* counts).toEqual({ rows: 1, events: 1 })
-        }).pipe(Environment.fresh(soon))
+      it.effect(
+        `What is refused because of ClickHouse's configuration (${what}) is blocked with an error that says what to do, and delivered once that was done`,
+        () =>
+          Effect.gen(function* () {
+            yield* command(spoil)
+            yield* Relay.start()
+            yield* publishApart([{ n: 1 }])
+            const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
+            expect(refused).toMatchObject({ error_class: "configuration" })
+            expect(refused?.error_message).toContain(says)
+            yield* command(repair)
+            yield* until(batches, Arr.every(isDelivered))
+            expect(yield* counts).toEqual({ rows: 1, events: 1 })
+          }).pipe(Environment.fresh(soon))
       )
     }
 
-    it.effect("(a wrong password) is blocked too, and delivered by a relay that has the right one", () =>
-      Effect.gen(function* () {
-        const locked = yield* Relay.start({ CLICKHOUSE_USER: "default", CLICKHOUSE_PASSWORD: "wrong" })
-        yield* publishApart([{ n: 1 }])
-        const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
-        expect(refused).toMatchObject({ error_class: "configuration" })
-        expect(refused?.error_message).toMatch(/password/i)
-        yield* Fiber.interrupt(locked)
-        yield* Relay.start()
-        yield* until(batches, Arr.every(isDelivered))
-        expect(yield* counts).toEqual({ rows: 1, events: 1 })
-      }).pipe(Environment.fresh(soon))
+    it.effect(
+      "What is refused because of ClickHouse's configuration (a wrong password) is blocked too, and delivered by a relay that has the right one",
+      () =>
+        Effect.gen(function* () {
+          const locked = yield* Relay.start({ CLICKHOUSE_USER: "default", CLICKHOUSE_PASSWORD: "wrong" })
+          yield* publishApart([{ n: 1 }])
+          const [refused] = yield* until(blocked, Arr.isNonEmptyArray)
+          expect(refused).toMatchObject({ error_class: "configuration" })
+          expect(refused?.error_message).toMatch(/password/i)
+          yield* Fiber.interrupt(locked)
+          yield* Relay.start()
+          yield* until(batches, Arr.every(isDelivered))
+          expect(yield* counts).toEqual({ rows: 1, events: 1 })
+        }).pipe(Environment.fresh(soon))
     )
 
-    it.effect("(a table that disappears while events flow) is blocked too, and delivered once it is back", () =>
-      Effect.gen(function* () {
-        yield* Relay.start()
-        yield* publishApart([{ n: 1 }])
-        yield* until(batches, (all) => all.length === 1 && all.every(isDelivered))
-        yield* command("RENAME TABLE event_log TO elsewhere")
-        yield* publishApart([{ n: 2 }])
-        expect(yield* until(blocked, Arr.isNonEmptyArray)).toMatchObject([
-          { error_class: "configuration", error_code: 60 }
-        ])
-        yield* command("RENAME TABLE elsewhere TO event_log")
-        yield* until(batches, Arr.every(isDelivered))
-        expect(yield* counts).toEqual({ rows: 2, events: 2 })
-      }).pipe(Environment.fresh(soon))
+    it.effect(
+      "What is refused because of ClickHouse's configuration (a table that disappears while events flow) is blocked too, and delivered once it is back",
+      () =>
+        Effect.gen(function* () {
+          yield* Relay.start()
+          yield* publishApart([{ n: 1 }])
+          yield* until(batches, (all) => all.length === 1 && all.every(isDelivered))
+          yield* command("RENAME TABLE event_log TO elsewhere")
+          yield* publishApart([{ n: 2 }])
+          expect(yield* until(blocked, Arr.isNonEmptyArray)).toMatchObject([
+            { error_class: "configuration", error_code: 60 }
+          ])
+          yield* command("RENAME TABLE elsewhere TO event_log")
+          yield* until(batches, Arr.every(isDelivered))
+          expect(yield* counts).toEqual({ rows: 2, events: 2 })
+        }).pipe(Environment.fresh(soon))
     )
-  })
+  }
 
-  describe("because ClickHouse is busy", () => {
-    it.effect("(a table with too many parts) is tried again until it is taken, and is no failure", () =>
+  it.effect(
+    "What is refused because ClickHouse is busy (a table with too many parts) is tried again until it is taken, and is no failure",
+    () =>
       Effect.gen(function* () {
         yield* command("SYSTEM STOP MERGES event_log")
         yield* command("ALTER TABLE event_log MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1")
@@ -201,11 +212,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         yield* until(batches, Arr.every(isDelivered))
         expect(yield* counts).toEqual({ rows: 2, events: 2 })
       }).pipe(Environment.fresh(soon))
-    )
-  })
+  )
 
-  describe("because of a materialized view that fails", () => {
-    it.effect("is blocked, and repeated until the view has it too", () =>
+  it.effect(
+    "What is refused because of a materialized view that fails is blocked, and repeated until the view has it too",
+    () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
         const view = (select: string) => `
@@ -227,11 +238,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
         expect(yield* clickHouse.query("SELECT count() FROM seen")).toEqual([[1]])
       }).pipe(Environment.fresh(soon))
-    )
-  })
+  )
 
-  describe("because the outbox was changed by hand", () => {
-    it.effect("is not sent at all: a batch that lacks an event is blocked until it is whole again", () =>
+  it.effect(
+    "What is refused because the outbox was changed by hand is not sent at all: a batch that lacks an event is blocked until it is whole again",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* command("RENAME TABLE event_log TO elsewhere")
@@ -263,6 +274,5 @@ layer(Environment.layer(), { excludeTestServices: true })("What is refused", (it
         yield* until(batches, Arr.every(isDelivered))
         expect(yield* counts).toEqual({ rows: 11, events: 11 })
       }).pipe(Environment.fresh({ ...soon, OUTBOX_BATCH_BYTES: "1000000" }))
-    )
-  })
+  )
 })

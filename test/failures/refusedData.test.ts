@@ -1,6 +1,6 @@
 /** Every event ends in ClickHouse or in a failure, whole: never in neither, never in both. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
@@ -51,7 +51,7 @@ const isIsolated = (context: string, expected: { readonly code: number; readonly
   })
 
 layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHouse refuses", (it) => {
-  describe("because the JSON type cannot hold it", () => {
+  {
     const values = {
       "an integer above UInt64": '{"n": 18446744073709551616}',
       "an integer below Int64": '{"n": -9223372036854775809}',
@@ -63,30 +63,32 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
       "such a number in an array": '{"x": [0.5, 1e309]}'
     }
     for (const [what, value] of Object.entries(values)) {
-      it.effect(`(${what}) is isolated whole, and the rest of its batch arrives`, () =>
-        Environment.fresh()(isIsolated(value, { code: 117, says: "(at row" }))
+      it.effect(
+        `An event that ClickHouse refuses because the JSON type cannot hold it (${what}) is isolated whole, and the rest of its batch arrives`,
+        () => Environment.fresh()(isIsolated(value, { code: 117, says: "(at row" }))
       )
     }
-  })
+  }
 
-  describe("because the table is stricter", () => {
-    it.effect("(a typed path) is isolated", () =>
-      Effect.gen(function* () {
-        yield* command("ALTER TABLE event_log MODIFY COLUMN event_context JSON(max_dynamic_paths = 256, typed UInt8)")
-        yield* isIsolated('{"typed": "no number"}', { code: 117, says: "typed" })
-      }).pipe(Environment.fresh())
-    )
+  it.effect("An event that ClickHouse refuses because the table is stricter (a typed path) is isolated", () =>
+    Effect.gen(function* () {
+      yield* command("ALTER TABLE event_log MODIFY COLUMN event_context JSON(max_dynamic_paths = 256, typed UInt8)")
+      yield* isIsolated('{"typed": "no number"}', { code: 117, says: "typed" })
+    }).pipe(Environment.fresh())
+  )
 
-    it.effect("(a CHECK constraint) is isolated", () =>
-      Effect.gen(function* () {
-        yield* command(
-          "ALTER TABLE event_log ADD CONSTRAINT small CHECK ifNull(event_context.weight::Nullable(Int64), 0) < 10"
-        )
-        yield* isIsolated('{"weight": 11}', { code: 469, says: "small" })
-      }).pipe(Environment.fresh())
-    )
+  it.effect("An event that ClickHouse refuses because the table is stricter (a CHECK constraint) is isolated", () =>
+    Effect.gen(function* () {
+      yield* command(
+        "ALTER TABLE event_log ADD CONSTRAINT small CHECK ifNull(event_context.weight::Nullable(Int64), 0) < 10"
+      )
+      yield* isIsolated('{"weight": 11}', { code: 469, says: "small" })
+    }).pipe(Environment.fresh())
+  )
 
-    it.effect("(an object, where it is none) is isolated, though it came past outbox.publish", () =>
+  it.effect(
+    "An event that ClickHouse refuses because the table is stricter (an object, where it is none) is isolated, though it came past outbox.publish",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* publish(["{}"])
@@ -95,9 +97,11 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
         expect(yield* refused).toMatchObject([{ code: 117, whole: true }])
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("(an object, where it is none, whose weight somebody understated) is isolated as well", () =>
+  it.effect(
+    "An event that ClickHouse refuses because the table is stricter (an object, where it is none, whose weight somebody understated) is isolated as well",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* publish(["{}"])
@@ -109,20 +113,19 @@ layer(Environment.layer(), { excludeTestServices: true })("An event that ClickHo
         expect(yield* refused).toMatchObject([{ code: 117, whole: true }])
         expect(yield* counts).toEqual({ rows: 1, events: 1 })
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("(an Enum for the type) is isolated", () =>
-      Effect.gen(function* () {
-        yield* command("ALTER TABLE event_log MODIFY COLUMN environment Enum('production')")
-        const sql = yield* SqlClient.SqlClient
-        yield* publish(["{}"])
-        yield* sql`SELECT outbox.publish('refused_data_tested', '{}', environment => 'staging')`
-        yield* drain
-        expect(yield* refused).toMatchObject([{ code: 691, whole: true }])
-        expect(yield* counts).toEqual({ rows: 1, events: 1 })
-      }).pipe(Environment.fresh())
-    )
-  })
+  it.effect("An event that ClickHouse refuses because the table is stricter (an Enum for the type) is isolated", () =>
+    Effect.gen(function* () {
+      yield* command("ALTER TABLE event_log MODIFY COLUMN environment Enum('production')")
+      const sql = yield* SqlClient.SqlClient
+      yield* publish(["{}"])
+      yield* sql`SELECT outbox.publish('refused_data_tested', '{}', environment => 'staging')`
+      yield* drain
+      expect(yield* refused).toMatchObject([{ code: 691, whole: true }])
+      expect(yield* counts).toEqual({ rows: 1, events: 1 })
+    }).pipe(Environment.fresh())
+  )
 })
 
 /** Each of them, wherever it stands in a document, makes ClickHouse refuse it. */
@@ -148,29 +151,31 @@ const DOCUMENTS = isWhole ? 10_000 : 4_000
 layer(Environment.layer({ OUTBOX_REFUSED_EVENTS_LIMIT: "1000" }), { excludeTestServices: true })(
   `Of ${DOCUMENTS.toLocaleString("en")} random documents`,
   (it) => {
-    it.effect("mixed with what ClickHouse refuses, each arrives as it was published or is a failure, exactly", () =>
-      Effect.gen(function* () {
-        const documents = FastCheck.sample(document, DOCUMENTS).map(({ bad, good, key }) => {
-          const json = JSON.stringify(good)
-          const isBad = bad !== null && !(key in good)
-          const member = `${JSON.stringify(key)}: ${bad}`
-          return { good, isBad, json: isBad ? `{${member}${json === "{}" ? "" : ","}${json.slice(1)}` : json }
+    it.effect(
+      `Of ${DOCUMENTS.toLocaleString("en")} random documents, mixed with what ClickHouse refuses, each arrives as it was published or is a failure, exactly`,
+      () =>
+        Effect.gen(function* () {
+          const documents = FastCheck.sample(document, DOCUMENTS).map(({ bad, good, key }) => {
+            const json = JSON.stringify(good)
+            const isBad = bad !== null && !(key in good)
+            const member = `${JSON.stringify(key)}: ${bad}`
+            return { good, isBad, json: isBad ? `{${member}${json === "{}" ? "" : ","}${json.slice(1)}` : json }
+          })
+          const ids = yield* publish(documents.map(({ json }) => json))
+          yield* drain
+          const failures = yield* refused
+          expect(failures.filter(({ whole }) => !whole)).toEqual([])
+          const failed = new Set(failures.map(({ id }) => id))
+          const rows = new Map((yield* eventLog).map((row) => [row.eventId, row.eventContext]))
+          expect(rows.size + failed.size).toBe(DOCUMENTS)
+          expect(yield* counts).toEqual({ rows: rows.size, events: rows.size })
+          expect(failures).toHaveLength(failed.size)
+          for (const [{ good, isBad, json }, id] of Arr.zip(documents, ids)) {
+            expect(failed.has(id), json).toBe(isBad)
+            if (!isBad) expect(canonical(rows.get(id)), json).toBe(canonical(asStored(good)))
+          }
+          expect(failed.size).toBeGreaterThan(0)
         })
-        const ids = yield* publish(documents.map(({ json }) => json))
-        yield* drain
-        const failures = yield* refused
-        expect(failures.filter(({ whole }) => !whole)).toEqual([])
-        const failed = new Set(failures.map(({ id }) => id))
-        const rows = new Map((yield* eventLog).map((row) => [row.eventId, row.eventContext]))
-        expect(rows.size + failed.size).toBe(DOCUMENTS)
-        expect(yield* counts).toEqual({ rows: rows.size, events: rows.size })
-        expect(failures).toHaveLength(failed.size)
-        for (const [{ good, isBad, json }, id] of Arr.zip(documents, ids)) {
-          expect(failed.has(id), json).toBe(isBad)
-          if (!isBad) expect(canonical(rows.get(id)), json).toBe(canonical(asStored(good)))
-        }
-        expect(failed.size).toBeGreaterThan(0)
-      })
     )
   }
 )

@@ -1,6 +1,6 @@
 /** Taking back what was decided about failures, and deciding about several at once. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,7 +31,7 @@ const states = (ids: ReadonlyArray<FailureId>) =>
   Effect.flatMap(BatchFailures, ({ get }) => Effect.forEach(ids, (id) => Effect.map(get(id), ({ state }) => state)))
 
 layer(live, { excludeTestServices: true })("A failure that was closed", (it) => {
-  it.scoped("by discarding or resolving it can be reopened, and then delivered", () =>
+  it.scoped("A failure that was closed by discarding or resolving it can be reopened, and then delivered", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
@@ -60,20 +60,22 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     }).pipe(fresh)
   )
 
-  it.scoped("keeps what was replayed before it was discarded: that is published, and not published again", () =>
-    Effect.gen(function* () {
-      const failures = yield* BatchFailures
-      const { eventId, failureId } = yield* Failures.make([event, event])
-      yield* failures.replayEvent(failureId, { eventId, actor: ADA })
-      yield* failures.discard(failureId, { note: "enough", actor: ADA })
-      expect(yield* failures.reopen(failureId, { actor: ADA })).toMatchObject({ state: "open", replayedCount: 1 })
-      expect(yield* failures.replay(failureId, { actor: ADA })).toEqual({ failures: [failureId], events: 1 })
-      yield* drain
-      expect(yield* counts).toEqual({ rows: 2, events: 2 })
-    }).pipe(fresh)
+  it.scoped(
+    "A failure that was closed keeps what was replayed before it was discarded: that is published, and not published again",
+    () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures
+        const { eventId, failureId } = yield* Failures.make([event, event])
+        yield* failures.replayEvent(failureId, { eventId, actor: ADA })
+        yield* failures.discard(failureId, { note: "enough", actor: ADA })
+        expect(yield* failures.reopen(failureId, { actor: ADA })).toMatchObject({ state: "open", replayedCount: 1 })
+        expect(yield* failures.replay(failureId, { actor: ADA })).toEqual({ failures: [failureId], events: 1 })
+        yield* drain
+        expect(yield* counts).toEqual({ rows: 2, events: 2 })
+      }).pipe(fresh)
   )
 
-  it.scoped("by replaying it cannot be reopened, nor can one that is open", () =>
+  it.scoped("A failure that was closed by replaying it cannot be reopened, nor can one that is open", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
@@ -87,7 +89,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     })
   )
 
-  it.scoped("is reopened once by five who do it at once", () =>
+  it.scoped("A failure that was closed is reopened once by five who do it at once", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const { failureId } = yield* Failures.make([event])
@@ -101,7 +103,7 @@ layer(live, { excludeTestServices: true })("A failure that was closed", (it) => 
     })
   )
 
-  it.scoped("is not deleted when it is reopened in the moment in which its time is up", () =>
+  it.scoped("A failure that was closed is not deleted when it is reopened in the moment in which its time is up", () =>
     Effect.gen(function* () {
       const failures = yield* BatchFailures
       const store = yield* OutboxStore
@@ -141,31 +143,35 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
     Arr.map(({ failureId }) => failureId)
   )
 
-  it.scoped("are discarded in one go, and what is closed stays as it is; and taken back in one go", () =>
-    Effect.gen(function* () {
-      const ask = yield* asker()
-      const ids = yield* make
-      const [a = 0, b = 0, c = 0] = ids
-      yield* Effect.flatMap(BatchFailures, ({ resolve }) => resolve(FailureId.make(b), { note: "by hand", actor: ADA }))
-      const discarded = yield* ask("POST /api/failures/discard", {
-        body: JSON.stringify({ ids: [c, a, b, 4_711], note: "a test" }),
-        headers: { "x-operator": "grace" }
+  it.scoped(
+    "Several failures are discarded in one go, and what is closed stays as it is; and taken back in one go",
+    () =>
+      Effect.gen(function* () {
+        const ask = yield* asker()
+        const ids = yield* make
+        const [a = 0, b = 0, c = 0] = ids
+        yield* Effect.flatMap(BatchFailures, ({ resolve }) =>
+          resolve(FailureId.make(b), { note: "by hand", actor: ADA })
+        )
+        const discarded = yield* ask("POST /api/failures/discard", {
+          body: JSON.stringify({ ids: [c, a, b, 4_711], note: "a test" }),
+          headers: { "x-operator": "grace" }
+        })
+        expect(discarded).toMatchObject({ status: 200, json: { failures: [a, c] } })
+        expect(yield* states(ids)).toEqual(["discarded", "resolved", "discarded"])
+        const body = JSON.stringify(discarded.json).replace("failures", "ids")
+        expect((yield* ask("POST /api/failures/reopen", { body })).json).toEqual({ failures: [a, c] })
+        expect(yield* states(ids)).toEqual(["open", "resolved", "open"])
+        expect((yield* ask(`GET /api/failures/${a}/audit`)).json).toMatchObject({
+          entries: [
+            { action: "reopen", actor: "api", before: { state: "discarded", note: "a test" } },
+            { action: "discard", actor: "grace", after: { state: "discarded", note: "a test" } }
+          ]
+        })
       })
-      expect(discarded).toMatchObject({ status: 200, json: { failures: [a, c] } })
-      expect(yield* states(ids)).toEqual(["discarded", "resolved", "discarded"])
-      const body = JSON.stringify(discarded.json).replace("failures", "ids")
-      expect((yield* ask("POST /api/failures/reopen", { body })).json).toEqual({ failures: [a, c] })
-      expect(yield* states(ids)).toEqual(["open", "resolved", "open"])
-      expect((yield* ask(`GET /api/failures/${a}/audit`)).json).toMatchObject({
-        entries: [
-          { action: "reopen", actor: "api", before: { state: "discarded", note: "a test" } },
-          { action: "discard", actor: "grace", after: { state: "discarded", note: "a test" } }
-        ]
-      })
-    })
   )
 
-  it.scoped("are replayed by their ids, those that match everything else that is given", () =>
+  it.scoped("Several failures are replayed by their ids, those that match everything else that is given", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const ids = yield* make
@@ -194,7 +200,7 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
     "an id that is none": ["POST /api/failures/reopen", '{"ids": ["1"]}', "ids.0: "]
   }
 
-  it.scoped("are left alone by a request that is not understood", () =>
+  it.scoped("Several failures are left alone by a request that is not understood", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       for (const [what, [request, body, says]] of Object.entries(refused)) {
@@ -205,33 +211,31 @@ layer(live, { excludeTestServices: true })("Several failures", (it) => {
     })
   )
 
-  describe("on the command line", () => {
-    it.scoped("are reopened one by one, and it says which cannot be", () =>
-      Effect.gen(function* () {
-        const { discard, replay } = yield* BatchFailures
-        const [a = FailureId.make(1), b = FailureId.make(2)] = yield* make
-        yield* discard(a, { note: "a test", actor: ADA })
-        yield* replay(b, { actor: ADA })
-        expect(yield* Cli.run(["failures", "reopen", String(a), String(b)])).toEqual({
-          code: 1,
-          stdout: `reopened failure ${a}\n`,
-          stderr: `Failure ${b} cannot be reopened: all of its events were published again, which cannot be taken back. Nothing was changed\n`
-        })
-        expect(yield* states([a, b])).toEqual(["open", "replayed"])
+  it.scoped("Several failures on the command line are reopened one by one, and it says which cannot be", () =>
+    Effect.gen(function* () {
+      const { discard, replay } = yield* BatchFailures
+      const [a = FailureId.make(1), b = FailureId.make(2)] = yield* make
+      yield* discard(a, { note: "a test", actor: ADA })
+      yield* replay(b, { actor: ADA })
+      expect(yield* Cli.run(["failures", "reopen", String(a), String(b)])).toEqual({
+        code: 1,
+        stdout: `reopened failure ${a}\n`,
+        stderr: `Failure ${b} cannot be reopened: all of its events were published again, which cannot be taken back. Nothing was changed\n`
       })
-    )
+      expect(yield* states([a, b])).toEqual(["open", "replayed"])
+    })
+  )
 
-    it.scoped("one that is closed is shown with what takes it back", () =>
-      Effect.gen(function* () {
-        const [a = FailureId.make(1)] = yield* make
-        yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, { note: "a test", actor: ADA }))
-        const { stdout } = yield* Cli.run(["failures", "show", String(a)])
-        expect(stdout).toContain(`clickhouse-outbox failures reopen ${a}`)
-      })
-    )
-  })
+  it.scoped("Several failures on the command line one that is closed is shown with what takes it back", () =>
+    Effect.gen(function* () {
+      const [a = FailureId.make(1)] = yield* make
+      yield* Effect.flatMap(BatchFailures, ({ discard }) => discard(a, { note: "a test", actor: ADA }))
+      const { stdout } = yield* Cli.run(["failures", "show", String(a)])
+      expect(stdout).toContain(`clickhouse-outbox failures reopen ${a}`)
+    })
+  )
 
-  it.scoped("answer a conflict to whoever would reopen one that is open", () =>
+  it.scoped("Several failures answer a conflict to whoever would reopen one that is open", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { failureId } = yield* Failures.make([event])

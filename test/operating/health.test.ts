@@ -1,6 +1,6 @@
 /** Whether a relay does its work, as those are told who restart it or send it traffic. */
 import { SqlError } from "@effect/sql/SqlError"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -58,8 +58,8 @@ const beating = (beats: {
 const HEALTHY = { looks: true, works: true, delivers: true, sees: outboxWith({}) }
 const IDLE = { ...HEALTHY, delivers: false }
 
-describe("A relay is", () => {
-  it.scoped("not ready before it has started", () =>
+{
+  it.scoped("A relay is not ready before it has started", () =>
     Effect.gen(function* () {
       const { health } = yield* makePulse
       const { ready, relay } = yield* health
@@ -78,7 +78,7 @@ describe("A relay is", () => {
     ]
   ]
   for (const [name, beats] of ready) {
-    it.scoped(`ready ${name}`, () =>
+    it.scoped(`A relay is ready ${name}`, () =>
       Effect.gen(function* () {
         const later = yield* beating(beats)
         expect((yield* later("2 minutes")).ready).toBe(true)
@@ -110,7 +110,7 @@ describe("A relay is", () => {
     ]
   ]
   for (const [name, beats, patience, reason] of notReady) {
-    it.scoped(`not ready ${name}`, () =>
+    it.scoped(`A relay is not ready ${name}`, () =>
       Effect.gen(function* () {
         const later = yield* beating(beats)
         expect((yield* later(patience)).ready).toBe(true)
@@ -119,7 +119,7 @@ describe("A relay is", () => {
     )
   }
 
-  it.scoped("not ready once nobody knows how the databases are", () =>
+  it.scoped("A relay is not ready once nobody knows how the databases are", () =>
     Effect.gen(function* () {
       const pulse = yield* makePulse
       yield* pulse.probed(outboxWith({}))
@@ -163,27 +163,27 @@ describe("A relay is", () => {
       return yield* health
     })
 
-  it.scoped("ready as a whole, where nothing is wrong", () =>
+  it.scoped("A relay is ready as a whole, where nothing is wrong", () =>
     Effect.gen(function* () {
       expect((yield* running({}, "2 minutes")).ready).toBe(true)
     })
   )
 
-  it.scoped("not ready on a Postgres that answers and refuses to write: where sealing fails", () =>
+  it.scoped("A relay is not ready on a Postgres that answers and refuses to write: where sealing fails", () =>
     Effect.gen(function* () {
       const { relay } = yield* running({ seal: () => readOnly }, "2 minutes")
       expect(relay.reason).toContain("could not look for new events")
     })
   )
 
-  it.scoped("not ready on a Postgres that answers and refuses to write: where leasing fails", () =>
+  it.scoped("A relay is not ready on a Postgres that answers and refuses to write: where leasing fails", () =>
     Effect.gen(function* () {
       const { relay } = yield* running({ lease: () => readOnly }, "2 minutes")
       expect(relay.reason).toContain("worker 0 could not use the outbox")
     })
   )
 
-  it.scoped("ready although its maintenance fails, which is tried again", () =>
+  it.scoped("A relay is ready although its maintenance fails, which is tried again", () =>
     Effect.gen(function* () {
       expect((yield* running({ maintain: () => readOnly }, "2 minutes")).ready).toBe(true)
     })
@@ -198,7 +198,7 @@ describe("A relay is", () => {
     maintenance: { store: { maintain: () => bug } }
   }
   for (const [part, databases] of Object.entries(bugs)) {
-    it.scoped(`over, and its end says why, when ${part} has a bug: it does not look alive for ever`, () =>
+    it.scoped(`A relay is over, and its end says why, when ${part} has a bug: it does not look alive for ever`, () =>
       Effect.gen(function* () {
         const { run } = yield* relayOn(databases)
         const cause = yield* Effect.flip(Effect.sandbox(run))
@@ -207,9 +207,9 @@ describe("A relay is", () => {
       })
     )
   }
-})
+}
 
-describe("The databases", () => {
+{
   const refusedBy = (errorClass: SinkError["errorClass"]) =>
     new SinkError({ errorClass, reason: "ada@db.internal has a wrong password", settled: true })
 
@@ -235,7 +235,7 @@ describe("The databases", () => {
   ] as const
 
   for (const [name, store, sink, postgres, clickhouse] of cases) {
-    it.scoped(`are told apart, and no more is said than needed: ${name}`, () =>
+    it.scoped(`The databases are told apart, and no more is said than needed: ${name}`, () =>
       Effect.gen(function* () {
         const pulse = yield* makePulse
         yield* probeForever(pulse).pipe(
@@ -270,19 +270,19 @@ describe("The databases", () => {
       return yield* Ref.get(asked)
     })
 
-  it.scoped("are asked every few seconds, however often somebody wants to know", () =>
+  it.scoped("The databases are asked every few seconds, however often somebody wants to know", () =>
     Effect.gen(function* () {
       let ended = 0
       expect(yield* asked(() => String(ended++))).toEqual({ outbox: 3, table: 3 })
     })
   )
 
-  it.scoped("are left alone where nothing has changed since", () =>
+  it.scoped("The databases are left alone where nothing has changed since", () =>
     Effect.gen(function* () {
       expect(yield* asked(() => "1")).toEqual({ outbox: 1, table: 3 })
     })
   )
-})
+}
 
 const event = Event.make({ eventType: "health_tested", eventContext: {} })
 
@@ -290,8 +290,8 @@ const live = Layer.provideMerge(services, Environment.layer())
 
 const PROBES = ["/healthz", "/readyz", "/version", "/metrics"]
 
-layer(live, { excludeTestServices: true })("The server", (it) => {
-  it.scoped("says whether its process lives, without a token", () =>
+layer(live, { excludeTestServices: true })((it) => {
+  it.scoped("The server says whether its process lives, without a token", () =>
     Effect.gen(function* () {
       const url = yield* start(withToken)
       expect(yield* ask(url, "GET /healthz")).toMatchObject({ status: 200, json: { status: "ok" } })
@@ -303,7 +303,7 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
     })
   )
 
-  it.scoped("lets probes in as it lets others in, where it asks for no token", () =>
+  it.scoped("The server lets probes in as it lets others in, where it asks for no token", () =>
     Effect.gen(function* () {
       const url = yield* start(http)
       for (const path of PROBES) {
@@ -312,7 +312,7 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
     })
   )
 
-  it.scoped("says 503 and what is wrong while a database is away, and 200 when it is back", () =>
+  it.scoped("The server says 503 and what is wrong while a database is away, and 200 when it is back", () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "", DATABASE_URL = "" } = yield* Environment.Environment
       const clickHouse = yield* Proxy.make(CLICKHOUSE_URL)
@@ -357,7 +357,7 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
     })
   )
 
-  it.scoped("answers while the relay waits for Postgres to start", () =>
+  it.scoped("The server answers while the relay waits for Postgres to start", () =>
     Effect.gen(function* () {
       const relay = yield* Cli.start(["relay"], { variables: { DATABASE_URL: Cli.UNREACHABLE, OUTBOX_HTTP_PORT: "0" } })
       const url = yield* relay.url
@@ -373,7 +373,7 @@ layer(live, { excludeTestServices: true })("The server", (it) => {
     })
   )
 
-  it.scoped("prints this project's metrics and no others, without a token", () =>
+  it.scoped("The server prints this project's metrics and no others, without a token", () =>
     Effect.gen(function* () {
       const url = yield* start(withToken)
       yield* EventPublisher.publish(event)

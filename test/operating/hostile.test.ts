@@ -1,7 +1,7 @@
 /** Hostile values and hostile clients: a value is never a statement, and no client stops a relay. */
 import * as Net from "node:net"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -35,20 +35,22 @@ const isName = (text: string) => !/['\\]/.test(text)
 const event = Event.make({ eventType: "hostile_tested", eventContext: {} })
 
 layer(Environment.layer(), { excludeTestServices: true })("A value is never a statement", (it) => {
-  it.effect("of ClickHouse: a table's name with what its client would escape is refused", () =>
-    Effect.gen(function* () {
-      const refused = HOSTILE.filter((text) => !isName(text))
-      expect(refused).toHaveLength(3)
-      for (const table of [...refused, "event\nlog"]) {
-        expect(yield* Cli.run(["migrate"], { variables: { CLICKHOUSE_TABLE: table } })).toEqual(
-          Cli.failed("CLICKHOUSE_TABLE: must contain no apostrophe, backslash or control character\n")
-        )
-      }
-    })
+  it.effect(
+    "A value is never a statement of ClickHouse: a table's name with what its client would escape is refused",
+    () =>
+      Effect.gen(function* () {
+        const refused = HOSTILE.filter((text) => !isName(text))
+        expect(refused).toHaveLength(3)
+        for (const table of [...refused, "event\nlog"]) {
+          expect(yield* Cli.run(["migrate"], { variables: { CLICKHOUSE_TABLE: table } })).toEqual(
+            Cli.failed("CLICKHOUSE_TABLE: must contain no apostrophe, backslash or control character\n")
+          )
+        }
+      })
   )
 
   for (const table of HOSTILE.filter(isName)) {
-    it.effect(`of ClickHouse: a table called ${table}`, () =>
+    it.effect(`A value is never a statement of ClickHouse: a table called ${table}`, () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
         yield* EventPublisher.publish(event)
@@ -62,7 +64,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
     )
   }
 
-  it.scoped("of ClickHouse: the name of a database, or of a cluster", () =>
+  it.scoped("A value is never a statement of ClickHouse: the name of a database, or of a cluster", () =>
     Effect.gen(function* () {
       const clickHouse = yield* ClickHouse
       const name = '`"; DROP DATABASE default; --'
@@ -89,7 +91,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
     })
   )
 
-  it.scoped("of ClickHouse: a type of events that it is asked for after a doubt", () =>
+  it.scoped("A value is never a statement of ClickHouse: a type of events that it is asked for after a doubt", () =>
     Effect.gen(function* () {
       const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
       const proxy = yield* Proxy.make(CLICKHOUSE_URL)
@@ -107,7 +109,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
     }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
-  it.effect("of Postgres: what operators write and ask for, over HTTP", () =>
+  it.effect("A value is never a statement of Postgres: what operators write and ask for, over HTTP", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const { eventId, failureId } = yield* Failures.make([event])
@@ -165,7 +167,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A value is never a st
     }).pipe(Effect.scoped, Effect.provide(services))
   )
 
-  it.effect("of Postgres: what operators write and ask for, on the command line", () =>
+  it.effect("A value is never a statement of Postgres: what operators write and ask for, on the command line", () =>
     Effect.gen(function* () {
       const text = HOSTILE.join(" ")
       expect(yield* Cli.run(["pause", "--reason", text])).toMatchObject({ code: 0 })
@@ -237,23 +239,25 @@ const CLIENTS: Arr.NonEmptyReadonlyArray<readonly [sent: string, manner?: Manner
 ]
 
 layer(Environment.layer(), { excludeTestServices: true })("A client of the operator API", (it) => {
-  it.scoped("does not stop the relay, nor keep out others: a thousand of them, of whatever kind", () =>
-    Effect.gen(function* () {
-      const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "0", OUTBOX_LINGER: "20 millis" } })
-      const url = yield* relay.url
-      yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
-      const hostile = Arr.take(Arr.flatten(Arr.replicate(CLIENTS, 100)), 1_000)
-      yield* Effect.forEach(hostile, ([sent, manner]) => connect(url, sent, manner), { concurrency: 100 })
+  it.scoped(
+    "A client of the operator API does not stop the relay, nor keep out others: a thousand of them, of whatever kind",
+    () =>
+      Effect.gen(function* () {
+        const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "0", OUTBOX_LINGER: "20 millis" } })
+        const url = yield* relay.url
+        yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
+        const hostile = Arr.take(Arr.flatten(Arr.replicate(CLIENTS, 100)), 1_000)
+        yield* Effect.forEach(hostile, ([sent, manner]) => connect(url, sent, manner), { concurrency: 100 })
 
-      for (const path of ["/healthz", "/readyz", "/metrics", "/api/status"]) {
-        const answered = yield* ask(url, `GET ${path}`)
-        expect({ path, status: answered.status }).toEqual({ path, status: 200 })
-      }
-      yield* EventPublisher.publishAll(Arr.makeBy(1_000, () => event))
-      yield* until(counts, ({ rows }) => rows === 1_000)
-      yield* relay.signal("SIGTERM")
-      expect(yield* relay.ended).toMatchObject({ code: 0 })
-    })
+        for (const path of ["/healthz", "/readyz", "/metrics", "/api/status"]) {
+          const answered = yield* ask(url, `GET ${path}`)
+          expect({ path, status: answered.status }).toEqual({ path, status: 200 })
+        }
+        yield* EventPublisher.publishAll(Arr.makeBy(1_000, () => event))
+        yield* until(counts, ({ rows }) => rows === 1_000)
+        yield* relay.signal("SIGTERM")
+        expect(yield* relay.ended).toMatchObject({ code: 0 })
+      })
   )
 
   /** A server whose ClickHouse is behind a proxy, and how many requests that has seen. */
@@ -270,54 +274,58 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
     return { proxy, url, requests: Effect.sync(() => requests) }
   })
 
-  it.scoped("keeps nobody waiting by a flood, and once it is gone ClickHouse is not asked what it had asked for", () =>
-    Effect.gen(function* () {
-      const { proxy, requests, url } = yield* behindProxy
-      yield* proxy.freeze(true)
-      const flood = yield* Effect.forEach(
-        Arr.makeBy(100, () => "GET /api/event-log HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20)),
-        (sent) => connect(url, sent),
-        { concurrency: 100 }
-      )
-      let answered = ""
-      for (const { socket } of flood) {
-        socket.on("data", (bytes: Buffer) => {
-          answered += bytes.toString("latin1")
-        })
-      }
-      for (const path of ["/healthz", "/version", "/metrics", "/api/status"]) {
-        const { status } = yield* ask(url, `GET ${path}`)
-        expect({ path, status }).toEqual({ path, status: 200 })
-      }
-      // Some wait, and the others are told to come back.
-      yield* until(
-        Effect.sync(() => answered),
-        (text) => text.includes("urn:clickhouse-outbox:overloaded")
-      )
-      expect(answered).toMatch(/HTTP\/1\.1 503 .*retry-after: 5/s)
-      for (const { socket } of flood) socket.destroy()
-      yield* proxy.freeze(false)
-      const after = yield* ask(url, "GET /api/event-log")
-      expect(after.status).toBe(200)
-      // Two at a time were asked before the flood was gone.
-      expect(yield* requests).toBeLessThan(10)
-    })
-  )
-
-  it.scoped("waits for its turn no longer than ten seconds, and is told that trying again is safe", () =>
-    Effect.gen(function* () {
-      const { proxy, url } = yield* behindProxy
-      yield* proxy.freeze(true)
-      const first = yield* Effect.raceAll(Arr.makeBy(3, () => ask(url, "GET /api/event-log")))
-      expect(first).toMatchObject({
-        status: 503,
-        headers: { "retry-after": "5" },
-        json: { type: "urn:clickhouse-outbox:overloaded", detail: expect.stringContaining("Nothing was done") }
+  it.scoped(
+    "A client of the operator API keeps nobody waiting by a flood, and once it is gone ClickHouse is not asked what it had asked for",
+    () =>
+      Effect.gen(function* () {
+        const { proxy, requests, url } = yield* behindProxy
+        yield* proxy.freeze(true)
+        const flood = yield* Effect.forEach(
+          Arr.makeBy(100, () => "GET /api/event-log HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20)),
+          (sent) => connect(url, sent),
+          { concurrency: 100 }
+        )
+        let answered = ""
+        for (const { socket } of flood) {
+          socket.on("data", (bytes: Buffer) => {
+            answered += bytes.toString("latin1")
+          })
+        }
+        for (const path of ["/healthz", "/version", "/metrics", "/api/status"]) {
+          const { status } = yield* ask(url, `GET ${path}`)
+          expect({ path, status }).toEqual({ path, status: 200 })
+        }
+        // Some wait, and the others are told to come back.
+        yield* until(
+          Effect.sync(() => answered),
+          (text) => text.includes("urn:clickhouse-outbox:overloaded")
+        )
+        expect(answered).toMatch(/HTTP\/1\.1 503 .*retry-after: 5/s)
+        for (const { socket } of flood) socket.destroy()
+        yield* proxy.freeze(false)
+        const after = yield* ask(url, "GET /api/event-log")
+        expect(after.status).toBe(200)
+        // Two at a time were asked before the flood was gone.
+        expect(yield* requests).toBeLessThan(10)
       })
-    })
   )
 
-  it.scoped("has its connection closed where it is slow, or sends what is too large", () =>
+  it.scoped(
+    "A client of the operator API waits for its turn no longer than ten seconds, and is told that trying again is safe",
+    () =>
+      Effect.gen(function* () {
+        const { proxy, url } = yield* behindProxy
+        yield* proxy.freeze(true)
+        const first = yield* Effect.raceAll(Arr.makeBy(3, () => ask(url, "GET /api/event-log")))
+        expect(first).toMatchObject({
+          status: 503,
+          headers: { "retry-after": "5" },
+          json: { type: "urn:clickhouse-outbox:overloaded", detail: expect.stringContaining("Nothing was done") }
+        })
+      })
+  )
+
+  it.scoped("A client of the operator API has its connection closed where it is slow, or sends what is too large", () =>
     Effect.gen(function* () {
       const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "0" } })
       const url = yield* relay.url
@@ -345,7 +353,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
     })
   )
 
-  describe("that sends JSON which is work to read", () => {
+  {
     const nested = (open: string, close: string, levels: number) => open.repeat(levels) + close.repeat(levels)
     const keys = (count: number) => Arr.makeBy(count, (n) => `"${n.toString(36)}":0`).join()
 
@@ -360,40 +368,44 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
       "a text of 2 MiB": [`{"event_context":{"a":"${"x".repeat(2 ** 21)}"}}`, 413, /1114112 bytes at most/]
     }
     for (const [what, [body, status, says]] of Object.entries(corrections)) {
-      it.effect(`is told so before any of it is parsed: ${what}`, () =>
-        Effect.gen(function* () {
-          const { eventId, failureId } = yield* Failures.make([event])
-          const ask = yield* asker()
-          const answered = yield* ask(`PATCH /api/failures/${failureId}/events/${eventId}`, { body })
-          expect(answered).toMatchObject({ status, headers: { "content-type": "application/problem+json" } })
-          expect(answered.text).toMatch(says)
-        }).pipe(Effect.scoped, Effect.provide(services))
+      it.effect(
+        `A client of the operator API that sends JSON which is work to read is told so before any of it is parsed: ${what}`,
+        () =>
+          Effect.gen(function* () {
+            const { eventId, failureId } = yield* Failures.make([event])
+            const ask = yield* asker()
+            const answered = yield* ask(`PATCH /api/failures/${failureId}/events/${eventId}`, { body })
+            expect(answered).toMatchObject({ status, headers: { "content-type": "application/problem+json" } })
+            expect(answered.text).toMatch(says)
+          }).pipe(Effect.scoped, Effect.provide(services))
       )
     }
 
-    it.effect("is told so by every endpoint, and never that it has found a bug", () =>
-      Effect.gen(function* () {
-        const { failureId } = yield* Failures.make([event])
-        const ask = yield* asker()
-        const bodies: Arr.NonEmptyReadonlyArray<readonly [body: string, status: number]> = [
-          [`{"reason":${nested("[", "]", 30_000)}}`, 400],
-          [nested("[", "]", 30_000), 400],
-          [`{"ids":[${"0,".repeat(30_000)}0]}`, 413],
-          [`{${keys(5_000)}}`, 413],
-          [`{${keys(900)}}`, 400]
-        ]
-        for (const path of ["relay/pause", "failures/replay", "failures/discard", `failures/${failureId}/resolve`]) {
-          for (const [body, status] of bodies) {
-            const answered = yield* ask(`POST /api/${path}`, { body })
-            expect({ path, status: answered.status }).toEqual({ path, status })
-            expect(issuesOf(answered).length).toBeLessThanOrEqual(100)
+    it.effect(
+      "A client of the operator API that sends JSON which is work to read is told so by every endpoint, and never that it has found a bug",
+      () =>
+        Effect.gen(function* () {
+          const { failureId } = yield* Failures.make([event])
+          const ask = yield* asker()
+          const bodies: Arr.NonEmptyReadonlyArray<readonly [body: string, status: number]> = [
+            [`{"reason":${nested("[", "]", 30_000)}}`, 400],
+            [nested("[", "]", 30_000), 400],
+            [`{"ids":[${"0,".repeat(30_000)}0]}`, 413],
+            [`{${keys(5_000)}}`, 413],
+            [`{${keys(900)}}`, 400]
+          ]
+          for (const path of ["relay/pause", "failures/replay", "failures/discard", `failures/${failureId}/resolve`]) {
+            for (const [body, status] of bodies) {
+              const answered = yield* ask(`POST /api/${path}`, { body })
+              expect({ path, status: answered.status }).toEqual({ path, status })
+              expect(issuesOf(answered).length).toBeLessThanOrEqual(100)
+            }
           }
-        }
-      }).pipe(Effect.scoped, Effect.provide(services))
+        }).pipe(Effect.scoped, Effect.provide(services))
     )
 
     it.effect(
-      "is not kept from what an event may be: a context of nearly 1 MiB, escaped to six, and one of 1,000 levels",
+      "A client of the operator API that sends JSON which is work to read is not kept from what an event may be: a context of nearly 1 MiB, escaped to six, and one of 1,000 levels",
       () =>
         Effect.gen(function* () {
           const { eventId, failureId } = yield* Failures.make([event])
@@ -411,9 +423,9 @@ layer(Environment.layer(), { excludeTestServices: true })("A client of the opera
           expect((yield* correct(`{"event_context":{"a":${nested("[", "]", 1_000)}}}`)).status).toBe(200)
         }).pipe(Effect.scoped, Effect.provide(services))
     )
-  })
+  }
 
-  it.scoped("writes no line of the log, however it is read", () =>
+  it.scoped("A client of the operator API writes no line of the log, however it is read", () =>
     Effect.gen(function* () {
       const relay = yield* Cli.start(["relay"], { variables: { OUTBOX_HTTP_PORT: "0", LOG_FORMAT: "pretty" } })
       const url = yield* relay.url

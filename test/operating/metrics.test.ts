@@ -1,6 +1,6 @@
 /** Metrics, the dashboard, the alert rules and docs/telemetry.md: that they speak of the same, and say what is so. */
 import { readdirSync, readFileSync } from "node:fs"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -159,60 +159,56 @@ const metricsOf = (port: number) =>
     return response.text()
   })
 
-describe("What is measured", () => {
-  it("has a name as Prometheus wants it, a type and a description", () => {
-    expect(known.size).toBeGreaterThan(30)
-    for (const { description, name, type } of known.values()) {
-      expect(name).toMatch(/^outbox_[a-z_]+$/)
-      expect([name, name.endsWith("_total")]).toEqual([name, type === "counter"])
-      expect(Object.values(TYPES)).toContain(type)
-      expect([name, description]).toEqual([name, expect.stringMatching(/^\S.{10,}[^.]$/)])
-    }
-  })
-
-  it("is listed in docs/telemetry.md with its type, its labels and its meaning, and nothing else is", () => {
-    const listed = tableUnder("Metrics").map(([name = "", type, labels = "", meaning = ""]) => {
-      const said = meaning.replaceAll("`", "")
-      const description = known.get(code(name).join())?.description ?? "none"
-      // The docs may say more.
-      const isSame = said === description || said.startsWith(`${description}.`) || said.startsWith(`${description};`)
-      return {
-        name: code(name).join(),
-        type,
-        labels: code(labels).toSorted(),
-        description: isSame ? description : said
-      }
-    })
-    const byName = (a: { readonly name: string }, b: { readonly name: string }) => (a.name < b.name ? -1 : 1)
-    expect(listed.toSorted(byName)).toEqual([...known.values()].toSorted(byName))
-  })
-
-  it("has every span in docs/telemetry.md that the code makes, and no other", () => {
-    const made = sources.flatMap((source) =>
-      matches(source, /(?:(?:withSpan|tracer\.span)\([^"`]*|Effect\.fn\()["`]([^"`]+)["`]/g)
-    )
-    const listed = tableUnder("Spans").flatMap(([name = ""]) => code(name))
-    expect([...new Set(made)].toSorted()).toEqual(listed.filter((name) => !OF_LIBRARIES.test(name)).toSorted())
-  })
-
-  it("has every field of the log in docs/telemetry.md that the code writes, and no other", () => {
-    const written = sources.flatMap((source) =>
-      matches(source, /(?:annotateLogs\(|\s)"((?:batch|error|event|failure|incident|retry)\.(?!json")[a-z_]+)"(?::|,)/g)
-    )
-    const listed = tableUnder("Log fields").flatMap(([name = ""]) => code(name))
-    const dotted = listed.filter((name) => name.includes("."))
-    expect(written.length).toBeGreaterThan(15)
-    expect(dotted.filter((field) => !written.includes(field))).toEqual([])
-    expect([...new Set(written)].filter((field) => !listed.includes(field) && !docs.includes(`\`${field}\``))).toEqual(
-      []
-    )
-  })
+it("What is measured has a name as Prometheus wants it, a type and a description", () => {
+  expect(known.size).toBeGreaterThan(30)
+  for (const { description, name, type } of known.values()) {
+    expect(name).toMatch(/^outbox_[a-z_]+$/)
+    expect([name, name.endsWith("_total")]).toEqual([name, type === "counter"])
+    expect(Object.values(TYPES)).toContain(type)
+    expect([name, description]).toEqual([name, expect.stringMatching(/^\S.{10,}[^.]$/)])
+  }
 })
 
-describe("The dashboard", () => {
+it("What is measured is listed in docs/telemetry.md with its type, its labels and its meaning, and nothing else is", () => {
+  const listed = tableUnder("Metrics").map(([name = "", type, labels = "", meaning = ""]) => {
+    const said = meaning.replaceAll("`", "")
+    const description = known.get(code(name).join())?.description ?? "none"
+    // The docs may say more.
+    const isSame = said === description || said.startsWith(`${description}.`) || said.startsWith(`${description};`)
+    return {
+      name: code(name).join(),
+      type,
+      labels: code(labels).toSorted(),
+      description: isSame ? description : said
+    }
+  })
+  const byName = (a: { readonly name: string }, b: { readonly name: string }) => (a.name < b.name ? -1 : 1)
+  expect(listed.toSorted(byName)).toEqual([...known.values()].toSorted(byName))
+})
+
+it("What is measured has every span in docs/telemetry.md that the code makes, and no other", () => {
+  const made = sources.flatMap((source) =>
+    matches(source, /(?:(?:withSpan|tracer\.span)\([^"`]*|Effect\.fn\()["`]([^"`]+)["`]/g)
+  )
+  const listed = tableUnder("Spans").flatMap(([name = ""]) => code(name))
+  expect([...new Set(made)].toSorted()).toEqual(listed.filter((name) => !OF_LIBRARIES.test(name)).toSorted())
+})
+
+it("What is measured has every field of the log in docs/telemetry.md that the code writes, and no other", () => {
+  const written = sources.flatMap((source) =>
+    matches(source, /(?:annotateLogs\(|\s)"((?:batch|error|event|failure|incident|retry)\.(?!json")[a-z_]+)"(?::|,)/g)
+  )
+  const listed = tableUnder("Log fields").flatMap(([name = ""]) => code(name))
+  const dotted = listed.filter((name) => name.includes("."))
+  expect(written.length).toBeGreaterThan(15)
+  expect(dotted.filter((field) => !written.includes(field))).toEqual([])
+  expect([...new Set(written)].filter((field) => !listed.includes(field) && !docs.includes(`\`${field}\``))).toEqual([])
+})
+
+{
   const panels = Prometheus.dashboard.panels.filter(({ type }) => type !== "row")
 
-  it("asks for metrics and labels that there are", () => {
+  it("The dashboard asks for metrics and labels that there are", () => {
     const { annotations, templating } = Prometheus.dashboard
     const asked = [
       ...panels.flatMap(({ targets }) =>
@@ -225,18 +221,18 @@ describe("The dashboard", () => {
     expect(asked.flatMap(mistakes)).toEqual([])
   })
 
-  it("shows every metric there is", () => {
+  it("The dashboard shows every metric there is", () => {
     const shown = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => seriesIn(expr).map(metricOf)))
     expect([...known.values()].filter((metric) => !shown.includes(metric)).map(({ name }) => name)).toEqual([])
   })
 
-  it("uses no variable that it does not have, and leaves none unused", () => {
+  it("The dashboard uses no variable that it does not have, and leaves none unused", () => {
     const variables = Prometheus.dashboard.templating.list.map(({ name }) => `$${name}`)
     const used = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\$\w+/g) ?? []))
     expect(new Set([...used, "$datasource"])).toEqual(new Set([...variables, "$__rate_interval"]))
   })
 
-  it("says on each panel what is normal, and has none on top of another", () => {
+  it("The dashboard says on each panel what is normal, and has none on top of another", () => {
     const { panels: all } = Prometheus.dashboard
     expect(panels.filter(({ description = "" }) => description.length < 30).map(({ title }) => title)).toEqual([])
     expect(new Set(all.map(({ id }) => id)).size).toBe(all.length)
@@ -246,55 +242,53 @@ describe("The dashboard", () => {
     expect(new Set(cells).size).toBe(cells.length)
     expect(Math.max(...all.map(({ gridPos: { w, x } }) => x + w))).toBe(24)
   })
+}
+
+it("The alert rules ask for metrics and labels that there are", () => {
+  expect(alerts.length).toBeGreaterThan(10)
+  for (const { name, text } of alerts) expect([name, mistakes(text)]).toEqual([name, []])
+  expect(mistakes(ruleTests)).toEqual([])
 })
 
-describe("The alert rules", () => {
-  it("ask for metrics and labels that there are", () => {
-    expect(alerts.length).toBeGreaterThan(10)
-    for (const { name, text } of alerts) expect([name, mistakes(text)]).toEqual([name, []])
-    expect(mistakes(ruleTests)).toEqual([])
-  })
-
-  it("say how bad it is, what to do, and where more is written, which is there", () => {
-    for (const { name, text } of alerts) {
-      expect([name, text]).toEqual([name, expect.stringMatching(/severity: (critical|warning|info)\n/)])
-      expect([name, text]).toEqual([name, expect.stringMatching(/summary: .{20,}\n +description: >-\n.{40,}/)])
-      const [, path = "", anchor = ""] = /runbook: (docs\/\w+\.md)#(\S+)\n/.exec(text) ?? []
-      expect([name, anchorsOf(path)]).toEqual([name, expect.arrayContaining([anchor])])
-    }
-  })
-
-  it("are listed in docs/telemetry.md with their severity, and no other is", () => {
-    const listed = tableUnder("Alerts").map(([name = "", severity]) => [code(name).join(), severity])
-    const written = alerts.map(({ name, text }) => [name, /severity: (\w+)/.exec(text)?.[1]])
-    expect(listed).toEqual(written)
-  })
-
-  it.effect("are rules that Prometheus takes", (context) =>
-    Effect.gen(function* () {
-      yield* Prometheus.need("promtool", context)
-      const { code, said } = yield* Prometheus.promtool(["check", "rules", Prometheus.RULES])
-      expect({ code, said }).toEqual({
-        code: 0,
-        said: expect.stringContaining(`SUCCESS: ${alerts.length} rules found`)
-      })
-    })
-  )
-
-  it.effect("fire when they should, and not when they should not", (context) =>
-    Effect.gen(function* () {
-      const untested = alerts.map(({ name }) => name).filter((name) => !ruleTests.includes(name))
-      expect(untested).toEqual([])
-      yield* Prometheus.need("promtool", context)
-      const { code, said } = yield* Prometheus.promtool(["test", "rules", Prometheus.RULE_TESTS])
-      expect({ code, said }).toEqual({ code: 0, said: expect.stringContaining("SUCCESS") })
-    })
-  )
+it("The alert rules say how bad it is, what to do, and where more is written, which is there", () => {
+  for (const { name, text } of alerts) {
+    expect([name, text]).toEqual([name, expect.stringMatching(/severity: (critical|warning|info)\n/)])
+    expect([name, text]).toEqual([name, expect.stringMatching(/summary: .{20,}\n +description: >-\n.{40,}/)])
+    const [, path = "", anchor = ""] = /runbook: (docs\/\w+\.md)#(\S+)\n/.exec(text) ?? []
+    expect([name, anchorsOf(path)]).toEqual([name, expect.arrayContaining([anchor])])
+  }
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
+it("The alert rules are listed in docs/telemetry.md with their severity, and no other is", () => {
+  const listed = tableUnder("Alerts").map(([name = "", severity]) => [code(name).join(), severity])
+  const written = alerts.map(({ name, text }) => [name, /severity: (\w+)/.exec(text)?.[1]])
+  expect(listed).toEqual(written)
+})
+
+it.effect("The alert rules are rules that Prometheus takes", (context) =>
+  Effect.gen(function* () {
+    yield* Prometheus.need("promtool", context)
+    const { code, said } = yield* Prometheus.promtool(["check", "rules", Prometheus.RULES])
+    expect({ code, said }).toEqual({
+      code: 0,
+      said: expect.stringContaining(`SUCCESS: ${alerts.length} rules found`)
+    })
+  })
+)
+
+it.effect("The alert rules fire when they should, and not when they should not", (context) =>
+  Effect.gen(function* () {
+    const untested = alerts.map(({ name }) => name).filter((name) => !ruleTests.includes(name))
+    expect(untested).toEqual([])
+    yield* Prometheus.need("promtool", context)
+    const { code, said } = yield* Prometheus.promtool(["test", "rules", Prometheus.RULE_TESTS])
+    expect({ code, said }).toEqual({ code: 0, said: expect.stringContaining("SUCCESS") })
+  })
+)
+
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
   it.scoped(
-    "tells Prometheus every metric but the publishers' own, with its type and its meaning, in a form that promtool takes",
+    "A relay tells Prometheus every metric but the publishers' own, with its type and its meaning, in a form that promtool takes",
     (context) =>
       Effect.gen(function* () {
         const port = yield* relayThatDelivered(1)
@@ -316,7 +310,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
       }).pipe(Environment.fresh())
   )
 
-  it.effect("tells an empty slot from one with a single event by its bytes, as the alert does", () =>
+  it.effect("A relay tells an empty slot from one with a single event by its bytes, as the alert does", () =>
     Effect.gen(function* () {
       const [, empty = ""] = /outbox_slot_bytes\) > (\d+)\)/.exec(Prometheus.rules) ?? []
       const { gauges } = yield* OutboxStore
@@ -330,7 +324,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay", (it) => {
   )
 
   it.scoped(
-    "is seen by a Prometheus as it is: what was delivered, what was refused, and the alert that this raises",
+    "A relay is seen by a Prometheus as it is: what was delivered, what was refused, and the alert that this raises",
     (context) =>
       Effect.gen(function* () {
         yield* Prometheus.need("prometheus", context)

@@ -59,39 +59,41 @@ const GRANTED = [
   { ...NOTHING, role: "outbox_relay", reads: true, delivers: true }
 ]
 
-layer(Environment.layer(), { excludeTestServices: true })("migrate", (it) => {
-  it.scoped("makes the roles if it may create roles: groups, in which nobody logs in, for the owner to grant", () =>
-    Effect.gen(function* () {
-      const { admin, owner, url } = yield* makeDatabase("shop", "CREATEROLE")
-      yield* migrate(url)
-      expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
-      expect(
-        yield* admin(`
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped(
+    "migrate makes the roles if it may create roles: groups, in which nobody logs in, for the owner to grant",
+    () =>
+      Effect.gen(function* () {
+        const { admin, owner, url } = yield* makeDatabase("shop", "CREATEROLE")
+        yield* migrate(url)
+        expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
+        expect(
+          yield* admin(`
           SELECT DISTINCT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls
           FROM pg_roles
           WHERE rolname LIKE 'outbox\\_%'
         `)
-      ).toEqual([
-        {
-          rolcanlogin: false,
-          rolsuper: false,
-          rolcreaterole: false,
-          rolcreatedb: false,
-          rolreplication: false,
-          rolbypassrls: false
-        }
-      ])
-      yield* owner("CREATE ROLE app LOGIN")
-      yield* owner("GRANT outbox_publisher TO app")
-      const asApp = new URL(url)
-      asApp.username = "app"
-      const app = yield* Login.session({ url: asApp.href })
-      expect(yield* app(`SELECT outbox.publish('by_app', '{}')`)).toHaveLength(1)
-    }).pipe(onServer)
+        ).toEqual([
+          {
+            rolcanlogin: false,
+            rolsuper: false,
+            rolcreaterole: false,
+            rolcreatedb: false,
+            rolreplication: false,
+            rolbypassrls: false
+          }
+        ])
+        yield* owner("CREATE ROLE app LOGIN")
+        yield* owner("GRANT outbox_publisher TO app")
+        const asApp = new URL(url)
+        asApp.username = "app"
+        const app = yield* Login.session({ url: asApp.href })
+        expect(yield* app(`SELECT outbox.publish('by_app', '{}')`)).toHaveLength(1)
+      }).pipe(onServer)
   )
 
   it.scoped(
-    "goes on without the roles if it may not create them, says what to run, and grants once they are there",
+    "migrate goes on without the roles if it may not create them, says what to run, and grants once they are there",
     () =>
       Effect.gen(function* () {
         const { admin, owner, url } = yield* makeDatabase("shop", "")
@@ -109,18 +111,20 @@ layer(Environment.layer(), { excludeTestServices: true })("migrate", (it) => {
       }).pipe(onServer)
   )
 
-  it.scoped("makes the roles once for all databases of a cluster, also where all are migrated at the same time", () =>
-    Effect.gen(function* () {
-      const databases = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (name) =>
-        makeDatabase(name, "CREATEROLE")
-      )
-      // Twice each, as by two relays that bring their schema along.
-      yield* Effect.forEach([...databases, ...databases], ({ url }) => migrate(url), { concurrency: "unbounded" })
-      for (const { admin } of databases) expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
-    }).pipe(onServer)
+  it.scoped(
+    "migrate makes the roles once for all databases of a cluster, also where all are migrated at the same time",
+    () =>
+      Effect.gen(function* () {
+        const databases = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (name) =>
+          makeDatabase(name, "CREATEROLE")
+        )
+        // Twice each, as by two relays that bring their schema along.
+        yield* Effect.forEach([...databases, ...databases], ({ url }) => migrate(url), { concurrency: "unbounded" })
+        for (const { admin } of databases) expect(yield* admin(PRIVILEGES)).toEqual(GRANTED)
+      }).pipe(onServer)
   )
 
-  it.scoped("takes away from the roles what was granted to them besides", () =>
+  it.scoped("migrate takes away from the roles what was granted to them besides", () =>
     Effect.gen(function* () {
       const { DATABASE_URL = "" } = yield* Environment.Environment
       const sql = yield* SqlClient.SqlClient

@@ -30,8 +30,8 @@ const emptyDatabase = Effect.gen(function* () {
   return url.href
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("Migrations", (it) => {
-  it.scoped("names the event trigger that they fail in, and what to do about it", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped("Migrations names the event trigger that they fail in, and what to do about it", () =>
     Effect.gen(function* () {
       const url = yield* emptyDatabase
       const error = yield* Effect.gen(function* () {
@@ -54,7 +54,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Migrations", (it) => 
     })
   )
 
-  it.scoped("say so where they lost the lock that keeps others out", () =>
+  it.scoped("Migrations say so where they lost the lock that keeps others out", () =>
     Effect.gen(function* () {
       const url = yield* emptyDatabase
       const logged: Array<string> = []
@@ -83,7 +83,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Migrations", (it) => 
   )
 
   it.scoped(
-    "let a program start and publish while ClickHouse is away, say so, and make the table when it is back",
+    "Migrations let a program start and publish while ClickHouse is away, say so, and make the table when it is back",
     () =>
       Effect.gen(function* () {
         const databases = yield* Environment.Environment

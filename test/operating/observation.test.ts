@@ -26,8 +26,8 @@ const rolledBack = (count: number) =>
     Effect.ignore(sql.withTransaction(Effect.zipRight(publish(count), Effect.fail("rolled back"))))
   )
 
-layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) => {
-  it.effect("nothing in an outbox that has never held an event", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("A relay sees nothing in an outbox that has never held an event", () =>
     Effect.gen(function* () {
       expect(yield* gauges).toMatchObject({
         backlogEvents: 0,
@@ -40,26 +40,28 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh())
   )
 
-  it.effect("each event that waits once: before it is sealed, in a window that is being sealed, and in a batch", () =>
-    Effect.gen(function* () {
-      yield* publish(25)
-      expect(yield* gauges).toMatchObject({ backlogEvents: 25, undeliveredBatches: {} })
-      yield* seal
-      expect(yield* gauges).toMatchObject({ backlogEvents: 25, undeliveredBatches: { sealed: 1 } })
-      yield* publish(3)
-      expect(yield* gauges).toMatchObject({ backlogEvents: 28 })
-      yield* Effect.repeatN(seal, 5)
-      expect(yield* gauges).toMatchObject({ backlogEvents: 28, undeliveredBatches: { sealed: 4 } })
-      yield* Relay.drain
-      expect(yield* gauges).toMatchObject({
-        backlogEvents: 0,
-        oldestUndeliveredMillis: 0,
-        undeliveredBatches: {}
-      })
-    }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
+  it.effect(
+    "A relay sees each event that waits once: before it is sealed, in a window that is being sealed, and in a batch",
+    () =>
+      Effect.gen(function* () {
+        yield* publish(25)
+        expect(yield* gauges).toMatchObject({ backlogEvents: 25, undeliveredBatches: {} })
+        yield* seal
+        expect(yield* gauges).toMatchObject({ backlogEvents: 25, undeliveredBatches: { sealed: 1 } })
+        yield* publish(3)
+        expect(yield* gauges).toMatchObject({ backlogEvents: 28 })
+        yield* Effect.repeatN(seal, 5)
+        expect(yield* gauges).toMatchObject({ backlogEvents: 28, undeliveredBatches: { sealed: 4 } })
+        yield* Relay.drain
+        expect(yield* gauges).toMatchObject({
+          backlogEvents: 0,
+          oldestUndeliveredMillis: 0,
+          undeliveredBatches: {}
+        })
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
   )
 
-  it.effect("no event of a transaction that was rolled back, from the next look of the sealer on", () =>
+  it.effect("A relay sees no event of a transaction that was rolled back, from the next look of the sealer on", () =>
     Effect.gen(function* () {
       yield* rolledBack(7)
       yield* seal
@@ -72,7 +74,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh())
   )
 
-  it.effect("how long the oldest event has waited, whether it is sealed or not", () =>
+  it.effect("A relay sees how long the oldest event has waited, whether it is sealed or not", () =>
     Effect.gen(function* () {
       yield* publish(1)
       yield* Effect.sleep("300 millis")
@@ -86,7 +88,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
   )
 
-  it.effect("failures, what of them was replayed, and a pause", () =>
+  it.effect("A relay sees failures, what of them was replayed, and a pause", () =>
     Effect.gen(function* () {
       const { pause } = yield* Operations.Operations
       yield* Failures.make([event, event, event])
@@ -97,7 +99,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Effect.provide(Operations.layer), Environment.fresh())
   )
 
-  it.effect("what each slot takes on disk", () =>
+  it.effect("A relay sees what each slot takes on disk", () =>
     Effect.gen(function* () {
       const before = (yield* gauges).slotBytes
       expect(Object.keys(before).sort()).toEqual(["0", "1", "2", "3"])
@@ -108,7 +110,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh())
   )
 
-  it.effect("events of a long transaction from its commit on, though nobody seals", () =>
+  it.effect("A relay sees events of a long transaction from its commit on, though nobody seals", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const published = yield* Deferred.make<void>()
@@ -127,7 +129,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay sees", (it) =
     }).pipe(Environment.fresh())
   )
 
-  it.effect("all of it without reading an event but the oldest, however many wait", () =>
+  it.effect("A relay sees all of it without reading an event but the oldest, however many wait", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* publish(20_000)

@@ -1,6 +1,6 @@
 /** What a console shows of an outbox: how it fares, and how its databases and relays are. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -42,7 +42,7 @@ const between = (buckets: ReadonlyArray<Operations.OverviewBucket>, from: number
   buckets.filter(({ at }) => at >= minutesAgo(from) && at < minutesAgo(until))
 
 layer(live, { excludeTestServices: true })("The overview", (it) => {
-  it.scoped("counts what was published, delivered and refused, and says how long that took", () =>
+  it.scoped("The overview counts what was published, delivered and refused, and says how long that took", () =>
     Effect.gen(function* () {
       yield* EventPublisher.publishAll(Arr.makeBy(20, () => event()))
       yield* drain
@@ -62,7 +62,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("has what was published before anything has sealed or delivered it", () =>
+  it.scoped("The overview has what was published before anything has sealed or delivered it", () =>
     Effect.gen(function* () {
       yield* EventPublisher.publishAll(Arr.makeBy(7, () => event()))
       const { buckets, now } = yield* overview()
@@ -75,7 +75,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("shows an outage that is over: what waited, for how long, and how it was caught up with", () =>
+  it.scoped("The overview shows an outage that is over: what waited, for how long, and how it was caught up with", () =>
     Effect.gen(function* () {
       // 600 events a minute. From 30 minutes ago on nothing was delivered, and 10 minutes ago everything that waited.
       const minutes = Arr.range(1, 39)
@@ -106,7 +106,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("does not draw a batch over an hour because one of its transactions took that long", () =>
+  it.scoped("The overview does not draw a batch over an hour because one of its transactions took that long", () =>
     Effect.gen(function* () {
       yield* History.write([
         { events: 100, published: 310, sealed: 300, delivered: 299 },
@@ -117,24 +117,26 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("draws batches that were sealed at the same time as it drew them, when Postgres has moved their rows", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const once = { published: 100, sealed: 40, delivered: 40 }
-      yield* History.write([50, 200, 100].map((events) => ({ events, ...once })))
-      yield* sql`UPDATE outbox.batch SET (first_published_at, sealed_at) = (now() - '100 s'::interval, now() - '40 s'::interval)`
-      const range = { since: minutesAgo(5), stepSeconds: 5 }
-      const published = Effect.map(overview(range), ({ buckets }) => buckets.map(({ published }) => published))
-      const first = yield* published
-      expect(Number.sumAll(first)).toBeCloseTo(350)
-      for (const events of [200, 50]) {
-        yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '1 microsecond' WHERE event_count = ${events}`
-        expect((yield* published).slice(0, first.length)).toEqual(first)
-      }
-    }).pipe(fresh)
+  it.scoped(
+    "The overview draws batches that were sealed at the same time as it drew them, when Postgres has moved their rows",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const once = { published: 100, sealed: 40, delivered: 40 }
+        yield* History.write([50, 200, 100].map((events) => ({ events, ...once })))
+        yield* sql`UPDATE outbox.batch SET (first_published_at, sealed_at) = (now() - '100 s'::interval, now() - '40 s'::interval)`
+        const range = { since: minutesAgo(5), stepSeconds: 5 }
+        const published = Effect.map(overview(range), ({ buckets }) => buckets.map(({ published }) => published))
+        const first = yield* published
+        expect(Number.sumAll(first)).toBeCloseTo(350)
+        for (const events of [200, 50]) {
+          yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '1 microsecond' WHERE event_count = ${events}`
+          expect((yield* published).slice(0, first.length)).toEqual(first)
+        }
+      }).pipe(fresh)
   )
 
-  it.scoped("is of all relays, and knows since when", () =>
+  it.scoped("The overview is of all relays, and knows since when", () =>
     Effect.gen(function* () {
       yield* History.write([
         { events: 1, published: 50, sealed: 49, delivered: 48, owner: "a/1/0" },
@@ -146,7 +148,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("has its buckets where they were when it is asked again, without a gap", () =>
+  it.scoped("The overview has its buckets where they were when it is asked again, without a gap", () =>
     Effect.gen(function* () {
       const askServer = yield* asker()
       const tenMinutesAgo = minutesAgo(10).getTime()
@@ -164,7 +166,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     })
   )
 
-  it.scoped("reads the manifest through its indexes alone", () =>
+  it.scoped("The overview reads the manifest through its indexes alone", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* History.write(
@@ -191,7 +193,7 @@ layer(live, { excludeTestServices: true })("The overview", (it) => {
     "a step of nothing": ["step=0", "step: Expected a whole number from 1 to 3600"]
   }
 
-  it.scoped("refuses what would cost too much", () =>
+  it.scoped("The overview refuses what would cost too much", () =>
     Effect.gen(function* () {
       const askServer = yield* asker()
       for (const [what, [query, says]] of Object.entries(refused)) {
@@ -207,7 +209,7 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
   const systems = (url: string) => Effect.map(ask(url, "GET /api/systems"), ({ json }) => Object(json))
   const relays = Effect.flatMap(Operations.Operations, ({ relays }) => relays)
 
-  it.scoped("say which version answers, how fast, and that nothing is missing", () =>
+  it.scoped("The systems say which version answers, how fast, and that nothing is missing", () =>
     Effect.gen(function* () {
       expect(yield* systems(yield* start())).toMatchObject({
         postgres: { reachable: true, migrated: true, reason: null, version: expect.stringMatching(/^\d+/) },
@@ -217,7 +219,7 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
     })
   )
 
-  it.scoped("say what is wrong with a ClickHouse that has no table, and with one that is not there", () =>
+  it.scoped("The systems say what is wrong with a ClickHouse that has no table, and with one that is not there", () =>
     Effect.gen(function* () {
       const another = (overrides: Record<string, string>) =>
         Effect.flatMap(Layer.build(Layer.provideMerge(services, Environment.another(overrides))), (context) =>
@@ -239,7 +241,7 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
     })
   )
 
-  it.scoped("keep nobody from Postgres while they wait for ClickHouse", () =>
+  it.scoped("The systems keep nobody from Postgres while they wait for ClickHouse", () =>
     Effect.gen(function* () {
       const answering = yield* Effect.makeLatch()
       const waiting = yield* Effect.makeLatch()
@@ -260,7 +262,7 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
     })
   )
 
-  it.scoped("are told of while Postgres does not answer", () =>
+  it.scoped("The systems are told of while Postgres does not answer", () =>
     Effect.gen(function* () {
       const { DATABASE_URL = "" } = yield* Environment.Environment
       const proxy = yield* Proxy.make(DATABASE_URL)
@@ -281,73 +283,71 @@ layer(live, { excludeTestServices: true })("The systems", (it) => {
     })
   )
 
-  describe("know a relay", () => {
-    it.scoped("by what it does: a batch that it has, and what it delivered", () =>
-      Effect.gen(function* () {
-        const store = yield* OutboxStore
-        yield* EventPublisher.publishAll([event(), event()])
-        yield* store.seal({ flush: true })
-        yield* store.lease("pod-a/17/3")
-        yield* History.write([
-          { events: 5, published: 9, sealed: 8, delivered: 7, owner: "pod-b/1/0" },
-          { events: 6, published: 9, sealed: 8, delivered: 6, owner: "pod-b/1/1" },
-          { events: 7, published: 9_000, sealed: 8_000, delivered: 7_000, owner: "pod-c/1/0" }
-        ])
-        const seen = yield* relays
-        expect(seen.map(({ id }) => id).sort()).toEqual([relayId, "pod-a/17", "pod-b/1"].sort())
-        expect(seen.find(({ id }) => id === "pod-a/17")).toMatchObject({
-          self: false,
-          leases: [{ eventCount: 2, worker: 3, since: expect.any(Date), until: expect.any(Date) }],
-          deliveredBatches: 0
-        })
-        expect(seen.find(({ id }) => id === "pod-b/1")).toMatchObject({
-          leases: [],
-          deliveredBatches: 2,
-          deliveredEvents: 11,
-          lastDeliveredAt: expect.any(Date)
-        })
-      }).pipe(fresh)
-    )
+  it.scoped("The systems know a relay by what it does: a batch that it has, and what it delivered", () =>
+    Effect.gen(function* () {
+      const store = yield* OutboxStore
+      yield* EventPublisher.publishAll([event(), event()])
+      yield* store.seal({ flush: true })
+      yield* store.lease("pod-a/17/3")
+      yield* History.write([
+        { events: 5, published: 9, sealed: 8, delivered: 7, owner: "pod-b/1/0" },
+        { events: 6, published: 9, sealed: 8, delivered: 6, owner: "pod-b/1/1" },
+        { events: 7, published: 9_000, sealed: 8_000, delivered: 7_000, owner: "pod-c/1/0" }
+      ])
+      const seen = yield* relays
+      expect(seen.map(({ id }) => id).sort()).toEqual([relayId, "pod-a/17", "pod-b/1"].sort())
+      expect(seen.find(({ id }) => id === "pod-a/17")).toMatchObject({
+        self: false,
+        leases: [{ eventCount: 2, worker: 3, since: expect.any(Date), until: expect.any(Date) }],
+        deliveredBatches: 0
+      })
+      expect(seen.find(({ id }) => id === "pod-b/1")).toMatchObject({
+        leases: [],
+        deliveredBatches: 2,
+        deliveredEvents: 11,
+        lastDeliveredAt: expect.any(Date)
+      })
+    }).pipe(fresh)
+  )
 
-    it.scoped("that has nothing to do, by its connections", () =>
-      Effect.gen(function* () {
-        yield* Cli.start(["relay"])
-        const [, idle] = yield* until(
-          Effect.map(
-            relays,
-            Arr.partition(({ self }) => !self)
-          ),
-          ([, others]) => others.length > 0
-        )
-        expect(idle).toMatchObject([{ connectedSince: expect.any(Date), leases: [], deliveredBatches: 0 }])
-        expect(idle[0]?.connections).toBeGreaterThan(0)
-        expect(idle[0]?.id).toMatch(/\/\d+$/)
-      }).pipe(fresh)
-    )
+  it.scoped("The systems know a relay that has nothing to do, by its connections", () =>
+    Effect.gen(function* () {
+      yield* Cli.start(["relay"])
+      const [, idle] = yield* until(
+        Effect.map(
+          relays,
+          Arr.partition(({ self }) => !self)
+        ),
+        ([, others]) => others.length > 0
+      )
+      expect(idle).toMatchObject([{ connectedSince: expect.any(Date), leases: [], deliveredBatches: 0 }])
+      expect(idle[0]?.connections).toBeGreaterThan(0)
+      expect(idle[0]?.id).toMatch(/\/\d+$/)
+    }).pipe(fresh)
+  )
 
-    it.scoped("whose role is another, without a right to look at its sessions", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* sql.unsafe(`
+  it.scoped("The systems know a relay whose role is another, without a right to look at its sessions", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.unsafe(`
           DO $$ BEGIN CREATE ROLE overview_looker LOGIN PASSWORD 'x'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
           GRANT USAGE ON SCHEMA outbox TO overview_looker;
           GRANT SELECT ON ALL TABLES IN SCHEMA outbox TO overview_looker;
         `)
-        const config = yield* Config.postgres
-        const url = new URL(Redacted.value(config.url))
-        url.username = "overview_looker"
-        url.password = "x"
-        const context = yield* Layer.build(Postgres.layer(config, `${PREFIX}pod-x/5`))
-        yield* Effect.provide(
-          Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT 1`),
-          context
-        )
-        const seen = yield* relays.pipe(
-          Effect.provide(Operations.layer),
-          Effect.provide(Environment.another({ DATABASE_URL: url.href }))
-        )
-        expect(seen.find(({ id }) => id === "pod-x/5")).toMatchObject({ connections: 1, connectedSince: null })
-      }).pipe(fresh)
-    )
-  })
+      const config = yield* Config.postgres
+      const url = new URL(Redacted.value(config.url))
+      url.username = "overview_looker"
+      url.password = "x"
+      const context = yield* Layer.build(Postgres.layer(config, `${PREFIX}pod-x/5`))
+      yield* Effect.provide(
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT 1`),
+        context
+      )
+      const seen = yield* relays.pipe(
+        Effect.provide(Operations.layer),
+        Effect.provide(Environment.another({ DATABASE_URL: url.href }))
+      )
+      expect(seen.find(({ id }) => id === "pod-x/5")).toMatchObject({ connections: 1, connectedSince: null })
+    }).pipe(fresh)
+  )
 })

@@ -1,6 +1,6 @@
 /** Giving back the space of delivered events: nothing that is still needed goes, and everything else does. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
@@ -72,24 +72,26 @@ const batchIds = Effect.flatMap(
   (sql) => sql<{ id: string }>`SELECT id FROM outbox.batch ORDER BY id`
 ).pipe(Effect.map(Arr.map(({ id }) => id)))
 
-layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => {
-  it.effect("gives the space of delivered events back to the disk, and forgets their batches after an hour", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      yield* Effect.zipRight(publish(10), Relay.drain)
-      yield* Effect.zipRight(publish(10), Relay.drain)
-      yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '61 minutes' WHERE id = 1`
-      yield* Effect.zipRight(publish(980), Relay.drain)
-      expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [0] })
-      expect(yield* sizes).toEqual([0, 0, 0, 0])
-      expect(yield* batchIds).toEqual(["2", "3"])
-      yield* publish(10)
-      yield* Relay.drain
-      expect(yield* counts).toEqual({ rows: 1_010, events: 1_010 })
-    }).pipe(Environment.fresh())
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect(
+    "The outbox gives the space of delivered events back to the disk, and forgets their batches after an hour",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* Effect.zipRight(publish(10), Relay.drain)
+        yield* Effect.zipRight(publish(10), Relay.drain)
+        yield* sql`UPDATE outbox.batch SET delivered_at = delivered_at - interval '61 minutes' WHERE id = 1`
+        yield* Effect.zipRight(publish(980), Relay.drain)
+        expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [0] })
+        expect(yield* sizes).toEqual([0, 0, 0, 0])
+        expect(yield* batchIds).toEqual(["2", "3"])
+        yield* publish(10)
+        yield* Relay.drain
+        expect(yield* counts).toEqual({ rows: 1_010, events: 1_010 })
+      }).pipe(Environment.fresh())
   )
 
-  it.effect("comes round to every slot, again and again", () =>
+  it.effect("The outbox comes round to every slot, again and again", () =>
     Effect.gen(function* () {
       for (const next of [1, 2, 3, 0, 1, 2]) {
         yield* publish(10)
@@ -101,7 +103,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("keeps events for as long as the retention says", () =>
+  it.effect("The outbox keeps events for as long as the retention says", () =>
     Effect.gen(function* () {
       yield* publish(10)
       yield* Relay.drain
@@ -115,7 +117,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("has as many slots as relays go round, whoever counts them", () =>
+  it.effect("The outbox has as many slots as relays go round, whoever counts them", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const [counted] = yield* sql`
@@ -128,31 +130,32 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  describe("keeps a slot that holds an event", () => {
-    it.effect("which is not sealed", () =>
-      Effect.gen(function* () {
-        yield* publish(10)
-        expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
-        yield* Relay.drain
-        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
-        expect(yield* counts).toEqual({ rows: 10, events: 10 })
-      }).pipe(Environment.fresh())
-    )
+  it.effect("The outbox keeps a slot that holds an event which is not sealed", () =>
+    Effect.gen(function* () {
+      yield* publish(10)
+      expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
+      yield* Relay.drain
+      expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
+      expect(yield* counts).toEqual({ rows: 10, events: 10 })
+    }).pipe(Environment.fresh())
+  )
 
-    it.effect("which is in the part of a window that is not sealed yet", () =>
-      Effect.gen(function* () {
-        const store = yield* OutboxStore
-        yield* publish(25)
-        yield* store.seal({ flush: true })
-        const lease = yield* Effect.flatMap(store.lease("test"), Effect.orDie)
-        yield* store.acknowledge(lease)
-        expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
-        yield* Relay.drain
-        expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
-      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
-    )
+  it.effect("The outbox keeps a slot that holds an event which is in the part of a window that is not sealed yet", () =>
+    Effect.gen(function* () {
+      const store = yield* OutboxStore
+      yield* publish(25)
+      yield* store.seal({ flush: true })
+      const lease = yield* Effect.flatMap(store.lease("test"), Effect.orDie)
+      yield* store.acknowledge(lease)
+      expect(yield* tidyUp).toEqual({ movedTo: 1, emptied: [] })
+      yield* Relay.drain
+      expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
+    }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "10" }))
+  )
 
-    it.effect("of a batch that is not delivered, however many around it are", () =>
+  it.effect(
+    "The outbox keeps a slot that holds an event of a batch that is not delivered, however many around it are",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         yield* publish(10)
@@ -167,9 +170,11 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         yield* store.acknowledge(held)
         expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("whose transaction is open, and was before everybody else's in it was delivered", () =>
+  it.effect(
+    "The outbox keeps a slot that holds an event whose transaction is open, and was before everybody else's in it was delivered",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const published = yield* Deferred.make<void>()
@@ -191,9 +196,11 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
         expect(yield* counts).toEqual({ rows: 15, events: 15 })
       }).pipe(Environment.fresh())
-    )
+  )
 
-    it.effect("that somebody is reading, without making anybody wait for it", () =>
+  it.effect(
+    "The outbox keeps a slot that holds an event that somebody is reading, without making anybody wait for it",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* publish(10)
@@ -205,10 +212,9 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
         yield* reader.executeRaw("COMMIT", [])
         expect((yield* maintain(AT_ONCE)).emptied).toEqual([0])
       }).pipe(Environment.fresh(), Effect.scoped)
-    )
-  })
+  )
 
-  it.effect("is not emptied by two relays at once", () =>
+  it.effect("The outbox is not emptied by two relays at once", () =>
     Effect.gen(function* () {
       yield* publish(10)
       yield* Relay.drain
@@ -231,7 +237,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("goes on where the next slot cannot be emptied: no publisher is refused", () =>
+  it.effect("The outbox goes on where the next slot cannot be emptied: no publisher is refused", () =>
     Effect.gen(function* () {
       const slots: Array<number | null> = []
       for (let n = 0; n < 5; n++) {
@@ -245,7 +251,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("finds its way where a relay was killed just after it had moved on", () =>
+  it.effect("The outbox finds its way where a relay was killed just after it had moved on", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* publish(10)
@@ -259,7 +265,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("keeps what there is to know of failures", () =>
+  it.effect("The outbox keeps what there is to know of failures", () =>
     Effect.gen(function* () {
       const { batchId } = yield* Failures.make([event])
       yield* publish(10)
@@ -269,7 +275,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("says of an event that was replayed, and whose rows are gone, that it is delivered", () =>
+  it.effect("The outbox says of an event that was replayed, and whose rows are gone, that it is delivered", () =>
     Effect.gen(function* () {
       const { eventId, failureId } = yield* Failures.make([event])
       const failures = yield* BatchFailures.BatchFailures
@@ -281,7 +287,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Effect.provide([BatchFailures.layer, Operations.layer]), Environment.fresh())
   )
 
-  it.effect("goes to the next slot also where none can be emptied, and says why", () =>
+  it.effect("The outbox goes to the next slot also where none can be emptied, and says why", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* publish(10)
@@ -298,7 +304,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("takes no new event for one that is gone, after it was moved to another cluster", () =>
+  it.effect("The outbox takes no new event for one that is gone, after it was moved to another cluster", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* publish(10)
@@ -314,45 +320,51 @@ layer(Environment.layer(), { excludeTestServices: true })("The outbox", (it) => 
     }).pipe(Environment.fresh())
   )
 
-  it.effect("returns to its floor under load, and loses nothing: beside a long transaction and an old snapshot", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const slow = yield* publish(7).pipe(Effect.zipRight(Effect.sleep("3 seconds")), sql.withTransaction, Effect.fork)
-      const reader = yield* sql.reserve
-      yield* reader.executeRaw("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", [])
-      const relays = yield* Effect.all([Relay.start(), Relay.start()])
-      const published = yield* Ref.make(7)
-      const stop = yield* Deferred.make<void>()
-      const publisher = publish(20).pipe(
-        Effect.zipRight(Ref.update(published, (count) => count + 20)),
-        Effect.repeat({ until: () => Deferred.isDone(stop) })
+  it.effect(
+    "The outbox returns to its floor under load, and loses nothing: beside a long transaction and an old snapshot",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const slow = yield* publish(7).pipe(
+          Effect.zipRight(Effect.sleep("3 seconds")),
+          sql.withTransaction,
+          Effect.fork
+        )
+        const reader = yield* sql.reserve
+        yield* reader.executeRaw("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", [])
+        const relays = yield* Effect.all([Relay.start(), Relay.start()])
+        const published = yield* Ref.make(7)
+        const stop = yield* Deferred.make<void>()
+        const publisher = publish(20).pipe(
+          Effect.zipRight(Ref.update(published, (count) => count + 20)),
+          Effect.repeat({ until: () => Deferred.isDone(stop) })
+        )
+        const publishers = yield* Effect.forkAll(Arr.replicate(publisher, 4))
+        const moves = yield* Ref.make(new Set<number>())
+        yield* sql<{ slot: number }>`SELECT outbox.current_slot()::integer AS slot`.pipe(
+          Effect.tap(([row]) => Ref.update(moves, (seen) => seen.add(row?.slot ?? -1))),
+          Effect.repeat({ until: () => Effect.map(Ref.get(moves), ({ size }) => size === 4) }),
+          Effect.timeout(BOUND)
+        )
+        yield* Effect.sleep("2 seconds")
+        yield* Deferred.succeed(stop, undefined)
+        yield* Fiber.join(publishers)
+        yield* Fiber.join(slow)
+        const store = yield* OutboxStore
+        yield* until(store.status, ({ backlog }) => backlog === 0)
+        const total = yield* Ref.get(published)
+        expect(yield* counts).toEqual({ rows: total, events: total })
+        yield* reader.executeRaw("COMMIT", [])
+        // One slot at the most holds events, and that one is not left before others come.
+        yield* until(sizes, (bytes) => bytes.filter((size) => size > 0).length <= 1)
+        yield* Effect.forEach(relays, Fiber.interrupt)
+      }).pipe(
+        Environment.fresh({
+          OUTBOX_EVENT_RETENTION: "1 second",
+          OUTBOX_LINGER: "50 millis",
+          DATABASE_MAX_CONNECTIONS: "20"
+        }),
+        Effect.scoped
       )
-      const publishers = yield* Effect.forkAll(Arr.replicate(publisher, 4))
-      const moves = yield* Ref.make(new Set<number>())
-      yield* sql<{ slot: number }>`SELECT outbox.current_slot()::integer AS slot`.pipe(
-        Effect.tap(([row]) => Ref.update(moves, (seen) => seen.add(row?.slot ?? -1))),
-        Effect.repeat({ until: () => Effect.map(Ref.get(moves), ({ size }) => size === 4) }),
-        Effect.timeout(BOUND)
-      )
-      yield* Effect.sleep("2 seconds")
-      yield* Deferred.succeed(stop, undefined)
-      yield* Fiber.join(publishers)
-      yield* Fiber.join(slow)
-      const store = yield* OutboxStore
-      yield* until(store.status, ({ backlog }) => backlog === 0)
-      const total = yield* Ref.get(published)
-      expect(yield* counts).toEqual({ rows: total, events: total })
-      yield* reader.executeRaw("COMMIT", [])
-      // One slot at the most holds events, and that one is not left before others come.
-      yield* until(sizes, (bytes) => bytes.filter((size) => size > 0).length <= 1)
-      yield* Effect.forEach(relays, Fiber.interrupt)
-    }).pipe(
-      Environment.fresh({
-        OUTBOX_EVENT_RETENTION: "1 second",
-        OUTBOX_LINGER: "50 millis",
-        DATABASE_MAX_CONNECTIONS: "20"
-      }),
-      Effect.scoped
-    )
   )
 })

@@ -121,143 +121,155 @@ const allowed = (login: Login.Login, statements: ReadonlyArray<string>) =>
   }).pipe(Effect.scoped)
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_publisher", (it) => {
-  it.scoped("publishes from SQL, by the library and from a file, and its events arrive", () =>
-    Effect.gen(function* () {
-      const login = yield* Login.make("outbox_publisher")
-      const query = yield* Login.session(login)
-      expect(yield* query(`SELECT outbox.publish('by_role', '{}') IS NOT NULL AS published`)).toEqual([
-        { published: true }
-      ])
-      expect(yield* query(`SELECT outbox.publish_all('{by_role,by_role}', '{"{}","{}"}')`)).toHaveLength(2)
-      const event = Event.make({ eventType: "by_role", eventContext: {} })
-      yield* Effect.zipRight(EventPublisher.publish(event), EventPublisher.publishAll([event, event])).pipe(
-        Effect.provide(EventPublisher.layer({ environment: "test" })),
-        Effect.provide(PgClient.layer({ url: Redacted.make(login.url) }))
-      )
-      const line = `{"event_type": "by_role", "event_context": {}}\n`
-      const published = yield* Cli.run(["publish", "-"], { stdin: line, variables: { DATABASE_URL: login.url } })
-      expect(published).toMatchObject({ code: 0 })
-      yield* Relay.drain
-      expect(yield* counts).toEqual({ rows: 7, events: 7 })
-    })
+  it.scoped(
+    "A member of outbox_publisher publishes from SQL, by the library and from a file, and its events arrive",
+    () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_publisher")
+        const query = yield* Login.session(login)
+        expect(yield* query(`SELECT outbox.publish('by_role', '{}') IS NOT NULL AS published`)).toEqual([
+          { published: true }
+        ])
+        expect(yield* query(`SELECT outbox.publish_all('{by_role,by_role}', '{"{}","{}"}')`)).toHaveLength(2)
+        const event = Event.make({ eventType: "by_role", eventContext: {} })
+        yield* Effect.zipRight(EventPublisher.publish(event), EventPublisher.publishAll([event, event])).pipe(
+          Effect.provide(EventPublisher.layer({ environment: "test" })),
+          Effect.provide(PgClient.layer({ url: Redacted.make(login.url) }))
+        )
+        const line = `{"event_type": "by_role", "event_context": {}}\n`
+        const published = yield* Cli.run(["publish", "-"], { stdin: line, variables: { DATABASE_URL: login.url } })
+        expect(published).toMatchObject({ code: 0 })
+        yield* Relay.drain
+        expect(yield* counts).toEqual({ rows: 7, events: 7 })
+      })
   )
 
-  it.scoped("makes nothing of the outbox's types that a migration would stumble over, and publishes all the same", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const login = yield* Login.make("outbox_publisher")
-      const types = yield* sql<{ name: string }>`
+  it.scoped(
+    "A member of outbox_publisher makes nothing of the outbox's types that a migration would stumble over, and publishes all the same",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const login = yield* Login.make("outbox_publisher")
+        const types = yield* sql<{ name: string }>`
         SELECT oid::regtype::text AS name FROM pg_type WHERE typnamespace = 'outbox'::regnamespace
       `
-      expect(types.map(({ name }) => name)).toEqual(
-        expect.arrayContaining(["outbox.batch", "outbox.batch[]", "outbox.event_type", "outbox.new_event_type"])
-      )
-      const tables = types.map(({ name }, n) => `CREATE TEMPORARY TABLE mine_${n} (one ${name})`)
-      expect(yield* allowed(login, tables)).toEqual([])
-      // One that a later migration makes.
-      yield* sql`CREATE DOMAIN outbox.later AS text`
-      yield* Migrations.postgres
-      expect(yield* allowed(login, ["CREATE TEMPORARY TABLE mine (one outbox.later)"])).toEqual([])
-      const query = yield* Login.session(login)
-      yield* query("SELECT outbox.publish('typed', '{}')")
-      yield* query(`SELECT outbox.publish_all('{typed}', '{"{}"}')`)
-      yield* query("INSERT INTO outbox.new_event (event_type, event_context) VALUES ('typed', '{}')")
-      yield* query("PREPARE typed AS SELECT outbox.publish($1, $2); EXECUTE typed('typed', '{}')")
-      expect(yield* sql`SELECT count(*)::integer AS count FROM outbox.event WHERE event_type = 'typed'`).toEqual([
-        { count: 4 }
-      ])
-    })
+        expect(types.map(({ name }) => name)).toEqual(
+          expect.arrayContaining(["outbox.batch", "outbox.batch[]", "outbox.event_type", "outbox.new_event_type"])
+        )
+        const tables = types.map(({ name }, n) => `CREATE TEMPORARY TABLE mine_${n} (one ${name})`)
+        expect(yield* allowed(login, tables)).toEqual([])
+        // One that a later migration makes.
+        yield* sql`CREATE DOMAIN outbox.later AS text`
+        yield* Migrations.postgres
+        expect(yield* allowed(login, ["CREATE TEMPORARY TABLE mine (one outbox.later)"])).toEqual([])
+        const query = yield* Login.session(login)
+        yield* query("SELECT outbox.publish('typed', '{}')")
+        yield* query(`SELECT outbox.publish_all('{typed}', '{"{}"}')`)
+        yield* query("INSERT INTO outbox.new_event (event_type, event_context) VALUES ('typed', '{}')")
+        yield* query("PREPARE typed AS SELECT outbox.publish($1, $2); EXECUTE typed('typed', '{}')")
+        expect(yield* sql`SELECT count(*)::integer AS count FROM outbox.event WHERE event_type = 'typed'`).toEqual([
+          { count: 4 }
+        ])
+      })
   )
 
-  it.scoped("locks no slot by locking outbox.new_event, so space is given back meanwhile", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
-      for (const mode of ["ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]) {
-        yield* query("BEGIN")
-        yield* Effect.ignore(query(`LOCK TABLE outbox.new_event IN ${mode} MODE`))
-        expect(
-          yield* sql`
+  it.scoped(
+    "A member of outbox_publisher locks no slot by locking outbox.new_event, so space is given back meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+        for (const mode of ["ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]) {
+          yield* query("BEGIN")
+          yield* Effect.ignore(query(`LOCK TABLE outbox.new_event IN ${mode} MODE`))
+          expect(
+            yield* sql`
             SELECT relation::regclass::text AS locked
             FROM pg_locks
             WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND relation::regclass::text ~ '^outbox.event'
               AND pid <> pg_backend_pid()
           `
-        ).toEqual([])
-        yield* query("ROLLBACK")
-      }
-    })
+          ).toEqual([])
+          yield* query("ROLLBACK")
+        }
+      })
   )
 
-  it.scoped("is told by name what must not be NULL, and nothing of the outbox's tables", () =>
-    Effect.gen(function* () {
-      const query = yield* Login.session(yield* Login.make("outbox_publisher"))
-      for (const [statement, column] of [
-        ["SELECT outbox.publish(NULL, '{}')", "event_type"],
-        ["SELECT outbox.publish('secret', NULL)", "event_context"],
-        ["SELECT outbox.publish_all(NULL, '{\"{}\"}')", "event_types"],
-        ["SELECT outbox.publish_all('{secret}', NULL)", "event_contexts"],
-        ["SELECT outbox.publish_all(NULL, NULL)", "event_types"],
-        ["SELECT outbox.publish_all('{secret,NULL}', '{\"{}\",\"{}\"}')", "event_type"],
-        ["SELECT outbox.publish_all('{secret}', '{NULL}')", "event_context"],
-        ["INSERT INTO outbox.new_event (event_context) VALUES ('{}')", "event_type"],
-        ["INSERT INTO outbox.new_event (event_type) VALUES ('secret')", "event_context"]
-      ] as const) {
-        const error = Object(yield* Effect.flip(query(statement)))
-        expect({ statement, code: error.code, column: error.column, table: error.table }).toEqual({
-          statement,
-          code: "23502",
-          column,
-          table: undefined
-        })
-        expect(error.message).toBe(`${column} must not be NULL`)
-        expect(String(error.detail)).not.toContain("Failing row")
-      }
-      expect(yield* query("SELECT outbox.publish_all('{}', '{}')")).toEqual([])
-    })
+  it.scoped(
+    "A member of outbox_publisher is told by name what must not be NULL, and nothing of the outbox's tables",
+    () =>
+      Effect.gen(function* () {
+        const query = yield* Login.session(yield* Login.make("outbox_publisher"))
+        for (const [statement, column] of [
+          ["SELECT outbox.publish(NULL, '{}')", "event_type"],
+          ["SELECT outbox.publish('secret', NULL)", "event_context"],
+          ["SELECT outbox.publish_all(NULL, '{\"{}\"}')", "event_types"],
+          ["SELECT outbox.publish_all('{secret}', NULL)", "event_contexts"],
+          ["SELECT outbox.publish_all(NULL, NULL)", "event_types"],
+          ["SELECT outbox.publish_all('{secret,NULL}', '{\"{}\",\"{}\"}')", "event_type"],
+          ["SELECT outbox.publish_all('{secret}', '{NULL}')", "event_context"],
+          ["INSERT INTO outbox.new_event (event_context) VALUES ('{}')", "event_type"],
+          ["INSERT INTO outbox.new_event (event_type) VALUES ('secret')", "event_context"]
+        ] as const) {
+          const error = Object(yield* Effect.flip(query(statement)))
+          expect({ statement, code: error.code, column: error.column, table: error.table }).toEqual({
+            statement,
+            code: "23502",
+            column,
+            table: undefined
+          })
+          expect(error.message).toBe(`${column} must not be NULL`)
+          expect(String(error.detail)).not.toContain("Failing row")
+        }
+        expect(yield* query("SELECT outbox.publish_all('{}', '{}')")).toEqual([])
+      })
   )
 
-  it.scoped("writes to outbox.new_event, and reads, changes and deletes nothing else that there is", () =>
-    Effect.gen(function* () {
-      const login = yield* Login.make("outbox_publisher")
-      const all = yield* relations
-      expect(all.map(({ name }) => name)).toEqual(
-        expect.arrayContaining(["outbox.event", "outbox.event_slot_3", "outbox.event_status", "outbox.audit"])
-      )
-      const statements = all.flatMap((relation) => [
-        `SELECT * FROM ${relation.name}`,
-        `COPY (SELECT * FROM ${relation.name}) TO STDOUT`,
-        ...changes(relation)
-      ])
-      expect(yield* allowed(login, statements)).toEqual(["INSERT INTO outbox.new_event DEFAULT VALUES"])
-    })
-  )
-
-  it.scoped("runs no function but those that publish, owns nothing, and becomes no other role", () =>
-    Effect.gen(function* () {
-      const login = yield* Login.make("outbox_publisher")
-      const all = yield* functions
-      const publishing = all.filter(({ name }) => /^publish(_all)?$/.test(name)).map(({ call }) => call)
-      expect(publishing).toHaveLength(2)
-      expect(
-        yield* allowed(
-          login,
-          all.map(({ call }) => call)
+  it.scoped(
+    "A member of outbox_publisher writes to outbox.new_event, and reads, changes and deletes nothing else that there is",
+    () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_publisher")
+        const all = yield* relations
+        expect(all.map(({ name }) => name)).toEqual(
+          expect.arrayContaining(["outbox.event", "outbox.event_slot_3", "outbox.event_status", "outbox.audit"])
         )
-      ).toEqual(publishing)
-      const others = ROLES.filter((role) => role !== "outbox_publisher")
-      expect(
-        yield* allowed(login, [
-          ...escalations,
-          ...others.flatMap((role) => [`SET ROLE ${role}`, `GRANT ${role} TO ${login.role}`]),
-          "SET ROLE outbox_publisher; CREATE TABLE outbox.mine ()"
+        const statements = all.flatMap((relation) => [
+          `SELECT * FROM ${relation.name}`,
+          `COPY (SELECT * FROM ${relation.name}) TO STDOUT`,
+          ...changes(relation)
         ])
-      ).toEqual([])
-    })
+        expect(yield* allowed(login, statements)).toEqual(["INSERT INTO outbox.new_event DEFAULT VALUES"])
+      })
   )
 
-  it.scoped("runs no command but help and version", () =>
+  it.scoped(
+    "A member of outbox_publisher runs no function but those that publish, owns nothing, and becomes no other role",
+    () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_publisher")
+        const all = yield* functions
+        const publishing = all.filter(({ name }) => /^publish(_all)?$/.test(name)).map(({ call }) => call)
+        expect(publishing).toHaveLength(2)
+        expect(
+          yield* allowed(
+            login,
+            all.map(({ call }) => call)
+          )
+        ).toEqual(publishing)
+        const others = ROLES.filter((role) => role !== "outbox_publisher")
+        expect(
+          yield* allowed(login, [
+            ...escalations,
+            ...others.flatMap((role) => [`SET ROLE ${role}`, `GRANT ${role} TO ${login.role}`]),
+            "SET ROLE outbox_publisher; CREATE TABLE outbox.mine ()"
+          ])
+        ).toEqual([])
+      })
+  )
+
+  it.scoped("A member of outbox_publisher runs no command but help and version", () =>
     Effect.gen(function* () {
       const run = cli(yield* Login.make("outbox_publisher"))
       expect(yield* run("--version")).toMatchObject(done)
@@ -277,7 +289,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_pu
 layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: true })(
   "A member of outbox_relay",
   (it) => {
-    it.scoped("delivers, isolates, repairs, tidies up, opens and closes incidents", () =>
+    it.scoped("A member of outbox_relay delivers, isolates, repairs, tidies up, opens and closes incidents", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const login = yield* Login.make("outbox_relay")
@@ -321,73 +333,77 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
       })
     )
 
-    it.scoped("changes no event, writes none into a batch that is sealed, and does nothing that operators do", () =>
-      Effect.gen(function* () {
-        const login = yield* Login.make("outbox_relay")
-        expect(
-          yield* allowed(login, [
-            "UPDATE outbox.event SET environment = 'other'",
-            "DELETE FROM outbox.event",
-            "TRUNCATE outbox.event",
-            "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
-            "INSERT INTO outbox.event (id, event_type, environment, event_context, context_bytes) VALUES (1, 'forged', 'x', '{}', 2)",
-            "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = now()",
-            "UPDATE outbox.batch_failure_event SET event_context = '{}'",
-            "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
-            "UPDATE outbox.audit SET actor = 'x'",
-            "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
-            "DELETE FROM outbox.relay_pause",
-            "DELETE FROM outbox.migration",
-            "DELETE FROM outbox.batch",
-            "DELETE FROM outbox.batch_failure",
-            "DELETE FROM outbox.batch_failure_event",
-            "DELETE FROM outbox.incident",
-            "DELETE FROM outbox.audit",
-            "SELECT outbox.close_failures('{1}', 'discarded', 'x', 'x')",
-            "SELECT outbox.replay_events('{1}', NULL, 'x')",
-            "SELECT outbox.publish('forged', '{}')",
-            ...escalations,
-            ...ROLES.filter((role) => role !== "outbox_relay").map((role) => `SET ROLE ${role}`)
-          ])
-        ).toEqual([])
-      })
+    it.scoped(
+      "A member of outbox_relay changes no event, writes none into a batch that is sealed, and does nothing that operators do",
+      () =>
+        Effect.gen(function* () {
+          const login = yield* Login.make("outbox_relay")
+          expect(
+            yield* allowed(login, [
+              "UPDATE outbox.event SET environment = 'other'",
+              "DELETE FROM outbox.event",
+              "TRUNCATE outbox.event",
+              "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
+              "INSERT INTO outbox.event (id, event_type, environment, event_context, context_bytes) VALUES (1, 'forged', 'x', '{}', 2)",
+              "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = now()",
+              "UPDATE outbox.batch_failure_event SET event_context = '{}'",
+              "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
+              "UPDATE outbox.audit SET actor = 'x'",
+              "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
+              "DELETE FROM outbox.relay_pause",
+              "DELETE FROM outbox.migration",
+              "DELETE FROM outbox.batch",
+              "DELETE FROM outbox.batch_failure",
+              "DELETE FROM outbox.batch_failure_event",
+              "DELETE FROM outbox.incident",
+              "DELETE FROM outbox.audit",
+              "SELECT outbox.close_failures('{1}', 'discarded', 'x', 'x')",
+              "SELECT outbox.replay_events('{1}', NULL, 'x')",
+              "SELECT outbox.publish('forged', '{}')",
+              ...escalations,
+              ...ROLES.filter((role) => role !== "outbox_relay").map((role) => `SET ROLE ${role}`)
+            ])
+          ).toEqual([])
+        })
     )
 
-    it.scoped("deletes nothing that was closed or written down within a day, nor a batch within an hour", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const query = yield* Login.session(yield* Login.make("outbox_relay"))
-        const lately = "now() - interval '23 hours'"
-        yield* sql.unsafe(`
+    it.scoped(
+      "A member of outbox_relay deletes nothing that was closed or written down within a day, nor a batch within an hour",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const query = yield* Login.session(yield* Login.make("outbox_relay"))
+          const lately = "now() - interval '23 hours'"
+          yield* sql.unsafe(`
           INSERT INTO outbox.batch_failure (
             batch_id, origin_batch_id, event_count, parked, error_class, error_message, first_seen_at, last_seen_at,
             attempts, state, closed_at
           )
           VALUES (1000001, 1, 1, false, 'data', '', now(), now(), 1, 'replayed', ${lately})
         `)
-        yield* sql.unsafe(`
+          yield* sql.unsafe(`
           INSERT INTO outbox.audit (occurred_at, actor, action, before, after)
           VALUES (${lately}, 'ada', 'resume', '{}', '{}')
         `)
-        const kept = sql`
+          const kept = sql`
           SELECT
             (SELECT count(*)::integer FROM outbox.batch_failure) AS failures,
             (SELECT count(*)::integer FROM outbox.audit) AS audited,
             (SELECT count(*)::integer FROM outbox.batch) AS batches
         `
-        const before = yield* kept
-        expect(yield* query("SELECT outbox.delete_closed('0')::integer AS deleted")).toEqual([{ deleted: 0 }])
-        yield* query("UPDATE outbox.slot SET emptied_at = 'infinity'")
-        yield* query("SELECT outbox.forget_batches()")
-        expect(yield* kept).toEqual(before)
-        yield* sql`UPDATE outbox.batch_failure SET closed_at = closed_at - interval '2 hours'`
-        yield* sql`UPDATE outbox.audit SET occurred_at = occurred_at - interval '2 hours'`
-        yield* query("SELECT outbox.delete_closed('0')")
-        expect(yield* kept).toMatchObject([{ failures: 0, audited: 0 }])
-      })
+          const before = yield* kept
+          expect(yield* query("SELECT outbox.delete_closed('0')::integer AS deleted")).toEqual([{ deleted: 0 }])
+          yield* query("UPDATE outbox.slot SET emptied_at = 'infinity'")
+          yield* query("SELECT outbox.forget_batches()")
+          expect(yield* kept).toEqual(before)
+          yield* sql`UPDATE outbox.batch_failure SET closed_at = closed_at - interval '2 hours'`
+          yield* sql`UPDATE outbox.audit SET occurred_at = occurred_at - interval '2 hours'`
+          yield* query("SELECT outbox.delete_closed('0')")
+          expect(yield* kept).toMatchObject([{ failures: 0, audited: 0 }])
+        })
     )
 
-    it.scoped("serves the operator API, whose changes need outbox_operator: it says so", () =>
+    it.scoped("A member of outbox_relay serves the operator API, whose changes need outbox_operator: it says so", () =>
       Effect.gen(function* () {
         const alone = yield* Login.make("outbox_relay")
         const both = yield* Login.make("outbox_relay", "outbox_operator")
@@ -415,7 +431,7 @@ layer(Environment.layer({ OUTBOX_BATCH_EVENTS: "2" }), { excludeTestServices: tr
 )
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_operator", (it) => {
-  it.scoped("runs every command but those of the owner and the relay", () =>
+  it.scoped("A member of outbox_operator runs every command but those of the owner and the relay", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const run = cli(yield* Login.make("outbox_operator"))
@@ -471,92 +487,100 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_op
     })
   )
 
-  it.scoped("changes and writes nothing in a table: no event, batch, failure, pause or audit", () =>
-    Effect.gen(function* () {
-      const login = yield* Login.make("outbox_operator")
-      expect(
-        yield* allowed(login, [
-          "UPDATE outbox.event SET environment = 'other'",
-          "DELETE FROM outbox.event",
-          "TRUNCATE outbox.event_slot_0",
-          "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
-          "UPDATE outbox.batch SET state = 'delivered', delivered_at = now()",
-          "DELETE FROM outbox.batch",
-          "UPDATE outbox.sealer SET sealed_at = now()",
-          "UPDATE outbox.sealer SET doubt_before = '0'",
-          "INSERT INTO outbox.event (event_type, environment, event_context, context_bytes) VALUES ('forged', 'x', '{}', 2)",
-          "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = '2000-01-01'",
-          "UPDATE outbox.batch_failure SET note = 'x'",
-          "UPDATE outbox.batch_failure SET last_seen_at = now()",
-          "SELECT FROM outbox.batch_failure FOR UPDATE",
-          "UPDATE outbox.batch_failure_event SET event_context = '{}'",
-          "UPDATE outbox.batch_failure_event SET replayed_at = now()",
-          "UPDATE outbox.batch_failure SET error_message = 'forged'",
-          "UPDATE outbox.batch_failure SET event_count = 1",
-          "UPDATE outbox.batch_failure_event SET event_id = gen_random_uuid()",
-          "UPDATE outbox.batch_failure_event SET failure_id = 1",
-          "UPDATE outbox.batch_failure_event SET environment = 'other'",
-          "UPDATE outbox.batch_failure_event SET published_at = now()",
-          "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'pause', '{}', '{}', now())",
-          "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'pause', '{}', '{}', 1)",
-          "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
-          "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
-          "DELETE FROM outbox.relay_pause",
-          "SELECT outbox.delete_closed('1 second')",
-          "SELECT outbox.forget_batches()",
-          "DELETE FROM outbox.batch_failure",
-          "DELETE FROM outbox.batch_failure_event",
-          "UPDATE outbox.audit SET actor = 'somebody else'",
-          "DELETE FROM outbox.audit",
-          "TRUNCATE outbox.audit",
-          "SELECT setval('outbox.event_slot', 1)",
-          ...escalations,
-          ...ROLES.filter((role) => role !== "outbox_operator").map((role) => `SET ROLE ${role}`)
-        ])
-      ).toEqual([])
-    })
+  it.scoped(
+    "A member of outbox_operator changes and writes nothing in a table: no event, batch, failure, pause or audit",
+    () =>
+      Effect.gen(function* () {
+        const login = yield* Login.make("outbox_operator")
+        expect(
+          yield* allowed(login, [
+            "UPDATE outbox.event SET environment = 'other'",
+            "DELETE FROM outbox.event",
+            "TRUNCATE outbox.event_slot_0",
+            "INSERT INTO outbox.event (tx_id, event_type, environment, event_context, context_bytes) VALUES ('1', 'forged', 'x', '{}', 2)",
+            "UPDATE outbox.batch SET state = 'delivered', delivered_at = now()",
+            "DELETE FROM outbox.batch",
+            "UPDATE outbox.sealer SET sealed_at = now()",
+            "UPDATE outbox.sealer SET doubt_before = '0'",
+            "INSERT INTO outbox.event (event_type, environment, event_context, context_bytes) VALUES ('forged', 'x', '{}', 2)",
+            "UPDATE outbox.batch_failure SET state = 'discarded', note = 'x', closed_at = '2000-01-01'",
+            "UPDATE outbox.batch_failure SET note = 'x'",
+            "UPDATE outbox.batch_failure SET last_seen_at = now()",
+            "SELECT FROM outbox.batch_failure FOR UPDATE",
+            "UPDATE outbox.batch_failure_event SET event_context = '{}'",
+            "UPDATE outbox.batch_failure_event SET replayed_at = now()",
+            "UPDATE outbox.batch_failure SET error_message = 'forged'",
+            "UPDATE outbox.batch_failure SET event_count = 1",
+            "UPDATE outbox.batch_failure_event SET event_id = gen_random_uuid()",
+            "UPDATE outbox.batch_failure_event SET failure_id = 1",
+            "UPDATE outbox.batch_failure_event SET environment = 'other'",
+            "UPDATE outbox.batch_failure_event SET published_at = now()",
+            "INSERT INTO outbox.audit (actor, action, before, after, occurred_at) VALUES ('x', 'pause', '{}', '{}', now())",
+            "INSERT INTO outbox.audit (actor, action, before, after, id) OVERRIDING SYSTEM VALUE VALUES ('x', 'pause', '{}', '{}', 1)",
+            "INSERT INTO outbox.audit (actor, action, before, after) VALUES ('x', 'pause', '{}', '{}')",
+            "INSERT INTO outbox.relay_pause (paused_by, reason) VALUES ('x', 'x')",
+            "DELETE FROM outbox.relay_pause",
+            "SELECT outbox.delete_closed('1 second')",
+            "SELECT outbox.forget_batches()",
+            "DELETE FROM outbox.batch_failure",
+            "DELETE FROM outbox.batch_failure_event",
+            "UPDATE outbox.audit SET actor = 'somebody else'",
+            "DELETE FROM outbox.audit",
+            "TRUNCATE outbox.audit",
+            "SELECT setval('outbox.event_slot', 1)",
+            ...escalations,
+            ...ROLES.filter((role) => role !== "outbox_operator").map((role) => `SET ROLE ${role}`)
+          ])
+        ).toEqual([])
+      })
   )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("What an operator does in SQL", (it) => {
-  it.scoped("is dated now and audited, and closes nothing that is not open nor publishes anything twice", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const query = yield* Login.session(yield* Login.make("outbox_operator"))
-      yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 2)`
-      yield* Relay.drain
-      const [began] = yield* sql<{ at: Date }>`SELECT clock_timestamp() AS at`
-      const failures = (yield* sql<{ id: string }>`SELECT id FROM outbox.batch_failure ORDER BY id`).map(({ id }) => id)
-      const [first = "", second = ""] = failures
-      yield* query(`SELECT outbox.close_failures('{${first}}', 'discarded', 'because', 'ada')`)
-      expect(yield* query(`SELECT outbox.close_failures('{${first}}', 'resolved', 'because', 'ada')`)).toEqual([])
-      expect(yield* query(`SELECT outbox.close_failures('{${second}}', 'replayed', 'because', 'ada')`)).toEqual([])
-      expect(yield* query(`SELECT (outbox.replay_events('{${first}}', NULL, 'ada')).events`)).toEqual([{ events: "0" }])
-      expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
-        { events: "1" }
-      ])
-      expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
-        { events: "0" }
-      ])
-      expect(yield* query(`SELECT outbox.reopen_failures('{${second}}', 'ada')`)).toEqual([])
-      const closed = yield* sql<{ state: string; closed_at: Date }>`
+  it.scoped(
+    "What an operator does in SQL is dated now and audited, and closes nothing that is not open nor publishes anything twice",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const query = yield* Login.session(yield* Login.make("outbox_operator"))
+        yield* sql`SELECT outbox.publish('bad', ${REFUSED}::jsonb) FROM generate_series(1, 2)`
+        yield* Relay.drain
+        const [began] = yield* sql<{ at: Date }>`SELECT clock_timestamp() AS at`
+        const failures = (yield* sql<{ id: string }>`SELECT id FROM outbox.batch_failure ORDER BY id`).map(
+          ({ id }) => id
+        )
+        const [first = "", second = ""] = failures
+        yield* query(`SELECT outbox.close_failures('{${first}}', 'discarded', 'because', 'ada')`)
+        expect(yield* query(`SELECT outbox.close_failures('{${first}}', 'resolved', 'because', 'ada')`)).toEqual([])
+        expect(yield* query(`SELECT outbox.close_failures('{${second}}', 'replayed', 'because', 'ada')`)).toEqual([])
+        expect(yield* query(`SELECT (outbox.replay_events('{${first}}', NULL, 'ada')).events`)).toEqual([
+          { events: "0" }
+        ])
+        expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
+          { events: "1" }
+        ])
+        expect(yield* query(`SELECT (outbox.replay_events('{${second}}', NULL, 'ada')).events`)).toEqual([
+          { events: "0" }
+        ])
+        expect(yield* query(`SELECT outbox.reopen_failures('{${second}}', 'ada')`)).toEqual([])
+        const closed = yield* sql<{ state: string; closed_at: Date }>`
         SELECT state, closed_at FROM outbox.batch_failure ORDER BY id
       `
-      expect(closed.map(({ state }) => state)).toEqual(["discarded", "replayed"])
-      for (const { closed_at } of closed) expect(closed_at.getTime()).toBeGreaterThanOrEqual(began?.at.getTime() ?? 0)
-      expect(yield* sql`SELECT actor, action, failure_id::text FROM outbox.audit ORDER BY id`).toEqual([
-        { actor: "ada", action: "discard", failure_id: first },
-        { actor: "ada", action: "replay", failure_id: second }
-      ])
-      for (const call of [`outbox.reopen_failures('{${first}}', NULL)`, "outbox.pause_relays('x', NULL)"]) {
-        yield* Effect.flip(query(`SELECT ${call}`))
-      }
-    })
+        expect(closed.map(({ state }) => state)).toEqual(["discarded", "replayed"])
+        for (const { closed_at } of closed) expect(closed_at.getTime()).toBeGreaterThanOrEqual(began?.at.getTime() ?? 0)
+        expect(yield* sql`SELECT actor, action, failure_id::text FROM outbox.audit ORDER BY id`).toEqual([
+          { actor: "ada", action: "discard", failure_id: first },
+          { actor: "ada", action: "replay", failure_id: second }
+        ])
+        for (const call of [`outbox.reopen_failures('{${first}}', NULL)`, "outbox.pause_relays('x', NULL)"]) {
+          yield* Effect.flip(query(`SELECT ${call}`))
+        }
+      })
   )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", (it) => {
-  it.scoped("is put forward to the present, and never back", () =>
+  it.scoped("The sealer's doubt is put forward to the present, and never back", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const doubt = sql<{ doubt: string }>`SELECT doubt_before::text AS doubt FROM outbox.sealer`
@@ -572,7 +596,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The sealer's doubt", 
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_reader", (it) => {
-  it.scoped("sees everything and changes nothing", () =>
+  it.scoped("A member of outbox_reader sees everything and changes nothing", () =>
     Effect.gen(function* () {
       const login = yield* Login.make("outbox_reader")
       const all = yield* relations
@@ -590,7 +614,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A member of outbox_re
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (it) => {
-  it.scoped("gives nothing to who is member of none, not even where it may be entered", () =>
+  it.scoped("The schema outbox gives nothing to who is member of none, not even where it may be entered", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const login = yield* Login.make()
@@ -601,7 +625,7 @@ layer(Environment.layer(), { excludeTestServices: true })("The schema outbox", (
     })
   )
 
-  it.scoped("has no function that runs as its owner without a search_path of its own", () =>
+  it.scoped("The schema outbox has no function that runs as its owner without a search_path of its own", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const definers = yield* sql<{ name: string; pinned: string }>`

@@ -80,30 +80,34 @@ const trappedDatabase = Effect.gen(function* () {
 
 const onServer = <A, E, R>(test: Effect.Effect<A, E, R>) => Effect.provide(Effect.scoped(test), postgres())
 
-layer(Environment.layer(), { excludeTestServices: true })("What a publisher made in public", (it) => {
-  it.scoped("is called by who does not say whose function is meant: the test would see it", () =>
-    Effect.gen(function* () {
-      const { caught, owner } = yield* trappedDatabase
-      expect(yield* caught).toBe(false)
-      for (const call of [
-        "format('%s', 1)",
-        "jsonb_build_object('a', 'b'::text)",
-        "(SELECT array_agg(id) FROM (VALUES ('1'::xid8)) AS ids (id))"
-      ]) {
-        expect(yield* Effect.flip(owner(`SELECT ${call}`))).toMatchObject({ message: "caught ada" })
-      }
-      expect(yield* caught).toBe(true)
-    }).pipe(onServer)
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped(
+    "What a publisher made in public is called by who does not say whose function is meant: the test would see it",
+    () =>
+      Effect.gen(function* () {
+        const { caught, owner } = yield* trappedDatabase
+        expect(yield* caught).toBe(false)
+        for (const call of [
+          "format('%s', 1)",
+          "jsonb_build_object('a', 'b'::text)",
+          "(SELECT array_agg(id) FROM (VALUES ('1'::xid8)) AS ids (id))"
+        ]) {
+          expect(yield* Effect.flip(owner(`SELECT ${call}`))).toMatchObject({ message: "caught ada" })
+        }
+        expect(yield* caught).toBe(true)
+      }).pipe(onServer)
   )
 
-  it.scoped("is not called by migrate on a pool of anybody's, nor bound to what migrate makes", () =>
-    Effect.gen(function* () {
-      const { caught, owner, url } = yield* trappedDatabase
-      const pool = PgClient.layer({ url: Redacted.make(url) })
-      yield* Effect.provide(Migrations.postgres, pool)
-      yield* Effect.provide(Migrations.postgres, pool)
-      expect(yield* caught).toBe(false)
-      const bound = owner(`
+  it.scoped(
+    "What a publisher made in public is not called by migrate on a pool of anybody's, nor bound to what migrate makes",
+    () =>
+      Effect.gen(function* () {
+        const { caught, owner, url } = yield* trappedDatabase
+        const pool = PgClient.layer({ url: Redacted.make(url) })
+        yield* Effect.provide(Migrations.postgres, pool)
+        yield* Effect.provide(Migrations.postgres, pool)
+        expect(yield* caught).toBe(false)
+        const bound = owner(`
         SELECT DISTINCT refobjid::regprocedure::text
         FROM pg_depend JOIN pg_proc AS trap ON trap.oid = refobjid
         LEFT JOIN pg_proc AS user_of ON classid = 'pg_proc'::regclass AND user_of.oid = objid
@@ -111,11 +115,11 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
           AND trap.pronamespace = 'public'::regnamespace
           AND user_of.pronamespace IS DISTINCT FROM 'public'::regnamespace
       `)
-      expect(yield* bound).toEqual([])
-    }).pipe(onServer)
+        expect(yield* bound).toEqual([])
+      }).pipe(onServer)
   )
 
-  it.scoped("is called neither by the relay nor by any command", () =>
+  it.scoped("What a publisher made in public is called neither by the relay nor by any command", () =>
     Effect.gen(function* () {
       const { caught, owner, url } = yield* trappedDatabase
       const variables = { DATABASE_URL: url, OUTBOX_LINGER: "20 millis", OUTBOX_EVENT_RETENTION: "1 hour" }
@@ -158,19 +162,21 @@ layer(Environment.layer(), { excludeTestServices: true })("What a publisher made
     }).pipe(onServer)
   )
 
-  it.effect("is not in the path of the relay's connections, unless DATABASE_URL has options of its own", () =>
-    Effect.gen(function* () {
-      const { DATABASE_URL = "" } = yield* Environment.Environment
-      const config = yield* Config.postgres
-      const path = (options: string) => {
-        const url = Redacted.make(`${DATABASE_URL}${options}`)
-        return Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SHOW search_path`).pipe(
-          Effect.provide(Postgres.layerPinned({ ...config, url }))
-        )
-      }
-      expect(yield* path("")).toEqual([{ search_path: "pg_catalog, pg_temp" }])
-      expect(yield* path("?options=")).toEqual([{ search_path: '"$user", public' }])
-      expect(yield* path("?options=-c%20search_path%3Doutbox")).toEqual([{ search_path: "outbox" }])
-    })
+  it.effect(
+    "What a publisher made in public is not in the path of the relay's connections, unless DATABASE_URL has options of its own",
+    () =>
+      Effect.gen(function* () {
+        const { DATABASE_URL = "" } = yield* Environment.Environment
+        const config = yield* Config.postgres
+        const path = (options: string) => {
+          const url = Redacted.make(`${DATABASE_URL}${options}`)
+          return Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SHOW search_path`).pipe(
+            Effect.provide(Postgres.layerPinned({ ...config, url }))
+          )
+        }
+        expect(yield* path("")).toEqual([{ search_path: "pg_catalog, pg_temp" }])
+        expect(yield* path("?options=")).toEqual([{ search_path: '"$user", public' }])
+        expect(yield* path("?options=-c%20search_path%3Doutbox")).toEqual([{ search_path: "outbox" }])
+      })
   )
 })

@@ -1,6 +1,6 @@
 /** Secrets, and that nothing which this program says, sends or answers has one of them in it, least of all when it fails. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -67,8 +67,8 @@ const loginWithSecret = (url: string) =>
     return withPassword(url, SECRETS.postgres, role)
   })
 
-layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (it) => {
-  it.effect("by a test that would not find it", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("No secret is seen by a test that would not find it", () =>
     Effect.sync(() => {
       const { clickHouse, postgres } = SECRETS
       expect(found(`password is ${postgres}`)).not.toEqual([])
@@ -90,56 +90,58 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
     }
   }
   for (const [what, { clickHouse, format, ready }] of Object.entries(relays)) {
-    it.scoped(`${what}: in a relay's logs (${format}), answers, metrics, and what it sends to a collector`, () =>
-      Effect.gen(function* () {
-        const { DATABASE_URL = "" } = yield* Environment.Environment
-        const sql = yield* SqlClient.SqlClient
-        const collector = yield* Otlp.make()
-        const relay = yield* Cli.start(["relay"], {
-          variables: {
-            DATABASE_URL: yield* loginWithSecret(DATABASE_URL),
-            CLICKHOUSE_URL: clickHouse,
-            LOG_FORMAT: format,
-            LOG_LEVEL: "All",
-            OUTBOX_HTTP_PORT: "0",
-            OUTBOX_HTTP_TOKEN: SECRETS.token,
-            OUTBOX_INCIDENT_AFTER: "1 millis",
-            OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
-            OTEL_EXPORTER_OTLP_HEADERS: `authorization=${SECRETS.collector}`,
-            OTEL_METRIC_EXPORT_INTERVAL: "200"
-          }
+    it.scoped(
+      `No secret is seen ${what}: in a relay's logs (${format}), answers, metrics, and what it sends to a collector`,
+      () =>
+        Effect.gen(function* () {
+          const { DATABASE_URL = "" } = yield* Environment.Environment
+          const sql = yield* SqlClient.SqlClient
+          const collector = yield* Otlp.make()
+          const relay = yield* Cli.start(["relay"], {
+            variables: {
+              DATABASE_URL: yield* loginWithSecret(DATABASE_URL),
+              CLICKHOUSE_URL: clickHouse,
+              LOG_FORMAT: format,
+              LOG_LEVEL: "All",
+              OUTBOX_HTTP_PORT: "0",
+              OUTBOX_HTTP_TOKEN: SECRETS.token,
+              OUTBOX_INCIDENT_AFTER: "1 millis",
+              OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+              OTEL_EXPORTER_OTLP_HEADERS: `authorization=${SECRETS.collector}`,
+              OTEL_METRIC_EXPORT_INTERVAL: "200"
+            }
+          })
+          const url = yield* relay.url
+          yield* sql`SELECT outbox.publish('seen', '{}'), outbox.publish('refused', '{"n": 1e30}')`
+          const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
+          const settled = ready === 200 ? "GET /api/failures" : "GET /api/status"
+          yield* until(ask(url, settled, authorized), ({ json }) => JSON.stringify(json).includes('"code":'))
+          yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready)
+          const answers = yield* Effect.forEach(
+            [
+              ...API.map((path) => `GET /api/${path}`),
+              ...["metrics", "readyz", "healthz", "version", "openapi.json", "docs", "nowhere"].map(
+                (path) => `GET /${path}`
+              )
+            ],
+            (request) => Effect.all([ask(url, request, authorized), ask(url, request)])
+          )
+          const seen = answers.flat().map(({ headers, text }) => JSON.stringify(headers) + text)
+          expect(seen.join()).toContain("outbox_build_info")
+          const sent = yield* until(collector.requests, (requests) =>
+            ["/v1/traces", "/v1/metrics", "/v1/logs"].every((path) => requests.some((request) => request.path === path))
+          )
+          expect(sent[0]?.headers.authorization).toBe(SECRETS.collector)
+          yield* relay.signal("SIGTERM")
+          const { code, stderr, stdout } = yield* relay.ended
+          expect(code).toBe(0)
+          const bodies = (yield* collector.requests).map(({ body }) => body.toString())
+          for (const text of [stdout, stderr, ...seen, ...bodies]) expect(found(text)).toEqual([])
         })
-        const url = yield* relay.url
-        yield* sql`SELECT outbox.publish('seen', '{}'), outbox.publish('refused', '{"n": 1e30}')`
-        const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
-        const settled = ready === 200 ? "GET /api/failures" : "GET /api/status"
-        yield* until(ask(url, settled, authorized), ({ json }) => JSON.stringify(json).includes('"code":'))
-        yield* until(ask(url, "GET /readyz"), ({ status }) => status === ready)
-        const answers = yield* Effect.forEach(
-          [
-            ...API.map((path) => `GET /api/${path}`),
-            ...["metrics", "readyz", "healthz", "version", "openapi.json", "docs", "nowhere"].map(
-              (path) => `GET /${path}`
-            )
-          ],
-          (request) => Effect.all([ask(url, request, authorized), ask(url, request)])
-        )
-        const seen = answers.flat().map(({ headers, text }) => JSON.stringify(headers) + text)
-        expect(seen.join()).toContain("outbox_build_info")
-        const sent = yield* until(collector.requests, (requests) =>
-          ["/v1/traces", "/v1/metrics", "/v1/logs"].every((path) => requests.some((request) => request.path === path))
-        )
-        expect(sent[0]?.headers.authorization).toBe(SECRETS.collector)
-        yield* relay.signal("SIGTERM")
-        const { code, stderr, stdout } = yield* relay.ended
-        expect(code).toBe(0)
-        const bodies = (yield* collector.requests).map(({ body }) => body.toString())
-        for (const text of [stdout, stderr, ...seen, ...bodies]) expect(found(text)).toEqual([])
-      })
     )
   }
 
-  describe("where something fails", () => {
+  {
     interface Case {
       readonly args: ReadonlyArray<string>
       readonly variables: Readonly<Record<string, string>>
@@ -252,35 +254,37 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
       )
     }
 
-    it.scoped("Postgres has gone away: in what the operator API says of it", () =>
-      Effect.gen(function* () {
-        const untilGone = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-        const server = yield* Scope.extend(EmbeddedPostgres.make(), untilGone)
-        const variables = {
-          DATABASE_URL: withPassword(server.url, SECRETS.postgres),
-          LOG_LEVEL: "All",
-          OUTBOX_HTTP_PORT: "0",
-          OUTBOX_HTTP_TOKEN: SECRETS.token
-        }
-        expect(yield* Cli.run(["migrate"], { variables })).toMatchObject({ code: 0 })
-        const relay = yield* Cli.start(["relay"], { variables })
-        const url = yield* relay.url
-        const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
-        yield* until(ask(url, "GET /api/systems", authorized), ({ status }) => status === 200)
-        yield* Scope.close(untilGone, Exit.void)
-        const systems = yield* until(ask(url, "GET /api/systems", authorized), ({ text }) =>
-          text.includes(`"reachable":false`)
-        )
-        const answers = yield* Effect.forEach(API, (path) => ask(url, `GET /api/${path}`, authorized))
-        yield* relay.signal("SIGTERM")
-        const { stderr, stdout } = yield* relay.ended
-        for (const text of [systems.text, ...answers.map(({ text }) => text), stderr, stdout]) {
-          expect(found(text)).toEqual([])
-        }
-      })
+    it.scoped(
+      "No secret is seen where something fails Postgres has gone away: in what the operator API says of it",
+      () =>
+        Effect.gen(function* () {
+          const untilGone = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+          const server = yield* Scope.extend(EmbeddedPostgres.make(), untilGone)
+          const variables = {
+            DATABASE_URL: withPassword(server.url, SECRETS.postgres),
+            LOG_LEVEL: "All",
+            OUTBOX_HTTP_PORT: "0",
+            OUTBOX_HTTP_TOKEN: SECRETS.token
+          }
+          expect(yield* Cli.run(["migrate"], { variables })).toMatchObject({ code: 0 })
+          const relay = yield* Cli.start(["relay"], { variables })
+          const url = yield* relay.url
+          const authorized = { headers: { authorization: `Bearer ${SECRETS.token}` } }
+          yield* until(ask(url, "GET /api/systems", authorized), ({ status }) => status === 200)
+          yield* Scope.close(untilGone, Exit.void)
+          const systems = yield* until(ask(url, "GET /api/systems", authorized), ({ text }) =>
+            text.includes(`"reachable":false`)
+          )
+          const answers = yield* Effect.forEach(API, (path) => ask(url, `GET /api/${path}`, authorized))
+          yield* relay.signal("SIGTERM")
+          const { stderr, stdout } = yield* relay.ended
+          for (const text of [systems.text, ...answers.map(({ text }) => text), stderr, stdout]) {
+            expect(found(text)).toEqual([])
+          }
+        })
     )
 
-    it.scoped("Postgres refuses the password", () =>
+    it.scoped("No secret is seen where something fails Postgres refuses the password", () =>
       Effect.gen(function* () {
         const path = yield* files({ hba: "host all postgres all trust\nhost all all all scram-sha-256\n" })
         const server = yield* EmbeddedPostgres.make({ settings: { hba_file: path("hba") } })
@@ -295,5 +299,5 @@ layer(Environment.layer(), { excludeTestServices: true })("No secret is seen", (
         }
       })
     )
-  })
+  }
 })

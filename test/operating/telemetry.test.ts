@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -145,121 +145,129 @@ const story = Layer.scoped(
 )
 
 layer(Layer.provideMerge(story, Environment.layer()), { excludeTestServices: true })("With a collector", (it) => {
-  it.effect("a request's trace goes on in the delivery of what it published, and in ClickHouse's row", () =>
-    Effect.gen(function* () {
-      const { program, receiver, traceparents } = yield* Story
-      const spans = yield* receiver.spans
-      const requests = named(spans, "POST /users")
-      const publications = named(spans, "EventPublisher.publish")
-      expect(requests.map(({ kind }) => kind)).toEqual(Array(3).fill("SPAN_KIND_SERVER"))
-      expect(publications.map(({ kind }) => kind)).toEqual(Array(6).fill("SPAN_KIND_PRODUCER"))
+  it.effect(
+    "With a collector, a request's trace goes on in the delivery of what it published, and in ClickHouse's row",
+    () =>
+      Effect.gen(function* () {
+        const { program, receiver, traceparents } = yield* Story
+        const spans = yield* receiver.spans
+        const requests = named(spans, "POST /users")
+        const publications = named(spans, "EventPublisher.publish")
+        expect(requests.map(({ kind }) => kind)).toEqual(Array(3).fill("SPAN_KIND_SERVER"))
+        expect(publications.map(({ kind }) => kind)).toEqual(Array(6).fill("SPAN_KIND_PRODUCER"))
 
-      const rows = new Map((yield* eventLog).map(({ eventId, traceId }) => [eventId, traceId]))
-      expect(rows.size).toBe(6)
-      for (const { eventId, spanId, traceId } of program.published) {
-        expect(rows.get(eventId)).toBe(traceId)
-        const [, ofTrace, ofSpan = "", flags] = traceparents.get(eventId)?.split("-") ?? []
-        expect([ofTrace, flags]).toEqual([traceId, "01"])
-        const [publication] = publications.filter((span) => span.spanId === ofSpan)
-        expect(publication).toMatchObject({
-          traceId,
-          parentSpanId: spanId,
-          attributes: { "event.type": "user_created" }
-        })
-        expect(publication && upwards(spans, publication).at(-1)).toMatchObject({
-          name: "POST /users",
-          parentSpanId: ""
-        })
-      }
+        const rows = new Map((yield* eventLog).map(({ eventId, traceId }) => [eventId, traceId]))
+        expect(rows.size).toBe(6)
+        for (const { eventId, spanId, traceId } of program.published) {
+          expect(rows.get(eventId)).toBe(traceId)
+          const [, ofTrace, ofSpan = "", flags] = traceparents.get(eventId)?.split("-") ?? []
+          expect([ofTrace, flags]).toEqual([traceId, "01"])
+          const [publication] = publications.filter((span) => span.spanId === ofSpan)
+          expect(publication).toMatchObject({
+            traceId,
+            parentSpanId: spanId,
+            attributes: { "event.type": "user_created" }
+          })
+          expect(publication && upwards(spans, publication).at(-1)).toMatchObject({
+            name: "POST /users",
+            parentSpanId: ""
+          })
+        }
 
-      const deliveries = named(spans, "Relay.deliver")
-      for (const { kind, parentSpanId } of deliveries) {
-        expect({ kind, parentSpanId }).toEqual({ kind: "SPAN_KIND_CONSUMER", parentSpanId: "" })
-      }
-      // The refused event was published in no span.
-      expect(deliveries.flatMap(({ links }) => links.map(place)).toSorted()).toEqual(publications.map(place).toSorted())
-      expect(requests.map(({ traceId }) => traceId)).not.toContain(deliveries[0]?.traceId)
-    })
-  )
-
-  it.effect("a delivery is one trace of its own, which says what was delivered and what it took", () =>
-    Effect.gen(function* () {
-      const { receiver } = yield* Story
-      const spans = yield* receiver.spans
-      const deliveries = named(spans, "Relay.deliver")
-      const inserts = named(spans, "ClickHouseSink.insert")
-      expect(inserts.length).toBe(deliveries.length)
-      for (const insert of inserts) {
-        expect(insert).toMatchObject({ kind: "SPAN_KIND_CLIENT", attributes: { "db.system.name": "clickhouse" } })
-        const delivery = upwards(spans, insert).at(-1)
-        expect(delivery?.name).toBe("Relay.deliver")
-        expect(delivery && insert.startTimeUnixNano >= delivery.startTimeUnixNano).toBe(true)
-        expect(delivery && insert.endTimeUnixNano <= delivery.endTimeUnixNano).toBe(true)
-      }
-      for (const acknowledgement of named(spans, "OutboxStore.acknowledge")) {
-        expect(upwards(spans, acknowledgement).at(-1)?.name).toBe("Relay.deliver")
-      }
-      const events = deliveries.map(({ attributes }) => Number(attributes["batch.event_count"]))
-      expect(events.reduce((sum, count) => sum + count)).toBe(7)
-      expect(new Set(deliveries.map(({ attributes }) => attributes["batch.id"])).size).toBe(deliveries.length)
-      for (const { attributes, events, resource } of deliveries) {
-        expect(attributes).toMatchObject({
-          "batch.byte_count": expect.any(Number),
-          "batch.attempt": 1,
-          "batch.in_doubt": false
-        })
-        expect(events.map(({ name }) => name)).toEqual(
-          attributes["batch.event_count"] === 1 ? [expect.any(String)] : ["Delivered a batch"]
+        const deliveries = named(spans, "Relay.deliver")
+        for (const { kind, parentSpanId } of deliveries) {
+          expect({ kind, parentSpanId }).toEqual({ kind: "SPAN_KIND_CONSUMER", parentSpanId: "" })
+        }
+        // The refused event was published in no span.
+        expect(deliveries.flatMap(({ links }) => links.map(place)).toSorted()).toEqual(
+          publications.map(place).toSorted()
         )
-        expect(resource).toMatchObject({ "service.name": "clickhouse-outbox", "service.version": version })
-        expect(resource["service.instance.id"]).toMatch(/\/\d+$/)
-      }
-      const statuses = deliveries.map(({ attributes, status }) => [attributes["batch.event_count"], status.code])
-      expect(statuses.at(-1)).toEqual([1, "STATUS_CODE_OK"])
-    })
+        expect(requests.map(({ traceId }) => traceId)).not.toContain(deliveries[0]?.traceId)
+      })
   )
 
-  it.effect("the log arrives as it is on standard error, each record in the span it was written in", () =>
-    Effect.gen(function* () {
-      const { program, receiver, relay } = yield* Story
-      const records = yield* receiver.logs
-      const spans = yield* receiver.spans
-      const arrived = records.map(({ body, spanId, traceId }) => `${body} ${traceId} ${spanId}`)
-      const written = [...program.log, ...logOf(relay.stderr)]
-        // Said when everything has ended, telemetry too.
-        .filter(({ message }) => message !== "The relay has stopped")
-        // At five a second, metrics may come late on a busy machine.
-        .filter(({ message }) => !message.startsWith(COMPLAINT))
-        .map(({ message, span_id = "", trace_id = "" }) => `${message} ${trace_id} ${span_id}`)
-      expect(written.length).toBeGreaterThan(5)
-      expect(arrived.toSorted()).toEqual(written.toSorted())
-
-      const known = new Set(spans.map(place))
-      const inSpans = records.filter(({ spanId }) => spanId !== "")
-      expect(inSpans.filter((record) => !known.has(place(record)))).toEqual([])
-
-      const created = records.filter(({ body }) => body === "A user was created")
-      expect(created.map(place).toSorted()).toEqual(named(spans, "POST /users").map(place).toSorted())
-      expect(created[0]).toMatchObject({
-        severityNumber: "SEVERITY_NUMBER_INFO",
-        severityText: "INFO",
-        attributes: { "user.count": 1, "user.plan": "free" },
-        resource: { "service.name": "users", "service.version": version }
+  it.effect(
+    "With a collector, a delivery is one trace of its own, which says what was delivered and what it took",
+    () =>
+      Effect.gen(function* () {
+        const { receiver } = yield* Story
+        const spans = yield* receiver.spans
+        const deliveries = named(spans, "Relay.deliver")
+        const inserts = named(spans, "ClickHouseSink.insert")
+        expect(inserts.length).toBe(deliveries.length)
+        for (const insert of inserts) {
+          expect(insert).toMatchObject({ kind: "SPAN_KIND_CLIENT", attributes: { "db.system.name": "clickhouse" } })
+          const delivery = upwards(spans, insert).at(-1)
+          expect(delivery?.name).toBe("Relay.deliver")
+          expect(delivery && insert.startTimeUnixNano >= delivery.startTimeUnixNano).toBe(true)
+          expect(delivery && insert.endTimeUnixNano <= delivery.endTimeUnixNano).toBe(true)
+        }
+        for (const acknowledgement of named(spans, "OutboxStore.acknowledge")) {
+          expect(upwards(spans, acknowledgement).at(-1)?.name).toBe("Relay.deliver")
+        }
+        const events = deliveries.map(({ attributes }) => Number(attributes["batch.event_count"]))
+        expect(events.reduce((sum, count) => sum + count)).toBe(7)
+        expect(new Set(deliveries.map(({ attributes }) => attributes["batch.id"])).size).toBe(deliveries.length)
+        for (const { attributes, events, resource } of deliveries) {
+          expect(attributes).toMatchObject({
+            "batch.byte_count": expect.any(Number),
+            "batch.attempt": 1,
+            "batch.in_doubt": false
+          })
+          expect(events.map(({ name }) => name)).toEqual(
+            attributes["batch.event_count"] === 1 ? [expect.any(String)] : ["Delivered a batch"]
+          )
+          expect(resource).toMatchObject({ "service.name": "clickhouse-outbox", "service.version": version })
+          expect(resource["service.instance.id"]).toMatch(/\/\d+$/)
+        }
+        const statuses = deliveries.map(({ attributes, status }) => [attributes["batch.event_count"], status.code])
+        expect(statuses.at(-1)).toEqual([1, "STATUS_CODE_OK"])
       })
-      const [refusal] = records.filter(({ body }) => String(body).startsWith("ClickHouse refuses an event"))
-      expect(refusal).toMatchObject({
-        severityNumber: "SEVERITY_NUMBER_WARN",
-        severityText: "WARN",
-        attributes: { "error.code": 117, "error.class": "data", "failure.id": 1, "batch.event_count": 1 },
-        resource: { "service.name": "clickhouse-outbox", "service.instance.id": expect.stringMatching(/\/\d+$/) }
-      })
-      const age = Date.now() - Number((refusal?.timeUnixNano ?? 0n) / 1_000_000n)
-      expect(age).toBeGreaterThan(0)
-      expect(age).toBeLessThan(600_000)
-    })
   )
 
-  it.effect("metrics arrive under their names, and count what happened", () =>
+  it.effect(
+    "With a collector, the log arrives as it is on standard error, each record in the span it was written in",
+    () =>
+      Effect.gen(function* () {
+        const { program, receiver, relay } = yield* Story
+        const records = yield* receiver.logs
+        const spans = yield* receiver.spans
+        const arrived = records.map(({ body, spanId, traceId }) => `${body} ${traceId} ${spanId}`)
+        const written = [...program.log, ...logOf(relay.stderr)]
+          // Said when everything has ended, telemetry too.
+          .filter(({ message }) => message !== "The relay has stopped")
+          // At five a second, metrics may come late on a busy machine.
+          .filter(({ message }) => !message.startsWith(COMPLAINT))
+          .map(({ message, span_id = "", trace_id = "" }) => `${message} ${trace_id} ${span_id}`)
+        expect(written.length).toBeGreaterThan(5)
+        expect(arrived.toSorted()).toEqual(written.toSorted())
+
+        const known = new Set(spans.map(place))
+        const inSpans = records.filter(({ spanId }) => spanId !== "")
+        expect(inSpans.filter((record) => !known.has(place(record)))).toEqual([])
+
+        const created = records.filter(({ body }) => body === "A user was created")
+        expect(created.map(place).toSorted()).toEqual(named(spans, "POST /users").map(place).toSorted())
+        expect(created[0]).toMatchObject({
+          severityNumber: "SEVERITY_NUMBER_INFO",
+          severityText: "INFO",
+          attributes: { "user.count": 1, "user.plan": "free" },
+          resource: { "service.name": "users", "service.version": version }
+        })
+        const [refusal] = records.filter(({ body }) => String(body).startsWith("ClickHouse refuses an event"))
+        expect(refusal).toMatchObject({
+          severityNumber: "SEVERITY_NUMBER_WARN",
+          severityText: "WARN",
+          attributes: { "error.code": 117, "error.class": "data", "failure.id": 1, "batch.event_count": 1 },
+          resource: { "service.name": "clickhouse-outbox", "service.instance.id": expect.stringMatching(/\/\d+$/) }
+        })
+        const age = Date.now() - Number((refusal?.timeUnixNano ?? 0n) / 1_000_000n)
+        expect(age).toBeGreaterThan(0)
+        expect(age).toBeLessThan(600_000)
+      })
+  )
+
+  it.effect("With a collector, metrics arrive under their names, and count what happened", () =>
     Effect.gen(function* () {
       const { receiver } = yield* Story
       const metrics = yield* receiver.metrics
@@ -305,7 +313,7 @@ layer(Layer.provideMerge(story, Environment.layer()), { excludeTestServices: tru
     })
   )
 
-  it.effect("an idle relay sends no span, but its metrics", () =>
+  it.effect("With a collector, an idle relay sends no span, but its metrics", () =>
     Effect.gen(function* () {
       const { idle, receiver } = yield* Story
       expect(idle.map(({ name }) => name)).toEqual([])
@@ -315,24 +323,26 @@ layer(Layer.provideMerge(story, Environment.layer()), { excludeTestServices: tru
     })
   )
 
-  it.effect("no event's content arrives, not even of an event that was refused, nor the operators' token", () =>
-    Effect.gen(function* () {
-      const { receiver, relay, whatClickHouseSaid } = yield* Story
-      expect(whatClickHouseSaid).toContain(EVENT_SECRET)
-      const sent = bodies(yield* receiver.requests)
-      // What is there is found.
-      for (const there of ["Relay.deliver", "BatchFailures.correct", "user_created", "ClickHouse refuses an event"])
-        expect(sent).toContain(there)
-      for (const secret of [EVENT_SECRET, TOKEN, "1000000000000000000000000000000"]) {
-        expect(sent).not.toContain(secret)
-        expect(relay.stderr).not.toContain(secret)
-      }
-    })
+  it.effect(
+    "With a collector, no event's content arrives, not even of an event that was refused, nor the operators' token",
+    () =>
+      Effect.gen(function* () {
+        const { receiver, relay, whatClickHouseSaid } = yield* Story
+        expect(whatClickHouseSaid).toContain(EVENT_SECRET)
+        const sent = bodies(yield* receiver.requests)
+        // What is there is found.
+        for (const there of ["Relay.deliver", "BatchFailures.correct", "user_created", "ClickHouse refuses an event"])
+          expect(sent).toContain(there)
+        for (const secret of [EVENT_SECRET, TOKEN, "1000000000000000000000000000000"]) {
+          expect(sent).not.toContain(secret)
+          expect(relay.stderr).not.toContain(secret)
+        }
+      })
   )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
-  it.scoped("is named and described by the environment, which also says what is sent along and how", () =>
+  it.scoped("A program is named and described by the environment, which also says what is sent along and how", () =>
     Effect.gen(function* () {
       const receiver = yield* Otlp.make({ "/base/v1/traces": "traces", "/base/v1/logs": "logs", "/here": "metrics" })
       yield* publishElsewhere({
@@ -368,7 +378,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
     })
   )
 
-  it.scoped("sends no span that its sampler drops, and yet its events and its log name their trace", () =>
+  it.scoped("A program sends no span that its sampler drops, and yet its events and its log name their trace", () =>
     Effect.gen(function* () {
       const receiver = yield* Otlp.make()
       const { published } = yield* publishElsewhere({
@@ -395,7 +405,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
     })
   )
 
-  it.scoped("sends whole traces, or nothing of them, where a share of them is sampled", () =>
+  it.scoped("A program sends whole traces, or nothing of them, where a share of them is sampled", () =>
     Effect.gen(function* () {
       const receiver = yield* Otlp.make()
       const { published } = yield* publishElsewhere(
@@ -425,7 +435,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
     })
   )
 
-  it.scoped("sends only what there is an endpoint for", () =>
+  it.scoped("A program sends only what there is an endpoint for", () =>
     Effect.gen(function* () {
       const receiver = yield* Otlp.make()
       yield* publishElsewhere({ OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: `${receiver.url}/v1/logs` })
@@ -441,7 +451,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A program", (it) => {
   for (const [variables, signals] of sent) {
     const settings = Object.entries(variables).map(([name, value]) => `${name}=${value}`)
     it.scoped(
-      `sends ${signals.length === 0 ? "nothing" : `only ${signals.join(" and ")}`} with ${settings.join(" and ")}`,
+      `A program sends ${signals.length === 0 ? "nothing" : `only ${signals.join(" and ")}`} with ${settings.join(" and ")}`,
       () =>
         Effect.gen(function* () {
           const receiver = yield* Otlp.make()
@@ -466,7 +476,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
     // A relay does not wait for an answer for as long as this.
     ["says nothing", "say nothing", "600000"]
   ] as const) {
-    it.scoped(`${what} delivers all the same, and ends in time`, () =>
+    it.scoped(`A relay whose collector ${what} delivers all the same, and ends in time`, () =>
       Effect.gen(function* () {
         const before = (yield* counts).rows
         const receiver = yield* Otlp.make()
@@ -492,7 +502,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
     )
   }
 
-  it.scoped("is not there delivers all the same, and says so once", () =>
+  it.scoped("A relay whose collector is not there delivers all the same, and says so once", () =>
     Effect.gen(function* () {
       const before = (yield* counts).rows
       const port = yield* freePort
@@ -513,7 +523,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A relay whose collect
     })
   )
 
-  it.scoped("is there gets what is left when the relay is stopped", () =>
+  it.scoped("A relay whose collector is there gets what is left when the relay is stopped", () =>
     Effect.gen(function* () {
       const before = (yield* counts).rows
       const receiver = yield* Otlp.make()
@@ -549,29 +559,31 @@ layer(Environment.layer(), { excludeTestServices: true })("A secret", (it) => {
       return { sent: bodies(yield* receiver.requests), stderr }
     })
 
-  it.scoped("in an event that ClickHouse quotes in an error of a view is in nothing that is sent or logged", () =>
-    Effect.gen(function* () {
-      const clickHouse = yield* ClickHouse
-      yield* clickHouse.command(`
+  it.scoped(
+    "A secret in an event that ClickHouse quotes in an error of a view is in nothing that is sent or logged",
+    () =>
+      Effect.gen(function* () {
+        const clickHouse = yield* ClickHouse
+        yield* clickHouse.command(`
         CREATE MATERIALIZED VIEW scores ENGINE = MergeTree ORDER BY () AS
         SELECT toUInt64(event_context.note::String) AS score FROM event_log
       `)
-      yield* EventPublisher.publish(refusedByView)
-      const { sent, stderr } = yield* told(
-        { OUTBOX_INCIDENT_AFTER: "1 millis", OUTBOX_RETRY_CAP: "300 millis" },
-        "Incident 1"
-      )
-      const sql = yield* SqlClient.SqlClient
-      // There it is.
-      expect(yield* sql`SELECT error_message LIKE ${`%${EVENT_SECRET}%`} AS quoted FROM outbox.incident`).toEqual([
-        { quoted: true }
-      ])
-      expect(sent).toContain("A batch was not delivered")
-      expect(`${sent}${stderr}`).not.toContain(EVENT_SECRET)
-    }).pipe(Environment.fresh())
+        yield* EventPublisher.publish(refusedByView)
+        const { sent, stderr } = yield* told(
+          { OUTBOX_INCIDENT_AFTER: "1 millis", OUTBOX_RETRY_CAP: "300 millis" },
+          "Incident 1"
+        )
+        const sql = yield* SqlClient.SqlClient
+        // There it is.
+        expect(yield* sql`SELECT error_message LIKE ${`%${EVENT_SECRET}%`} AS quoted FROM outbox.incident`).toEqual([
+          { quoted: true }
+        ])
+        expect(sent).toContain("A batch was not delivered")
+        expect(`${sent}${stderr}`).not.toContain(EVENT_SECRET)
+      }).pipe(Environment.fresh())
   )
 
-  it.scoped("in the address of a Postgres that is away is in nothing that is sent or logged", () =>
+  it.scoped("A secret in the address of a Postgres that is away is in nothing that is sent or logged", () =>
     Effect.gen(function* () {
       const DATABASE_URL = `postgres://ada:${PASSWORD}@127.0.0.1:1/app`
       const said = "The relay waits for Postgres"
@@ -589,7 +601,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A secret", (it) => {
       "Code: 516"
     ]
   ] as const) {
-    it.scoped(`to show to a ClickHouse that ${what} is in nothing that is sent or logged`, () =>
+    it.scoped(`A secret to show to a ClickHouse that ${what} is in nothing that is sent or logged`, () =>
       Effect.gen(function* () {
         const { CLICKHOUSE_URL = "" } = yield* Environment.Environment
         yield* EventPublisher.publish(taken)
@@ -641,21 +653,23 @@ layer(Environment.layer(), { excludeTestServices: true })("Without an endpoint",
       }
     })
 
-  it.effect("nothing of OpenTelemetry's SDK is loaded, and nobody but the databases is connected to", () =>
-    Effect.gen(function* () {
-      const line = JSON.stringify({ event_type: "user_created", event_context: {} })
-      for (const [args, stdin] of [
-        [["publish", "-"], `${line}\n`],
-        [["relay", "--until-empty"], ""]
-      ] as const) {
-        const { connections, elsewhere, sdk } = yield* watch(args, {}, stdin)
-        expect({ args, elsewhere, sdk }).toEqual({ args, elsewhere: [], sdk: [] })
-        expect(connections).toBeGreaterThan(0)
-      }
-    })
+  it.effect(
+    "Without an endpoint, nothing of OpenTelemetry's SDK is loaded, and nobody but the databases is connected to",
+    () =>
+      Effect.gen(function* () {
+        const line = JSON.stringify({ event_type: "user_created", event_context: {} })
+        for (const [args, stdin] of [
+          [["publish", "-"], `${line}\n`],
+          [["relay", "--until-empty"], ""]
+        ] as const) {
+          const { connections, elsewhere, sdk } = yield* watch(args, {}, stdin)
+          expect({ args, elsewhere, sdk }).toEqual({ args, elsewhere: [], sdk: [] })
+          expect(connections).toBeGreaterThan(0)
+        }
+      })
   )
 
-  it.scoped("it is otherwise than with one", () =>
+  it.scoped("Without an endpoint, it is otherwise than with one", () =>
     Effect.gen(function* () {
       const receiver = yield* Otlp.make()
       const { elsewhere, sdk } = yield* watch(["relay", "--until-empty"], { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url })
@@ -665,7 +679,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Without an endpoint",
   )
 })
 
-describe("A wrong setting of telemetry", () => {
+{
   const SENT = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" }
 
   const wrong: ReadonlyArray<readonly [name: string, value: string, must: string]> = [
@@ -681,7 +695,7 @@ describe("A wrong setting of telemetry", () => {
     Effect.withConfigProvider(Config.telemetry, ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
   for (const [name, value, must] of wrong) {
-    it.effect(`is told by its name: ${name}=${value}`, () =>
+    it.effect(`A wrong setting of telemetry is told by its name: ${name}=${value}`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(read({ ...SENT, [name]: value }))
         expect(Config.explain(error)).toMatch(new RegExp(`^${name}: ${must}`))
@@ -691,26 +705,30 @@ describe("A wrong setting of telemetry", () => {
 
   const NOTHING = { traces: false, metrics: false, logs: false, ignored: [] }
 
-  it.effect("is none where nothing is sent, as such variables are set for other programs too", () =>
-    Effect.gen(function* () {
-      const foreign = { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc", OTEL_TRACES_SAMPLER: "nonsense" }
-      expect(yield* read(foreign)).toMatchObject(NOTHING)
-      expect(yield* read({ ...SENT, ...foreign, OTEL_SDK_DISABLED: "TRUE" })).toMatchObject(NOTHING)
-    })
-  )
-
-  it.effect("is not followed and told in the log where an exporter is not there: that signal is not sent", () =>
-    Effect.gen(function* () {
-      expect(yield* read({ ...SENT, OTEL_METRICS_EXPORTER: "prometheus" })).toMatchObject({
-        traces: true,
-        metrics: false,
-        logs: true,
-        ignored: ["OTEL_METRICS_EXPORTER is prometheus, and only otlp is supported"]
+  it.effect(
+    "A wrong setting of telemetry is none where nothing is sent, as such variables are set for other programs too",
+    () =>
+      Effect.gen(function* () {
+        const foreign = { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc", OTEL_TRACES_SAMPLER: "nonsense" }
+        expect(yield* read(foreign)).toMatchObject(NOTHING)
+        expect(yield* read({ ...SENT, ...foreign, OTEL_SDK_DISABLED: "TRUE" })).toMatchObject(NOTHING)
       })
-    })
   )
 
-  it.effect("is none where the variable is empty, as OpenTelemetry has it", () =>
+  it.effect(
+    "A wrong setting of telemetry is not followed and told in the log where an exporter is not there: that signal is not sent",
+    () =>
+      Effect.gen(function* () {
+        expect(yield* read({ ...SENT, OTEL_METRICS_EXPORTER: "prometheus" })).toMatchObject({
+          traces: true,
+          metrics: false,
+          logs: true,
+          ignored: ["OTEL_METRICS_EXPORTER is prometheus, and only otlp is supported"]
+        })
+      })
+  )
+
+  it.effect("A wrong setting of telemetry is none where the variable is empty, as OpenTelemetry has it", () =>
     Effect.gen(function* () {
       const names = wrong.map(([name]) => [name, ""])
       const { logs, metrics, metricsInterval, traces } = yield* read(Object.fromEntries(names))
@@ -722,10 +740,10 @@ describe("A wrong setting of telemetry", () => {
       })
     })
   )
-})
+}
 
 layer(Environment.layer(), { excludeTestServices: true })("A relay with a wrong setting of telemetry", (it) => {
-  it.effect("does not start, and says which", () =>
+  it.effect("A relay with a wrong setting of telemetry does not start, and says which", () =>
     Effect.gen(function* () {
       const { code, stderr, stdout } = yield* Cli.run(["relay"], {
         variables: { OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" }

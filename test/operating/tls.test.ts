@@ -1,6 +1,6 @@
 /** TLS to both databases: what is let through, what is refused, and what is said then. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -76,48 +76,53 @@ const askClickHouse = (...address: Parameters<typeof clickHouse>) =>
     Effect.provide(clickHouse(...address))
   )
 
-layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
-  it.scoped("carries all: migrate, publish, relay and its operator API, through servers that take nothing else", () =>
-    Effect.gen(function* () {
-      const authority = yield* Certificates.authority
-      const ca = yield* Certificates.files({ ca: authority.cert })
-      const postgres = yield* securePostgres(authority)
-      const clickHouse = yield* Certificates.terminate(inject("clickhouseUrl"), yield* Certificates.ofServer(authority))
-      const variables = {
-        DATABASE_URL: trusting(postgres, ca("ca")),
-        CLICKHOUSE_URL: clickHouse,
-        CLICKHOUSE_CA_FILE: ca("ca"),
-        LOG_FORMAT: "json"
-      }
-      const run = (...args: ReadonlyArray<string>) =>
-        Cli.run(args, { variables, stdin: `{"event_type": "by_tls", "event_context": {}}\n` })
-      expect(yield* run("migrate")).toMatchObject({ code: 0, stderr: "" })
-      expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
-      expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
-      expect(yield* counts).toEqual({ rows: 1, events: 1 })
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped(
+    "TLS carries all: migrate, publish, relay and its operator API, through servers that take nothing else",
+    () =>
+      Effect.gen(function* () {
+        const authority = yield* Certificates.authority
+        const ca = yield* Certificates.files({ ca: authority.cert })
+        const postgres = yield* securePostgres(authority)
+        const clickHouse = yield* Certificates.terminate(
+          inject("clickhouseUrl"),
+          yield* Certificates.ofServer(authority)
+        )
+        const variables = {
+          DATABASE_URL: trusting(postgres, ca("ca")),
+          CLICKHOUSE_URL: clickHouse,
+          CLICKHOUSE_CA_FILE: ca("ca"),
+          LOG_FORMAT: "json"
+        }
+        const run = (...args: ReadonlyArray<string>) =>
+          Cli.run(args, { variables, stdin: `{"event_type": "by_tls", "event_context": {}}\n` })
+        expect(yield* run("migrate")).toMatchObject({ code: 0, stderr: "" })
+        expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
+        expect(yield* run("relay", "--until-empty")).toMatchObject({ code: 0 })
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
 
-      const relay = yield* Cli.start(["relay"], { variables: { ...variables, OUTBOX_HTTP_PORT: "0" } })
-      const url = yield* relay.url
-      yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
-      expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
-      yield* until(counts, ({ rows }) => rows === 2)
-      // What ClickHouse has is acknowledged a moment later.
-      yield* until(ask(url, "GET /api/status"), ({ json }) => Object(json).backlog === 0)
+        const relay = yield* Cli.start(["relay"], { variables: { ...variables, OUTBOX_HTTP_PORT: "0" } })
+        const url = yield* relay.url
+        yield* until(ask(url, "GET /readyz"), ({ status }) => status === 200)
+        expect(yield* run("publish", "-")).toMatchObject({ code: 0 })
+        yield* until(counts, ({ rows }) => rows === 2)
+        // What ClickHouse has is acknowledged a moment later.
+        yield* until(ask(url, "GET /api/status"), ({ json }) => Object(json).backlog === 0)
 
-      const plain = new URL(postgres)
-      plain.searchParams.set("sslmode", "disable")
-      expect(yield* Effect.flip(askPostgres(plain.href))).toMatchObject({
-        message: expect.stringContaining("no encryption")
+        const plain = new URL(postgres)
+        plain.searchParams.set("sslmode", "disable")
+        expect(yield* Effect.flip(askPostgres(plain.href))).toMatchObject({
+          message: expect.stringContaining("no encryption")
+        })
+        const encrypted = yield* Login.session({ url: trusting(postgres, ca("ca")) })
+        const connections = yield* encrypted(
+          "SELECT DISTINCT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname IS NOT NULL"
+        )
+        expect(connections).toEqual([{ ssl: true, version: "TLSv1.3" }])
       })
-      const encrypted = yield* Login.session({ url: trusting(postgres, ca("ca")) })
-      const connections = yield* encrypted(
-        "SELECT DISTINCT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname IS NOT NULL"
-      )
-      expect(connections).toEqual([{ ssl: true, version: "TLSv1.3" }])
-    })
   )
 
-  describe("refuses a server", () => {
+  {
     interface Case {
       readonly name?: string
       readonly expired?: boolean
@@ -159,7 +164,7 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
       })
 
       for (const sslmode of ["verify-full", "verify-ca", "require", "prefer"]) {
-        it.scoped(`${what}: Postgres, with sslmode=${sslmode}`, () =>
+        it.scoped(`TLS refuses a server ${what}: Postgres, with sslmode=${sslmode}`, () =>
           Effect.gen(function* () {
             const { caFile, certificate } = yield* arrange
             const { DATABASE_URL = "" } = yield* Environment.Environment
@@ -175,7 +180,7 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
         )
       }
 
-      it.scoped(`${what}: ClickHouse, and knows that nothing was sent`, () =>
+      it.scoped(`TLS refuses a server ${what}: ClickHouse, and knows that nothing was sent`, () =>
         Effect.gen(function* () {
           const { caFile, certificate } = yield* arrange
           const url = yield* Certificates.terminate(inject("clickhouseUrl"), certificate)
@@ -187,7 +192,7 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
       )
     }
 
-    it.scoped("that has no TLS, rather than do without", () =>
+    it.scoped("TLS refuses a server that has no TLS, rather than do without", () =>
       Effect.gen(function* () {
         const { DATABASE_URL = "" } = yield* Environment.Environment
         for (const sslmode of ["verify-full", "require", "prefer"]) {
@@ -198,9 +203,9 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
         expect(yield* Effect.flip(askClickHouse(url))).toMatchObject({ _tag: "SinkError" })
       })
     )
-  })
+  }
 
-  it.scoped("knows a server by its address too, if the certificate has it", () =>
+  it.scoped("TLS knows a server by its address too, if the certificate has it", () =>
     Effect.gen(function* () {
       const authority = yield* Certificates.authority
       const ca = yield* Certificates.files({ ca: authority.cert })
@@ -214,49 +219,51 @@ layer(Environment.layer(), { excludeTestServices: true })("TLS", (it) => {
     })
   )
 
-  it.effect("is missed in a warning that says what to set, where a connection goes to another machine without it", () =>
-    Effect.gen(function* () {
-      /** What is logged when the layers are built, for which no connection is made. */
-      const warnings = (postgresUrl: string, clickHouseUrl: string) => {
-        const lines: Array<string> = []
-        const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
-        return clickHouse(clickHouseUrl).pipe(
-          Layer.merge(
-            Postgres.layer({
-              url: Redacted.make(postgresUrl),
-              maxConnections: 3,
-              connectTimeout: Duration.seconds(5)
-            })
-          ),
-          Layer.build,
-          Effect.scoped,
-          Effect.provide(
-            Layer.merge(Logger.replace(Logger.defaultLogger, logger), Logger.minimumLogLevel(LogLevel.Warning))
-          ),
-          Effect.as(lines)
+  it.effect(
+    "TLS is missed in a warning that says what to set, where a connection goes to another machine without it",
+    () =>
+      Effect.gen(function* () {
+        /** What is logged when the layers are built, for which no connection is made. */
+        const warnings = (postgresUrl: string, clickHouseUrl: string) => {
+          const lines: Array<string> = []
+          const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+          return clickHouse(clickHouseUrl).pipe(
+            Layer.merge(
+              Postgres.layer({
+                url: Redacted.make(postgresUrl),
+                maxConnections: 3,
+                connectTimeout: Duration.seconds(5)
+              })
+            ),
+            Layer.build,
+            Effect.scoped,
+            Effect.provide(
+              Layer.merge(Logger.replace(Logger.defaultLogger, logger), Logger.minimumLogLevel(LogLevel.Warning))
+            ),
+            Effect.as(lines)
+          )
+        }
+        const warned = yield* warnings(
+          "postgres://ada:hunter2@db.example.com/app",
+          "http://ada:hunter2@ch.example.com:8123"
         )
-      }
-      const warned = yield* warnings(
-        "postgres://ada:hunter2@db.example.com/app",
-        "http://ada:hunter2@ch.example.com:8123"
-      )
-      expect([...warned].sort()).toEqual([
-        expect.stringMatching(/^The connection to ClickHouse at ch\.example\.com has no TLS.*CLICKHOUSE_URL/),
-        expect.stringMatching(/^The connection to Postgres at db\.example\.com has no TLS.*sslmode=verify-full/)
-      ])
-      expect(warned.join()).not.toContain("hunter2")
-      for (const [postgresUrl, clickHouseUrl] of [
-        ["postgres://ada@localhost/app", "http://127.0.0.1:8123"],
-        ["postgres:///app?host=/var/run/postgresql", "http://[::1]:8123"],
-        ["postgres://ada@db.example.com/app?sslmode=verify-full", "https://ch.example.com"],
-        ["postgres://ada@db.example.com/app?sslmode=disable", "http://localhost"]
-      ] as const) {
-        expect(yield* warnings(postgresUrl, clickHouseUrl)).toEqual([])
-      }
-    })
+        expect([...warned].sort()).toEqual([
+          expect.stringMatching(/^The connection to ClickHouse at ch\.example\.com has no TLS.*CLICKHOUSE_URL/),
+          expect.stringMatching(/^The connection to Postgres at db\.example\.com has no TLS.*sslmode=verify-full/)
+        ])
+        expect(warned.join()).not.toContain("hunter2")
+        for (const [postgresUrl, clickHouseUrl] of [
+          ["postgres://ada@localhost/app", "http://127.0.0.1:8123"],
+          ["postgres:///app?host=/var/run/postgresql", "http://[::1]:8123"],
+          ["postgres://ada@db.example.com/app?sslmode=verify-full", "https://ch.example.com"],
+          ["postgres://ada@db.example.com/app?sslmode=disable", "http://localhost"]
+        ] as const) {
+          expect(yield* warnings(postgresUrl, clickHouseUrl)).toEqual([])
+        }
+      })
   )
 
-  it.scoped("says which file is missing, and shows no address with a password", () =>
+  it.scoped("TLS says which file is missing, and shows no address with a password", () =>
     Effect.gen(function* () {
       const { DATABASE_URL = "" } = yield* Environment.Environment
       const url = new URL(DATABASE_URL)

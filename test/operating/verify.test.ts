@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto"
 import { hostname, userInfo } from "node:os"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -79,7 +79,7 @@ const idsOf = (findings: ReadonlyArray<Verification.Finding>, kind: "missing" | 
 const none = { batches: 0, events: 0 }
 
 layer(live(), { excludeTestServices: true })("A comparison of the databases", (it) => {
-  it.effect("finds nothing where all is there, whatever waits for its delivery", () =>
+  it.effect("A comparison of the databases finds nothing where all is there, whatever waits for its delivery", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       yield* publish(0, 250)
@@ -103,81 +103,85 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("finds each event that ClickHouse lost, and has relays bring back those and no other", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const ids = yield* publish(0, 250)
-      yield* drain
-      const before = yield* eventLog
-      yield* lose("event_context.n.:Int64 IN (3, 4, 120)")
-      const lost = [3, 4, 120].map((n) => ids[n]).sort()
+  it.effect(
+    "A comparison of the databases finds each event that ClickHouse lost, and has relays bring back those and no other",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const ids = yield* publish(0, 250)
+        yield* drain
+        const before = yield* eventLog
+        yield* lose("event_context.n.:Int64 IN (3, 4, 120)")
+        const lost = [3, 4, 120].map((n) => ids[n]).sort()
 
-      const found = yield* verify()
-      expect(idsOf(found.findings, "missing")).toEqual(lost)
-      expect(found.report).toMatchObject({ missing: { batches: 2, events: 3 }, requeued: none, isWhole: false })
-      expect((yield* batches).every(isDelivered)).toBe(true)
+        const found = yield* verify()
+        expect(idsOf(found.findings, "missing")).toEqual(lost)
+        expect(found.report).toMatchObject({ missing: { batches: 2, events: 3 }, requeued: none, isWhole: false })
+        expect((yield* batches).every(isDelivered)).toBe(true)
 
-      const repaired = yield* repair
-      expect(idsOf(repaired.findings, "missing")).toEqual(lost)
-      expect(repaired.report).toMatchObject({ requeued: { batches: 2, events: 3 }, isWhole: true })
-      expect((yield* batches).map(({ state }) => state)).toEqual(["retrying", "retrying", "delivered"])
-      yield* drain
-      expect(yield* eventLog).toEqual(before)
-      expect((yield* batches).map(({ repaired }) => repaired)).toEqual([2, 1, null])
-      expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { batches: 3, events: 250 } } })
-      expect(yield* sql`SELECT actor, action, after->'missing_events' AS events FROM outbox.audit ORDER BY id`).toEqual(
-        [
+        const repaired = yield* repair
+        expect(idsOf(repaired.findings, "missing")).toEqual(lost)
+        expect(repaired.report).toMatchObject({ requeued: { batches: 2, events: 3 }, isWhole: true })
+        expect((yield* batches).map(({ state }) => state)).toEqual(["retrying", "retrying", "delivered"])
+        yield* drain
+        expect(yield* eventLog).toEqual(before)
+        expect((yield* batches).map(({ repaired }) => repaired)).toEqual([2, 1, null])
+        expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { batches: 3, events: 250 } } })
+        expect(
+          yield* sql`SELECT actor, action, after->'missing_events' AS events FROM outbox.audit ORDER BY id`
+        ).toEqual([
           { actor: "ada", action: "requeue", events: 2 },
           { actor: "ada", action: "requeue", events: 1 }
-        ]
-      )
-    }).pipe(fresh())
+        ])
+      }).pipe(fresh())
   )
 
-  it.effect("lets history be: what it requeues was delivered when it was, and waits since it was requeued", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const { overview, status } = yield* Operations.Operations
-      const { gauges } = yield* OutboxStore
-      yield* publish(0, 250)
-      yield* drain
-      const hour = 3_600_000
-      // Delivered within a minute, an hour ago.
-      yield* sql`
+  it.effect(
+    "A comparison of the databases lets history be: what it requeues was delivered when it was, and waits since it was requeued",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { overview, status } = yield* Operations.Operations
+        const { gauges } = yield* OutboxStore
+        yield* publish(0, 250)
+        yield* drain
+        const hour = 3_600_000
+        // Delivered within a minute, an hour ago.
+        yield* sql`
         UPDATE outbox.batch SET
           first_published_at = now() - interval '61 minutes',
           sealed_at = now() - interval '60 minutes',
           delivered_at = now() - interval '60 minutes'
       `
-      const since = new Date(Date.now() - 2 * hour)
-      const history = Effect.map(overview({ since, stepSeconds: 60 }), ({ buckets, now }) => ({
-        now,
-        past: buckets.slice(0, 100),
-        lately: buckets.slice(100)
-      }))
-      const before = yield* history
-      const { lastDeliveredAt } = yield* status
-      yield* lose("event_context.n.:Int64 IN (3, 4, 120)")
-      yield* repair
+        const since = new Date(Date.now() - 2 * hour)
+        const history = Effect.map(overview({ since, stepSeconds: 60 }), ({ buckets, now }) => ({
+          now,
+          past: buckets.slice(0, 100),
+          lately: buckets.slice(100)
+        }))
+        const before = yield* history
+        const { lastDeliveredAt } = yield* status
+        yield* lose("event_context.n.:Int64 IN (3, 4, 120)")
+        yield* repair
 
-      expect(yield* status).toMatchObject({ backlog: 3, lastDeliveredAt })
-      expect((yield* status).oldestUndeliveredMillis).toBeLessThan(hour / 2)
-      expect(yield* gauges).toMatchObject({ backlogEvents: 3 })
-      expect((yield* gauges).oldestUndeliveredMillis).toBeLessThan(hour / 2)
-      const given = yield* history
-      expect(given.past).toEqual(before.past)
-      expect(given.now.backlog).toBe(3)
-      expect(given.lately.at(-1)).toMatchObject({ backlog: 3, delivered: 0, p95Millis: null })
+        expect(yield* status).toMatchObject({ backlog: 3, lastDeliveredAt })
+        expect((yield* status).oldestUndeliveredMillis).toBeLessThan(hour / 2)
+        expect(yield* gauges).toMatchObject({ backlogEvents: 3 })
+        expect((yield* gauges).oldestUndeliveredMillis).toBeLessThan(hour / 2)
+        const given = yield* history
+        expect(given.past).toEqual(before.past)
+        expect(given.now.backlog).toBe(3)
+        expect(given.lately.at(-1)).toMatchObject({ backlog: 3, delivered: 0, p95Millis: null })
 
-      yield* drain
-      const again = yield* history
-      expect(again.past).toEqual(before.past)
-      expect(again.lately.every(({ backlog, delivered }) => backlog <= 3 && delivered === 0)).toBe(true)
-      expect(again.lately.at(-1)).toMatchObject({ backlog: 0, oldestMillis: 0, p95Millis: null })
-    }).pipe(fresh())
+        yield* drain
+        const again = yield* history
+        expect(again.past).toEqual(before.past)
+        expect(again.lately.every(({ backlog, delivered }) => backlog <= 3 && delivered === 0)).toBe(true)
+        expect(again.lately.at(-1)).toMatchObject({ backlog: 0, oldestMillis: 0, p95Millis: null })
+      }).pipe(fresh())
   )
 
-  it.effect("lets new events go before what it requeues", () =>
+  it.effect("A comparison of the databases lets new events go before what it requeues", () =>
     Effect.gen(function* () {
       const store = yield* OutboxStore
       yield* publish(0, 250)
@@ -192,7 +196,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("brings everything back, once, into a table that was truncated", () =>
+  it.effect("A comparison of the databases brings everything back, once, into a table that was truncated", () =>
     Effect.gen(function* () {
       yield* publish(0, 250)
       yield* drain
@@ -204,19 +208,21 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("brings back what a restored backup lacks, though that table knows no token and the batches are new", () =>
-    Effect.gen(function* () {
-      yield* publish(0, 250)
-      yield* drain
-      const before = yield* eventLog
-      yield* restoreBackup("event_context.n < 130")
-      expect((yield* repair).report).toMatchObject({ missing: { batches: 2, events: 120 } })
-      yield* drain
-      expect(yield* eventLog).toEqual(before)
-    }).pipe(fresh())
+  it.effect(
+    "A comparison of the databases brings back what a restored backup lacks, though that table knows no token and the batches are new",
+    () =>
+      Effect.gen(function* () {
+        yield* publish(0, 250)
+        yield* drain
+        const before = yield* eventLog
+        yield* restoreBackup("event_context.n < 130")
+        expect((yield* repair).report).toMatchObject({ missing: { batches: 2, events: 120 } })
+        yield* drain
+        expect(yield* eventLog).toEqual(before)
+      }).pipe(fresh())
   )
 
-  it.effect("brings nothing twice when several repair at once, beside relays", () =>
+  it.effect("A comparison of the databases brings nothing twice when several repair at once, beside relays", () =>
     Effect.gen(function* () {
       yield* publish(0, 250)
       yield* drain
@@ -231,7 +237,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("sends nothing where only who compared has asked the wrong table", () =>
+  it.effect("A comparison of the databases sends nothing where only who compared has asked the wrong table", () =>
     Effect.gen(function* () {
       yield* publish(0, 100)
       yield* drain
@@ -248,33 +254,35 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("brings nothing twice though what was sent to bring it back arrives late", () =>
-    Effect.gen(function* () {
-      const { url } = yield* Config.clickHouse
-      const proxy = yield* Proxy.make(Redacted.value(url))
-      yield* publish(0, 3)
-      yield* drain
-      yield* lose("event_context.n.:Int64 = 1")
-      yield* repair
-      let isHeld = false
-      yield* proxy.watch(({ from, request }) => {
-        if (isHeld || from !== "client" || !request.includes("insert_deduplication_token")) return undefined
-        isHeld = true
-        return { arriving: 0, next: "pause" }
-      })
-      yield* start({
-        CLICKHOUSE_URL: proxy.url,
-        CLICKHOUSE_REQUEST_TIMEOUT: "1 second",
-        OUTBOX_RETRY_BASE: "50 millis"
-      })
-      yield* until(batches, (all) => all.every(isDelivered))
-      expect(yield* counts).toEqual({ rows: 3, events: 3 })
-      expect(yield* proxy.letGo).toBe(1)
-      expect(yield* counts).toEqual({ rows: 3, events: 3 })
-    }).pipe(fresh({ OUTBOX_LINGER: "10 millis" }))
+  it.effect(
+    "A comparison of the databases brings nothing twice though what was sent to bring it back arrives late",
+    () =>
+      Effect.gen(function* () {
+        const { url } = yield* Config.clickHouse
+        const proxy = yield* Proxy.make(Redacted.value(url))
+        yield* publish(0, 3)
+        yield* drain
+        yield* lose("event_context.n.:Int64 = 1")
+        yield* repair
+        let isHeld = false
+        yield* proxy.watch(({ from, request }) => {
+          if (isHeld || from !== "client" || !request.includes("insert_deduplication_token")) return undefined
+          isHeld = true
+          return { arriving: 0, next: "pause" }
+        })
+        yield* start({
+          CLICKHOUSE_URL: proxy.url,
+          CLICKHOUSE_REQUEST_TIMEOUT: "1 second",
+          OUTBOX_RETRY_BASE: "50 millis"
+        })
+        yield* until(batches, (all) => all.every(isDelivered))
+        expect(yield* counts).toEqual({ rows: 3, events: 3 })
+        expect(yield* proxy.letGo).toBe(1)
+        expect(yield* counts).toEqual({ rows: 3, events: 3 })
+      }).pipe(fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
-  it.effect("is noticed by a relay that has nothing to do", () =>
+  it.effect("A comparison of the databases is noticed by a relay that has nothing to do", () =>
     Effect.gen(function* () {
       yield* publish(0, 10)
       yield* start()
@@ -287,87 +295,93 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("finds no fault with a relay that delivers, isolates and empties slots meanwhile", () =>
-    Effect.gen(function* () {
-      const store = yield* OutboxStore
-      yield* start({ OUTBOX_LINGER: "5 millis" })
-      const publishing = yield* publish(0, 20).pipe(
-        Effect.zipRight(EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))),
-        Effect.repeatN(9),
-        Effect.fork
-      )
-      const tidying = yield* store
-        .maintain({
-          eventRetention: Duration.millis(50),
-          failureRetention: Duration.days(1),
-          incidentAfter: Duration.minutes(1)
+  it.effect(
+    "A comparison of the databases finds no fault with a relay that delivers, isolates and empties slots meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* OutboxStore
+        yield* start({ OUTBOX_LINGER: "5 millis" })
+        const publishing = yield* publish(0, 20).pipe(
+          Effect.zipRight(EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))),
+          Effect.repeatN(9),
+          Effect.fork
+        )
+        const tidying = yield* store
+          .maintain({
+            eventRetention: Duration.millis(50),
+            failureRetention: Duration.days(1),
+            incidentAfter: Duration.minutes(1)
+          })
+          .pipe(Effect.delay("20 millis"), Effect.forever, Effect.fork)
+        let compared = 0
+        const look = Effect.tap(repair, ({ report }) => {
+          expect(report).toMatchObject({ missing: none, doubled: none })
+          compared += report.compared.events
         })
-        .pipe(Effect.delay("20 millis"), Effect.forever, Effect.fork)
-      let compared = 0
-      const look = Effect.tap(repair, ({ report }) => {
-        expect(report).toMatchObject({ missing: none, doubled: none })
-        compared += report.compared.events
-      })
-      yield* Effect.repeat(look, { until: () => publishing.unsafePoll() !== null })
-      yield* Fiber.join(publishing)
-      yield* Fiber.interrupt(tidying)
-      yield* until(store.status, ({ backlog }) => backlog === 0)
-      yield* look
-      expect(compared).toBeGreaterThan(0)
-      expect(yield* counts).toEqual({ rows: 200, events: 200 })
-    }).pipe(fresh())
+        yield* Effect.repeat(look, { until: () => publishing.unsafePoll() !== null })
+        yield* Fiber.join(publishing)
+        yield* Fiber.interrupt(tidying)
+        yield* until(store.status, ({ backlog }) => backlog === 0)
+        yield* look
+        expect(compared).toBeGreaterThan(0)
+        expect(yield* counts).toEqual({ rows: 200, events: 200 })
+      }).pipe(fresh())
   )
 
-  it.effect("finds events that are there more often than they were published, which one statement puts right", () =>
-    Effect.gen(function* () {
-      const ids = yield* publish(0, 250)
-      // Twice under one id is what was asked for.
-      yield* EventPublisher.publishAll(ids.slice(7, 9).map(again))
-      yield* drain
-      const times = Effect.map(eventLog, (rows) =>
-        rows.map(({ eventDateTime, eventId }) => eventDateTime + eventId).sort()
-      )
-      const before = yield* times
-      expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { events: 252 } } })
+  it.effect(
+    "A comparison of the databases finds events that are there more often than they were published, which one statement puts right",
+    () =>
+      Effect.gen(function* () {
+        const ids = yield* publish(0, 250)
+        // Twice under one id is what was asked for.
+        yield* EventPublisher.publishAll(ids.slice(7, 9).map(again))
+        yield* drain
+        const times = Effect.map(eventLog, (rows) =>
+          rows.map(({ eventDateTime, eventId }) => eventDateTime + eventId).sort()
+        )
+        const before = yield* times
+        expect(yield* verify()).toMatchObject({ findings: [], report: { compared: { events: 252 } } })
 
-      yield* inClickHouse("INSERT INTO event_log SELECT * FROM event_log WHERE event_context.n.:Int64 IN (1, 180)")
-      const found = yield* verify()
-      expect(idsOf(found.findings, "doubled")).toEqual([ids[1], ids[180]].sort())
-      expect(found.report).toMatchObject({ doubled: { batches: 2, events: 2 }, missing: none, isWhole: false })
-      expect((yield* repair).report).toMatchObject({ doubled: { batches: 2, events: 2 }, isWhole: false })
+        yield* inClickHouse("INSERT INTO event_log SELECT * FROM event_log WHERE event_context.n.:Int64 IN (1, 180)")
+        const found = yield* verify()
+        expect(idsOf(found.findings, "doubled")).toEqual([ids[1], ids[180]].sort())
+        expect(found.report).toMatchObject({ doubled: { batches: 2, events: 2 }, missing: none, isWhole: false })
+        expect((yield* repair).report).toMatchObject({ doubled: { batches: 2, events: 2 }, isWhole: false })
 
-      yield* inClickHouse("OPTIMIZE TABLE event_log FINAL DEDUPLICATE BY event_type, event_date_time, event_id")
-      expect(yield* times).toEqual(before)
-      expect(yield* verify()).toMatchObject({ findings: [], report: { isWhole: true } })
-    }).pipe(fresh())
+        yield* inClickHouse("OPTIMIZE TABLE event_log FINAL DEDUPLICATE BY event_type, event_date_time, event_id")
+        expect(yield* times).toEqual(before)
+        expect(yield* verify()).toMatchObject({ findings: [], report: { isWhole: true } })
+      }).pipe(fresh())
   )
 
-  it.effect("lists what ClickHouse refused and nobody has dealt with, and misses none of it", () =>
-    Effect.gen(function* () {
-      const failures = yield* BatchFailures.BatchFailures
-      yield* publish(0, 10)
-      yield* EventPublisher.publishAll(
-        Arr.makeBy(3, () => Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
-      )
-      yield* drain
-      const open = yield* failures.list({ state: "open" })
-      const [first, second, third] = open
-      if (first === undefined || second === undefined || third === undefined) return expect.fail("no failures")
-      yield* failures.discard(first.id, { note: "not wanted", actor: ADA })
-      const [event] = yield* failures.events(second.id)
-      if (event === undefined) return expect.fail("no event")
-      yield* failures.correct(second.id, { eventId: event.eventId, correction: '{"event_context": {}}', actor: ADA })
-      yield* failures.replay(second.id, { actor: ADA })
-      yield* drain
-      const { findings, report } = yield* verify()
-      expect(findings).toEqual([
-        expect.objectContaining({ kind: "failed", failureId: third.id, events: 1, errorClass: "data", code: 117 })
-      ])
-      expect(report).toMatchObject({ compared: { events: 11 }, failed: { failures: 1, events: 1 }, isWhole: true })
-    }).pipe(fresh())
+  it.effect(
+    "A comparison of the databases lists what ClickHouse refused and nobody has dealt with, and misses none of it",
+    () =>
+      Effect.gen(function* () {
+        const failures = yield* BatchFailures.BatchFailures
+        yield* publish(0, 10)
+        yield* EventPublisher.publishAll(
+          Arr.makeBy(3, () => Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
+        )
+        yield* drain
+        const open = yield* failures.list({ state: "open" })
+        const [first, second, third] = open
+        if (first === undefined || second === undefined || third === undefined) return expect.fail("no failures")
+        yield* failures.discard(first.id, { note: "not wanted", actor: ADA })
+        const [event] = yield* failures.events(second.id)
+        if (event === undefined) return expect.fail("no event")
+        yield* failures.correct(second.id, { eventId: event.eventId, correction: '{"event_context": {}}', actor: ADA })
+        yield* failures.replay(second.id, { actor: ADA })
+        yield* drain
+        const { findings, report } = yield* verify()
+        expect(findings).toEqual([
+          expect.objectContaining({ kind: "failed", failureId: third.id, events: 1, errorClass: "data", code: 117 })
+        ])
+        expect(report).toMatchObject({ compared: { events: 11 }, failed: { failures: 1, events: 1 }, isWhole: true })
+      }).pipe(fresh())
   )
 
-  it.effect("looks at what was delivered within the time that it is given", () =>
+  it.effect("A comparison of the databases looks at what was delivered within the time that it is given", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       for (const first of [0, 100, 200]) {
@@ -390,7 +404,7 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh())
   )
 
-  it.effect("goes through more batches than it compares together", () =>
+  it.effect("A comparison of the databases goes through more batches than it compares together", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const ids = yield* publish(0, 1_100)
@@ -418,8 +432,9 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
     }).pipe(fresh({ OUTBOX_BATCH_EVENTS: "2000" }))
   )
 
-  describe("of what the outbox has only in part", () => {
-    it.effect("brings back the rest of a batch of which rows were deleted", () =>
+  it.effect(
+    "A comparison of the databases of what the outbox has only in part brings back the rest of a batch of which rows were deleted",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const ids = yield* publish(0, 100)
@@ -432,9 +447,11 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* drain
         expect(yield* counts).toEqual({ rows: 99, events: 99 })
       }).pipe(fresh())
-    )
+  )
 
-    it.effect("brings back the rest of a batch of which events are another batch's by now", () =>
+  it.effect(
+    "A comparison of the databases of what the outbox has only in part brings back the rest of a batch of which events are another batch's by now",
+    () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
         const ids = yield* publish(0, 100)
@@ -454,9 +471,11 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* drain
         expect(yield* counts).toEqual({ rows: 100, events: 100 })
       }).pipe(fresh())
-    )
+  )
 
-    it.effect("says since when the outbox has everything, and misses nothing that it has not", () =>
+  it.effect(
+    "A comparison of the databases of what the outbox has only in part says since when the outbox has everything, and misses nothing that it has not",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const store = yield* OutboxStore
@@ -480,9 +499,11 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         yield* drain
         expect(yield* counts).toEqual({ rows: 10, events: 10 })
       }).pipe(fresh())
-    )
+  )
 
-    it.effect("leaves a batch alone whose rows have gone since it was read, or that was requeued by another", () =>
+  it.effect(
+    "A comparison of the databases of what the outbox has only in part leaves a batch alone whose rows have gone since it was read, or that was requeued by another",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const outbox = Outbox.make(sql)
@@ -503,45 +524,53 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
         expect(yield* Batches.requeue(sql, again, { missing: [eventId], actor: ADA })).toBe(false)
         expect((yield* batches).every(isDelivered)).toBe(true)
       }).pipe(fresh())
-    )
-  })
+  )
 
-  describe("of contents", () => {
+  {
     const withContents = verify({ contents: true })
 
-    it.effect("finds each event that ClickHouse has as something else, and no other", () =>
-      Effect.gen(function* () {
-        const ids = yield* publish(0, 250)
-        yield* drain
-        expect((yield* withContents).report).toMatchObject({ compared: { events: 250 }, changed: none, isWhole: true })
-        const change = (set: string, n: number) =>
-          inClickHouse(`ALTER TABLE event_log UPDATE ${set} WHERE event_id = '${ids[n]}'`)
-        yield* change(`event_context = '{"n": 5}'`, 3)
-        yield* change(`event_context = '{"n": 120, "more": 1}'`, 120)
-        yield* change("environment = 'another'", 121)
-        yield* change("metadata_version = 7", 122)
-        yield* change("trace_id = 'a'", 249)
-        expect(yield* verify()).toMatchObject({ findings: [], report: { changed: null, isWhole: true } })
-        const { findings, report } = yield* withContents
-        const found = findings.flatMap((finding) => (finding.kind === "changed" ? finding.eventIds : []))
-        expect(found.toSorted()).toEqual([3, 120, 121, 122, 249].map((n) => ids[n]).sort())
-        expect(report).toMatchObject({
-          changed: { batches: 3, events: 5 },
-          missing: none,
-          doubled: none,
-          isWhole: false
-        })
-        const printed = yield* Cli.run(["verify", "--contents"])
-        expect(printed).toMatchObject({ code: 2, stdout: expect.stringMatching(/^changed {6}5 events in 3 batches$/m) })
+    it.effect(
+      "A comparison of the databases of contents finds each event that ClickHouse has as something else, and no other",
+      () =>
+        Effect.gen(function* () {
+          const ids = yield* publish(0, 250)
+          yield* drain
+          expect((yield* withContents).report).toMatchObject({
+            compared: { events: 250 },
+            changed: none,
+            isWhole: true
+          })
+          const change = (set: string, n: number) =>
+            inClickHouse(`ALTER TABLE event_log UPDATE ${set} WHERE event_id = '${ids[n]}'`)
+          yield* change(`event_context = '{"n": 5}'`, 3)
+          yield* change(`event_context = '{"n": 120, "more": 1}'`, 120)
+          yield* change("environment = 'another'", 121)
+          yield* change("metadata_version = 7", 122)
+          yield* change("trace_id = 'a'", 249)
+          expect(yield* verify()).toMatchObject({ findings: [], report: { changed: null, isWhole: true } })
+          const { findings, report } = yield* withContents
+          const found = findings.flatMap((finding) => (finding.kind === "changed" ? finding.eventIds : []))
+          expect(found.toSorted()).toEqual([3, 120, 121, 122, 249].map((n) => ids[n]).sort())
+          expect(report).toMatchObject({
+            changed: { batches: 3, events: 5 },
+            missing: none,
+            doubled: none,
+            isWhole: false
+          })
+          const printed = yield* Cli.run(["verify", "--contents"])
+          expect(printed).toMatchObject({
+            code: 2,
+            stdout: expect.stringMatching(/^changed {6}5 events in 3 batches$/m)
+          })
 
-        yield* lose(`event_id IN (${found.map((id) => `'${id}'`).join(", ")})`)
-        yield* repair
-        yield* drain
-        expect((yield* withContents).report).toMatchObject({ changed: none, missing: none, isWhole: true })
-      }).pipe(fresh())
+          yield* lose(`event_id IN (${found.map((id) => `'${id}'`).join(", ")})`)
+          yield* repair
+          yield* drain
+          expect((yield* withContents).report).toMatchObject({ changed: none, missing: none, isWhole: true })
+        }).pipe(fresh())
     )
 
-    it.effect("takes what ClickHouse's JSON type changes for the same", () =>
+    it.effect("A comparison of the databases of contents takes what ClickHouse's JSON type changes for the same", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* EventPublisher.publishAll(
@@ -566,17 +595,22 @@ layer(live(), { excludeTestServices: true })("A comparison of the databases", (i
       }).pipe(fresh({ OUTBOX_BATCH_EVENTS: "2000" }))
     )
 
-    it.effect("is enough if one of two that were published under one id says the same", () =>
-      Effect.gen(function* () {
-        const ids = yield* publish(0, 20)
-        yield* EventPublisher.publishAll(ids.slice(0, 5).map(again))
-        yield* drain
-        expect(yield* withContents).toMatchObject({ findings: [], report: { compared: { events: 25 }, changed: none } })
-      }).pipe(fresh())
+    it.effect(
+      "A comparison of the databases of contents is enough if one of two that were published under one id says the same",
+      () =>
+        Effect.gen(function* () {
+          const ids = yield* publish(0, 20)
+          yield* EventPublisher.publishAll(ids.slice(0, 5).map(again))
+          yield* drain
+          expect(yield* withContents).toMatchObject({
+            findings: [],
+            report: { compared: { events: 25 }, changed: none }
+          })
+        }).pipe(fresh())
     )
-  })
+  }
 
-  it.effect("says what ClickHouse removes by itself", () =>
+  it.effect("A comparison of the databases says what ClickHouse removes by itself", () =>
     Effect.gen(function* () {
       yield* inClickHouse("ALTER TABLE event_log MODIFY TTL toDateTime(event_date_time) + INTERVAL 1 YEAR")
       expect((yield* verify()).report.tableTtl).toMatch(/^toDateTime\(event_date_time\) \+ toInterval/)
@@ -604,68 +638,70 @@ const again = (eventId: string) =>
   Event.make({ eventType: "counted", eventContext: {}, eventId, eventDateTime: new Date("2026-01-01") })
 
 layer(live(), { excludeTestServices: true })("clickhouse-outbox verify", (it) => {
-  it.effect("prints what is missing, doubled and failed, and says so with exit code 2 until it is put right", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const ids = yield* publish(0, 10)
-      yield* EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
-      yield* drain
-      const whole = yield* Cli.run(["verify"])
-      expect(whole).toEqual(
-        Cli.succeeded(
-          expect.stringMatching(
-            new RegExp(
-              "^failed {3}batch \\d+: 1 event in failure 1, data 117\n" +
-                "compared {5}10 events in 1 batch, delivered before 20.+Z\n" +
-                "complete {5}from the first event on\n" +
-                "missing {6}none\n" +
-                "doubled {6}none\n" +
-                "failed {7}1 event in 1 open failure\n" +
-                "undelivered  0 events\n$"
+  it.effect(
+    "clickhouse-outbox verify prints what is missing, doubled and failed, and says so with exit code 2 until it is put right",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const ids = yield* publish(0, 10)
+        yield* EventPublisher.publish(Event.make({ eventType: "refused", eventContext: { n: 1e30 } }))
+        yield* drain
+        const whole = yield* Cli.run(["verify"])
+        expect(whole).toEqual(
+          Cli.succeeded(
+            expect.stringMatching(
+              new RegExp(
+                "^failed {3}batch \\d+: 1 event in failure 1, data 117\n" +
+                  "compared {5}10 events in 1 batch, delivered before 20.+Z\n" +
+                  "complete {5}from the first event on\n" +
+                  "missing {6}none\n" +
+                  "doubled {6}none\n" +
+                  "failed {7}1 event in 1 open failure\n" +
+                  "undelivered  0 events\n$"
+              )
             )
           )
         )
-      )
-      yield* lose("event_context.n < 5")
-      yield* inClickHouse("INSERT INTO event_log SELECT * FROM event_log WHERE event_context.n = 9")
-      const found = yield* Cli.run(["verify"])
-      expect(found).toMatchObject({ code: 2, stderr: "" })
-      expect(found.stdout).toMatch(
-        /^missing {2}batch \d+: 5 events, [0-9a-f-]{36}, [0-9a-f-]{36}, [0-9a-f-]{36} and 2 more\n/
-      )
-      expect(found.stdout).toMatch(new RegExp(`^doubled {2}batch \\d+: 1 event, ${ids[9]}$`, "m"))
-      expect(found.stdout).toContain("clickhouse-outbox verify --repair")
-      const lines = (yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n")
-      const [missing, doubled, failed, report] = lines.map((line) => JSON.parse(line))
-      expect(missing).toMatchObject({ kind: "missing", requeued: false })
-      expect(missing.event_ids.toSorted()).toEqual(ids.slice(0, 5).toSorted())
-      expect(doubled).toMatchObject({ kind: "doubled", event_ids: [ids[9]] })
-      expect(failed).toMatchObject({ kind: "failed", failure_id: 1, events: 1, class: "data", code: 117 })
-      expect(report).toMatchObject({
-        kind: "report",
-        compared: { batches: 1, events: 10 },
-        missing: { batches: 1, events: 5 },
-        requeued: { batches: 0, events: 0 },
-        doubled: { batches: 1, events: 1 },
-        failed: { failures: 1, events: 1 },
-        undelivered: 0,
-        complete_since: null,
-        table_ttl: null
-      })
+        yield* lose("event_context.n < 5")
+        yield* inClickHouse("INSERT INTO event_log SELECT * FROM event_log WHERE event_context.n = 9")
+        const found = yield* Cli.run(["verify"])
+        expect(found).toMatchObject({ code: 2, stderr: "" })
+        expect(found.stdout).toMatch(
+          /^missing {2}batch \d+: 5 events, [0-9a-f-]{36}, [0-9a-f-]{36}, [0-9a-f-]{36} and 2 more\n/
+        )
+        expect(found.stdout).toMatch(new RegExp(`^doubled {2}batch \\d+: 1 event, ${ids[9]}$`, "m"))
+        expect(found.stdout).toContain("clickhouse-outbox verify --repair")
+        const lines = (yield* Cli.run(["verify", "--json"])).stdout.trimEnd().split("\n")
+        const [missing, doubled, failed, report] = lines.map((line) => JSON.parse(line))
+        expect(missing).toMatchObject({ kind: "missing", requeued: false })
+        expect(missing.event_ids.toSorted()).toEqual(ids.slice(0, 5).toSorted())
+        expect(doubled).toMatchObject({ kind: "doubled", event_ids: [ids[9]] })
+        expect(failed).toMatchObject({ kind: "failed", failure_id: 1, events: 1, class: "data", code: 117 })
+        expect(report).toMatchObject({
+          kind: "report",
+          compared: { batches: 1, events: 10 },
+          missing: { batches: 1, events: 5 },
+          requeued: { batches: 0, events: 0 },
+          doubled: { batches: 1, events: 1 },
+          failed: { failures: 1, events: 1 },
+          undelivered: 0,
+          complete_since: null,
+          table_ttl: null
+        })
 
-      yield* inClickHouse("OPTIMIZE TABLE event_log FINAL DEDUPLICATE BY event_type, event_date_time, event_id")
-      const repaired = yield* Cli.run(["verify", "--repair", "--since", "1h"])
-      expect(repaired).toMatchObject({ code: 0, stdout: expect.stringContaining("requeued     5 events in 1 batch") })
-      yield* Cli.run(["relay", "--until-empty"])
-      expect(yield* Cli.run(["verify"])).toMatchObject({ code: 0 })
-      expect(yield* counts).toEqual({ rows: 10, events: 10 })
-      expect(yield* sql`SELECT actor, action FROM outbox.audit`).toEqual([
-        { actor: `${userInfo().username}@${hostname()}`, action: "requeue" }
-      ])
-    }).pipe(fresh())
+        yield* inClickHouse("OPTIMIZE TABLE event_log FINAL DEDUPLICATE BY event_type, event_date_time, event_id")
+        const repaired = yield* Cli.run(["verify", "--repair", "--since", "1h"])
+        expect(repaired).toMatchObject({ code: 0, stdout: expect.stringContaining("requeued     5 events in 1 batch") })
+        yield* Cli.run(["relay", "--until-empty"])
+        expect(yield* Cli.run(["verify"])).toMatchObject({ code: 0 })
+        expect(yield* counts).toEqual({ rows: 10, events: 10 })
+        expect(yield* sql`SELECT actor, action FROM outbox.audit`).toEqual([
+          { actor: `${userInfo().username}@${hostname()}`, action: "requeue" }
+        ])
+      }).pipe(fresh())
   )
 
-  it.effect("ends with exit code 1 where it could not compare, and says why", () =>
+  it.effect("clickhouse-outbox verify ends with exit code 1 where it could not compare, and says why", () =>
     Effect.gen(function* () {
       expect(yield* Cli.run(["verify"], { variables: { DATABASE_URL: Cli.UNREACHABLE } })).toEqual(
         Cli.failed(expect.stringMatching(/^Postgres at 127\.0\.0\.1:1 cannot be reached: /))

@@ -31,28 +31,30 @@ const run = (statements: string, login?: { readonly user: string; readonly passw
 const makeLogins = (password: string) =>
   run(LOGINS, undefined, `-c compose.relay=${password}relay -c compose.app=${password}app`)
 
-layer(Environment.layer(), { excludeTestServices: true })("The logins of docker-compose.yml", (it) => {
-  it.scoped("publish and deliver, own nothing, and have the passwords of the latest start", () =>
-    Effect.gen(function* () {
-      yield* run("CREATE TABLE public.users (email text PRIMARY KEY)")
-      yield* Effect.addFinalizer(() => Effect.orDie(run("DROP OWNED BY relay, app; DROP ROLE relay, app")))
-      yield* makeLogins("first")
-      yield* makeLogins("second")
-      const app = { user: "app", password: "secondapp" }
-      yield* run("INSERT INTO public.users VALUES ('ada'); SELECT outbox.publish('logins_tested', '{}')", app)
-      const DATABASE_URL = yield* urlOf("relay", "secondrelay")
-      const variables = { DATABASE_URL }
-      const ended = yield* Cli.run(["relay", "--until-empty"], { variables })
-      expect(ended.code).toBe(0)
-      expect((yield* Cli.run(["status"], { variables })).stdout).toMatch(/^undelivered +0 events/)
-      expect((yield* Cli.run(["pause", "--reason", "test"], { variables })).code).toBe(0)
-      expect((yield* Cli.run(["resume"], { variables })).code).toBe(0)
-      for (const login of [app, { user: "relay", password: "secondrelay" }]) {
-        expect(yield* Effect.flip(run("CREATE SCHEMA theirs", login))).toContain("permission denied")
-        expect(yield* Effect.flip(run("UPDATE outbox.event SET event_type = 'x'", login))).toContain(
-          "permission denied"
-        )
-      }
-    })
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped(
+    "The logins of docker-compose.yml publish and deliver, own nothing, and have the passwords of the latest start",
+    () =>
+      Effect.gen(function* () {
+        yield* run("CREATE TABLE public.users (email text PRIMARY KEY)")
+        yield* Effect.addFinalizer(() => Effect.orDie(run("DROP OWNED BY relay, app; DROP ROLE relay, app")))
+        yield* makeLogins("first")
+        yield* makeLogins("second")
+        const app = { user: "app", password: "secondapp" }
+        yield* run("INSERT INTO public.users VALUES ('ada'); SELECT outbox.publish('logins_tested', '{}')", app)
+        const DATABASE_URL = yield* urlOf("relay", "secondrelay")
+        const variables = { DATABASE_URL }
+        const ended = yield* Cli.run(["relay", "--until-empty"], { variables })
+        expect(ended.code).toBe(0)
+        expect((yield* Cli.run(["status"], { variables })).stdout).toMatch(/^undelivered +0 events/)
+        expect((yield* Cli.run(["pause", "--reason", "test"], { variables })).code).toBe(0)
+        expect((yield* Cli.run(["resume"], { variables })).code).toBe(0)
+        for (const login of [app, { user: "relay", password: "secondrelay" }]) {
+          expect(yield* Effect.flip(run("CREATE SCHEMA theirs", login))).toContain("permission denied")
+          expect(yield* Effect.flip(run("UPDATE outbox.event SET event_type = 'x'", login))).toContain(
+            "permission denied"
+          )
+        }
+      })
   )
 })

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -156,12 +156,12 @@ const answering = async <A>(path: string, status: number, use: (port: string) =>
   }
 }
 
-describe("The image", () => {
+{
   const [exampleHealth = [], relayHealth = []] = all("HEALTHCHECK").map((rest) =>
     Schema.decodeUnknownSync(Schema.parseJson(Schema.Array(Schema.String)))(rest.slice(rest.indexOf("CMD") + 3))
   )
 
-  it("is built from what it copies and nothing else: no .env, no node_modules, no data", () => {
+  it("The image is built from what it copies and nothing else: no .env, no node_modules, no data", () => {
     const copied = all("COPY")
       .filter((rest) => !rest.startsWith("--from="))
       .flatMap((rest) => rest.split(" ").slice(0, -1))
@@ -173,175 +173,173 @@ describe("The image", () => {
     expect(copied.filter((path) => !existsSync(join(ROOT, path)))).toEqual([])
   })
 
-  it("is built on one version of Node, which this package supports", () => {
+  it("The image is built on one version of Node, which this package supports", () => {
     const names = stages.map(({ stage }) => stage)
     const bases = sorted(stages.map(({ base }) => base).filter((base) => !names.includes(base)))
     expect(bases).toEqual([expect.stringMatching(/^node:\d+\.\d+-\w+-slim$/)])
     expect(Number(/\d+/.exec(bases.join())?.[0])).toBeGreaterThanOrEqual(20)
   })
 
-  it("runs nothing as root, by a number that Kubernetes can check", () => {
+  it("The image runs nothing as root, by a number that Kubernetes can check", () => {
     const users = all("USER")
     expect(users.length).toBeGreaterThan(0)
     expect(users.filter((user) => !/^[1-9]\d*:[1-9]\d*$/.test(user))).toEqual([])
   })
 
-  it("starts Node without a shell between, so that SIGTERM reaches it", () => {
+  it("The image starts Node without a shell between, so that SIGTERM reaches it", () => {
     expect([...all("ENTRYPOINT"), ...all("CMD")].filter((rest) => !rest.startsWith("["))).toEqual([])
     expect(all("ENTRYPOINT").filter((rest) => !rest.startsWith('["node"'))).toEqual([])
   })
 
-  it("is the relay, unless another stage is asked for", () => {
+  it("The image is the relay, unless another stage is asked for", () => {
     expect(stages.at(-1)?.stage).toBe("relay")
     expect(all("ENTRYPOINT").at(-1)).toBe('["node", "/app/dist/main.js"]')
     expect(all("CMD").at(-1)).toBe('["relay"]')
   })
 
-  it("sets only variables that the product reads", () => {
+  it("The image sets only variables that the product reads", () => {
     const known = assignments(".env.example").map(({ name }) => name)
     const set = all("ENV").map((rest) => rest.replace(/=.*/, ""))
     expect(set.filter((name) => name !== "NODE_ENV" && !known.includes(name))).toEqual([])
   })
 
-  it("is healthy while the relay's process answers", async () => {
+  it("The image is healthy while the relay's process answers", async () => {
     const check = (port: string) => health(relayHealth, { OUTBOX_HTTP_PORT: port })
     expect(await answering("/healthz", 200, check)).toBe(0)
     expect(await answering("/healthz", 500, check)).toBe(1)
     expect(await health(relayHealth, { OUTBOX_HTTP_PORT: "1" })).toBe(1)
   })
 
-  it("is healthy while the relay is told to serve nothing, which nobody can ask", async () => {
+  it("The image is healthy while the relay is told to serve nothing, which nobody can ask", async () => {
     expect(await health(relayHealth, { OUTBOX_HTTP_PORT: "off" })).toBe(0)
   })
 
-  it("of the example is healthy while the service answers", async () => {
+  it("The image of the example is healthy while the service answers", async () => {
     expect(await answering("/users", 200, (port) => health(exampleHealth, { PORT: port }))).toBe(0)
     expect(await health(exampleHealth, { PORT: "1" })).toBe(1)
   })
+}
+
+it("docker-compose.yml reads the variables of deploy/compose/.env.example, and no other", () => {
+  // Compose itself reads COMPOSE_PROFILES.
+  const named = [...variables.map(({ name }) => name), "COMPOSE_PROFILES"]
+  expect(sorted(example.map(({ name }) => name))).toEqual(sorted(named))
 })
 
-describe("docker-compose.yml", () => {
-  it("reads the variables of deploy/compose/.env.example, and no other", () => {
-    // Compose itself reads COMPOSE_PROFILES.
-    const named = [...variables.map(({ name }) => name), "COMPOSE_PROFILES"]
-    expect(sorted(example.map(({ name }) => name))).toEqual(sorted(named))
-  })
+it("docker-compose.yml needs no other setting than those that deploy/compose/.env.example sets", () => {
+  const required = variables.filter(({ operator }) => operator === ":?").map(({ name }) => name)
+  const set = example.filter(({ isSet, value }) => isSet && value !== "").map(({ name }) => name)
+  expect(sorted(set)).toEqual(sorted(required))
+  expect(sorted(required)).toContain("OUTBOX_HTTP_TOKEN")
+})
 
-  it("needs no other setting than those that deploy/compose/.env.example sets", () => {
-    const required = variables.filter(({ operator }) => operator === ":?").map(({ name }) => name)
-    const set = example.filter(({ isSet, value }) => isSet && value !== "").map(({ name }) => name)
-    expect(sorted(set)).toEqual(sorted(required))
-    expect(sorted(required)).toContain("OUTBOX_HTTP_TOKEN")
-  })
+it("docker-compose.yml has the defaults that deploy/compose/.env.example names", () => {
+  const defaults = variables.filter(({ operator }) => operator === ":-")
+  expect(defaults.length).toBeGreaterThan(0)
+  for (const { name, operand } of defaults) expect(example).toContainEqual({ isSet: false, name, value: operand })
+})
 
-  it("has the defaults that deploy/compose/.env.example names", () => {
-    const defaults = variables.filter(({ operator }) => operator === ":-")
-    expect(defaults.length).toBeGreaterThan(0)
-    for (const { name, operand } of defaults) expect(example).toContainEqual({ isSet: false, name, value: operand })
-  })
-
-  it("has no secret in it", () => {
-    const literal = services.flatMap(({ environment, name }) =>
-      Object.entries(environment).flatMap(([variable, value]) => {
-        const text = String(value ?? "")
-        // PGOPTIONS is a list of settings, and some of them are passwords.
-        if (variable === "PGOPTIONS") {
-          return /=(?!\$\{\w+:\?[^}]+\})/.test(text) ? [`${name}: ${variable}`] : []
-        }
-        const isSecret = /PASSWORD|TOKEN|SECRET|KEY/.test(variable) && !/^\$\{\w+:\?[^}]+\}$/.test(text)
-        const isUrl = /:\/\/[^/@]*:(?!\$\{\w+:\?[^}]+\}@)[^/]*@/.test(text)
-        return isSecret || isUrl ? [`${name}: ${variable}`] : []
-      })
-    )
-    expect(literal).toEqual([])
-  })
-
-  it("gives our programs only variables that they read", () => {
-    // That .env.example lists them all, and no other, is the promise of another test.
-    const known = assignments(".env.example").map(({ name }) => name)
-    const given = ours.flatMap(({ environment }) => Object.keys(environment))
-    expect(given).toEqual(expect.arrayContaining(["DATABASE_URL", "CLICKHOUSE_URL", "OUTBOX_HTTP_TOKEN"]))
-    expect(sorted(given).filter((name) => !name.startsWith("OTEL_") && !known.includes(name))).toEqual([])
-  })
-
-  it("runs images of a version that is named, and stages that the Dockerfile has", () => {
-    const images = services.filter(({ build }) => build === undefined).map(({ image }) => image ?? "")
-    expect(images.filter((image) => !/:v?\d+\.\d+(\.\d+)?(-\w+)?$/.test(image))).toEqual([])
-    const names = stages.map(({ stage }) => stage)
-    expect(ours.map(({ build }) => build?.target ?? "").filter((target) => !names.includes(target))).toEqual([])
-  })
-
-  it("publishes ports on loopback only", () => {
-    const ports = services.flatMap((service) => service.ports)
-    expect(ports.length).toBeGreaterThan(0)
-    expect(ports.filter((port) => !port.startsWith("127.0.0.1:"))).toEqual([])
-  })
-
-  it("publishes each port once", () => {
-    const defaults = variables.filter(({ name }) => name.endsWith("_PORT")).map(({ operand }) => operand)
-    expect(defaults).toEqual([...new Set(defaults)])
-  })
-
-  it("mounts files that are there, for reading, and volumes that it declares", () => {
-    const mounts = services.flatMap(({ volumes }) => volumes.map((volume) => volume.split(":")))
-    const files = mounts.filter(([source = ""]) => source.startsWith("./"))
-    expect(files.length).toBeGreaterThan(0)
-    expect(files.filter(([source = ""]) => !existsSync(join(ROOT, source)))).toEqual([])
-    expect(files.filter(([, , mode]) => mode !== "ro")).toEqual([])
-    const named = mounts.filter(([source = ""]) => !source.startsWith("./")).map(([source = ""]) => source)
-    expect(sorted(named)).toEqual(sorted(Object.keys(compose.volumes)))
-  })
-
-  it("gives no program more of the machine than it needs", () => {
-    for (const { cap_add, cap_drop, name, read_only, security_opt } of services) {
-      expect({ name, cap_drop, security_opt }).toEqual({
-        name,
-        cap_drop: ["ALL"],
-        security_opt: ["no-new-privileges:true"]
-      })
-      const isDatabase = name === "postgres" || name === "clickhouse"
-      expect({ name, cap_add: cap_add.length > 0 }).toEqual({ name, cap_add: isDatabase })
-      expect({ name, read_only }).toEqual({ name, read_only: name !== "clickhouse" })
-    }
-  })
-
-  it("lets only what migrates be the owner of the database", () => {
-    const users = ours.map(({ environment, name }) => [name, /\/\/(\w+):/.exec(String(environment.DATABASE_URL))?.[1]])
-    expect(Object.fromEntries(users)).toEqual({
-      migrate: "outbox",
-      "migrate-app": "outbox",
-      relay: "relay",
-      app: "app"
+it("docker-compose.yml has no secret in it", () => {
+  const literal = services.flatMap(({ environment, name }) =>
+    Object.entries(environment).flatMap(([variable, value]) => {
+      const text = String(value ?? "")
+      // PGOPTIONS is a list of settings, and some of them are passwords.
+      if (variable === "PGOPTIONS") {
+        return /=(?!\$\{\w+:\?[^}]+\})/.test(text) ? [`${name}: ${variable}`] : []
+      }
+      const isSecret = /PASSWORD|TOKEN|SECRET|KEY/.test(variable) && !/^\$\{\w+:\?[^}]+\}$/.test(text)
+      const isUrl = /:\/\/[^/@]*:(?!\$\{\w+:\?[^}]+\}@)[^/]*@/.test(text)
+      return isSecret || isUrl ? [`${name}: ${variable}`] : []
     })
-  })
+  )
+  expect(literal).toEqual([])
+})
 
-  it("gives the relay longer to stop than the relay gives its batches", () => {
-    const { shutdownGrace } = Effect.runSync(ConfigProvider.fromMap(new Map()).load(Config.relay))
-    const relays = ours.filter(({ name }) => !name.startsWith("migrate"))
-    expect(relays.map(({ name }) => name)).toEqual(["relay", "app"])
-    for (const { stop_grace_period: period = "0s" } of relays) {
-      expect(period).toMatch(/^\d+s$/)
-      expect(Number.parseInt(period, 10)).toBeGreaterThan(Duration.toSeconds(shutdownGrace))
-    }
-  })
+it("docker-compose.yml gives our programs only variables that they read", () => {
+  // That .env.example lists them all, and no other, is the promise of another test.
+  const known = assignments(".env.example").map(({ name }) => name)
+  const given = ours.flatMap(({ environment }) => Object.keys(environment))
+  expect(given).toEqual(expect.arrayContaining(["DATABASE_URL", "CLICKHOUSE_URL", "OUTBOX_HTTP_TOKEN"]))
+  expect(sorted(given).filter((name) => !name.startsWith("OTEL_") && !known.includes(name))).toEqual([])
+})
 
-  it("calls the relay healthy once it is ready", async () => {
-    const [, ...command] = compose.services.relay?.healthcheck?.test ?? []
-    const check = (port: string) => health(command.map((argument) => argument.replace(":8686/", `:${port}/`)))
-    expect(await answering("/readyz", 200, check)).toBe(0)
-    expect(await answering("/readyz", 503, check)).toBe(1)
-    expect(await check("1")).toBe(1)
-  })
+it("docker-compose.yml runs images of a version that is named, and stages that the Dockerfile has", () => {
+  const images = services.filter(({ build }) => build === undefined).map(({ image }) => image ?? "")
+  expect(images.filter((image) => !/:v?\d+\.\d+(\.\d+)?(-\w+)?$/.test(image))).toEqual([])
+  const names = stages.map(({ stage }) => stage)
+  expect(ours.map(({ build }) => build?.target ?? "").filter((target) => !names.includes(target))).toEqual([])
+})
 
-  it("is accepted by docker compose", (context) => {
-    if (!installed("docker", "compose", "version")) return context.skip("docker compose is not installed")
-    const args = ["--env-file", "deploy/compose/.env.example", "--profile", "observability", "config", "--quiet"]
-    const { stderr, status } = spawnSync("docker", ["compose", ...args], { cwd: ROOT, encoding: "utf8" })
-    expect({ stderr, status }).toEqual({ stderr: "", status: 0 })
+it("docker-compose.yml publishes ports on loopback only", () => {
+  const ports = services.flatMap((service) => service.ports)
+  expect(ports.length).toBeGreaterThan(0)
+  expect(ports.filter((port) => !port.startsWith("127.0.0.1:"))).toEqual([])
+})
+
+it("docker-compose.yml publishes each port once", () => {
+  const defaults = variables.filter(({ name }) => name.endsWith("_PORT")).map(({ operand }) => operand)
+  expect(defaults).toEqual([...new Set(defaults)])
+})
+
+it("docker-compose.yml mounts files that are there, for reading, and volumes that it declares", () => {
+  const mounts = services.flatMap(({ volumes }) => volumes.map((volume) => volume.split(":")))
+  const files = mounts.filter(([source = ""]) => source.startsWith("./"))
+  expect(files.length).toBeGreaterThan(0)
+  expect(files.filter(([source = ""]) => !existsSync(join(ROOT, source)))).toEqual([])
+  expect(files.filter(([, , mode]) => mode !== "ro")).toEqual([])
+  const named = mounts.filter(([source = ""]) => !source.startsWith("./")).map(([source = ""]) => source)
+  expect(sorted(named)).toEqual(sorted(Object.keys(compose.volumes)))
+})
+
+it("docker-compose.yml gives no program more of the machine than it needs", () => {
+  for (const { cap_add, cap_drop, name, read_only, security_opt } of services) {
+    expect({ name, cap_drop, security_opt }).toEqual({
+      name,
+      cap_drop: ["ALL"],
+      security_opt: ["no-new-privileges:true"]
+    })
+    const isDatabase = name === "postgres" || name === "clickhouse"
+    expect({ name, cap_add: cap_add.length > 0 }).toEqual({ name, cap_add: isDatabase })
+    expect({ name, read_only }).toEqual({ name, read_only: name !== "clickhouse" })
+  }
+})
+
+it("docker-compose.yml lets only what migrates be the owner of the database", () => {
+  const users = ours.map(({ environment, name }) => [name, /\/\/(\w+):/.exec(String(environment.DATABASE_URL))?.[1]])
+  expect(Object.fromEntries(users)).toEqual({
+    migrate: "outbox",
+    "migrate-app": "outbox",
+    relay: "relay",
+    app: "app"
   })
 })
 
-describe("deploy/compose", () => {
+it("docker-compose.yml gives the relay longer to stop than the relay gives its batches", () => {
+  const { shutdownGrace } = Effect.runSync(ConfigProvider.fromMap(new Map()).load(Config.relay))
+  const relays = ours.filter(({ name }) => !name.startsWith("migrate"))
+  expect(relays.map(({ name }) => name)).toEqual(["relay", "app"])
+  for (const { stop_grace_period: period = "0s" } of relays) {
+    expect(period).toMatch(/^\d+s$/)
+    expect(Number.parseInt(period, 10)).toBeGreaterThan(Duration.toSeconds(shutdownGrace))
+  }
+})
+
+it("docker-compose.yml calls the relay healthy once it is ready", async () => {
+  const [, ...command] = compose.services.relay?.healthcheck?.test ?? []
+  const check = (port: string) => health(command.map((argument) => argument.replace(":8686/", `:${port}/`)))
+  expect(await answering("/readyz", 200, check)).toBe(0)
+  expect(await answering("/readyz", 503, check)).toBe(1)
+  expect(await check("1")).toBe(1)
+})
+
+it("docker-compose.yml is accepted by docker compose", (context) => {
+  if (!installed("docker", "compose", "version")) return context.skip("docker compose is not installed")
+  const args = ["--env-file", "deploy/compose/.env.example", "--profile", "observability", "config", "--quiet"]
+  const { stderr, status } = spawnSync("docker", ["compose", ...args], { cwd: ROOT, encoding: "utf8" })
+  expect({ stderr, status }).toEqual({ stderr: "", status: 0 })
+})
+
+{
   const mountsOf = (service: string) =>
     (compose.services[service]?.volumes ?? []).map((volume) => {
       const [source = "", target = ""] = volume.split(":")
@@ -350,7 +348,7 @@ describe("deploy/compose", () => {
   const collector = read(Collector, "deploy/compose/collector.yml")
   const prometheus = read(Prometheus, "deploy/compose/prometheus.yml")
 
-  it("names hosts that are services", () => {
+  it("deploy/compose names hosts that are services", () => {
     const texts = [
       ...services.flatMap(({ environment }) => Object.values(environment).map((value) => String(value ?? ""))),
       ...example.map(({ value }) => value),
@@ -364,18 +362,18 @@ describe("deploy/compose", () => {
     expect([...hosts, ...scraped].filter((host) => compose.services[host] === undefined)).toEqual([])
   })
 
-  it("scrapes the port that the image exposes", () => {
+  it("deploy/compose scrapes the port that the image exposes", () => {
     const ports = prometheus.scrape_configs.flatMap((job) => job.dns_sd_configs.map(({ port }) => String(port)))
     expect(ports).toEqual(all("EXPOSE").slice(-1))
   })
 
-  it("sends what the relay sends to where the collector listens", () => {
+  it("deploy/compose sends what the relay sends to where the collector listens", () => {
     const endpoint = example.find(({ name }) => name === "OTEL_EXPORTER_OTLP_ENDPOINT")?.value ?? ""
     const listening = Object.values(collector.receivers.otlp.protocols).map((protocol) => protocol.endpoint)
     expect(listening).toContain(`0.0.0.0:${new URL(endpoint).port}`)
   })
 
-  it("has every part that the collector's pipelines are made of, and takes every kind of telemetry", () => {
+  it("deploy/compose has every part that the collector's pipelines are made of, and takes every kind of telemetry", () => {
     const { exporters, processors, receivers, service } = collector
     const parts: Record<string, ReadonlyArray<string>> = {
       receivers: Object.keys(receivers),
@@ -390,7 +388,7 @@ describe("deploy/compose", () => {
     }
   })
 
-  it("gives Prometheus its rules and Grafana its dashboard where they look for them", () => {
+  it("deploy/compose gives Prometheus its rules and Grafana its dashboard where they look for them", () => {
     const rules = mountsOf("prometheus").filter(({ source }) => source.startsWith("./deploy/prometheus/"))
     expect(rules.map(({ target }) => target)).toEqual(prometheus.rule_files.map((file) => `/etc/prometheus/${file}`))
     const folders = read(Dashboards, "deploy/compose/grafana/dashboards/dashboards.yml").providers
@@ -403,7 +401,7 @@ describe("deploy/compose", () => {
     )
   })
 
-  it("is accepted by Prometheus", async (context) => {
+  it("deploy/compose is accepted by Prometheus", async (context) => {
     if (!installed("promtool", "--version")) return context.skip("promtool is not installed")
     const folder = mkdtempSync(join(tmpdir(), "outbox-prometheus-"))
     try {
@@ -416,15 +414,15 @@ describe("deploy/compose", () => {
       rmSync(folder, { recursive: true })
     }
   })
-})
+}
 
-describe("What is installed", () => {
+{
   const Lock = Schema.parseJson(
     Schema.Struct({ packages: record(Schema.Struct({ integrity: Schema.optional(Schema.String) })) })
   )
   const { packages } = Schema.decodeUnknownSync(Lock)(contents("package-lock.json"))
 
-  it("is what was locked, by its checksum: all but a library for tests on other machines than CI's", () => {
+  it("What is installed is what was locked, by its checksum: all but a library for tests on other machines than CI's", () => {
     const unchecked = Object.entries(packages).filter(([path, { integrity }]) => path !== "" && integrity === undefined)
     expect(sorted(unchecked.map(([path]) => path))).toEqual([
       "node_modules/@chdb/lib-darwin-arm64",
@@ -433,7 +431,7 @@ describe("What is installed", () => {
     ])
   })
 
-  it("is kept up to date by Dependabot: packages, actions and images", () => {
+  it("What is installed is kept up to date by Dependabot: packages, actions and images", () => {
     const Dependabot = Schema.Struct({ updates: Schema.Array(Schema.Struct({ "package-ecosystem": Schema.String })) })
     const { updates } = read(Dependabot, ".github/dependabot.yml")
     expect(sorted(updates.map((update) => update["package-ecosystem"]))).toEqual([
@@ -443,9 +441,9 @@ describe("What is installed", () => {
       "npm"
     ])
   })
-})
+}
 
-describe("The workflows", () => {
+{
   const workflows = readdirSync(join(ROOT, ".github/workflows")).map((file) => ({
     file,
     text: contents(`.github/workflows/${file}`),
@@ -456,12 +454,12 @@ describe("The workflows", () => {
   )
   const commands = jobs.flatMap(({ steps }) => steps.flatMap(({ run }) => run ?? []))
 
-  it("may only read, unless a job says otherwise", () => {
+  it("The workflows may only read, unless a job says otherwise", () => {
     expect(workflows.map(({ file }) => file)).toEqual(["ci.yml", "release.yml"])
     for (const { permissions } of workflows) expect(permissions).toEqual({ contents: "read" })
   })
 
-  it("use actions by their commit, which a tag cannot move, and name its version", () => {
+  it("The workflows use actions by their commit, which a tag cannot move, and name its version", () => {
     for (const { text } of workflows) {
       const used = [...text.matchAll(/uses: (.+)$/gm)].map(([, action = ""]) => action)
       expect(used.length).toBeGreaterThan(0)
@@ -473,7 +471,7 @@ describe("The workflows", () => {
     }
   })
 
-  it("run no script of a package where they may sign or write", () => {
+  it("The workflows run no script of a package where they may sign or write", () => {
     const privileged = jobs.filter(({ permissions }) => Object.values(permissions).includes("write"))
     expect(privileged.map(({ name }) => name)).toEqual(["release.yml: npm", "release.yml: image", "release.yml: notes"])
     const run = privileged.flatMap(({ steps }) => steps.flatMap(({ run }) => run?.split("\n") ?? []))
@@ -482,7 +480,7 @@ describe("The workflows", () => {
     expect(run.filter((line) => /npm (?:ci|run)\b/.test(line) && !line.startsWith(unset))).toEqual([])
   })
 
-  it("say with a release what is in it and where it was built", () => {
+  it("The workflows say with a release what is in it and where it was built", () => {
     const release = contents(".github/workflows/release.yml")
     expect(release).toMatch(/npm sbom .*--sbom-format=cyclonedx > (\S+)\n.*gh release create \S+ \1/s)
     expect(release).toContain("sbom: true")
@@ -490,12 +488,12 @@ describe("The workflows", () => {
     expect(release).toContain("--provenance")
   })
 
-  it("end each job after a time", () => {
+  it("The workflows end each job after a time", () => {
     const endless = jobs.filter((job) => job.uses === undefined && job["timeout-minutes"] === undefined)
     expect(endless.map(({ name }) => name)).toEqual([])
   })
 
-  it("run scripts that package.json has, and files that are there", () => {
+  it("The workflows run scripts that package.json has, and files that are there", () => {
     const Package = Schema.parseJson(Schema.Struct({ scripts: record(Schema.String) }))
     const { scripts } = Schema.decodeUnknownSync(Package)(contents("package.json"))
     const run = commands.flatMap((command) => [...command.matchAll(/npm run ([\w:]+)/g)].map(([, name = ""]) => name))
@@ -507,10 +505,10 @@ describe("The workflows", () => {
     for (const { uses } of jobs) if (uses !== undefined) expect(existsSync(join(ROOT, uses))).toBe(true)
   })
 
-  it("choose the images of databases by variables that the tests read", () => {
+  it("The workflows choose the images of databases by variables that the tests read", () => {
     const chosen = jobs.flatMap(({ env }) => Object.keys(env))
     expect(sorted(chosen)).toEqual(["TEST_CLICKHOUSE_IMAGE", "TEST_POSTGRES_IMAGE"])
     const source = contents("src/embedded/Databases.ts")
     expect(chosen.filter((name) => !source.includes(`"${name}"`))).toEqual([])
   })
-})
+}

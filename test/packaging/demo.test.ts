@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { SqlClient } from "@effect/sql"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Judge from "../../examples/demo/Judge.ts"
 import { ClickHouse } from "../../src/ClickHouse.ts"
@@ -60,45 +60,43 @@ const processesIn = (directory: string) =>
 
 const eventually = (what: () => boolean) => until(Effect.sync(what), (so) => so)
 
-describe("npm run demo", () => {
-  it.scopedLive("ends by itself when every event has arrived once, and leaves no process", () =>
-    Effect.gen(function* () {
-      const directory = yield* temporary
-      const { exitCode, output } = yield* demo("--data", directory, "--once", "--events", "2000")
-      expect(yield* exitCode, output.stderr).toBe(0)
-      expect(lastLine(output.stdout)).toBe("demo: published=2000 delivered=2000 missing=0 duplicated=0")
-      expect(processesIn(directory)).toEqual([])
-    })
-  )
+it.scopedLive("npm run demo ends by itself when every event has arrived once, and leaves no process", () =>
+  Effect.gen(function* () {
+    const directory = yield* temporary
+    const { exitCode, output } = yield* demo("--data", directory, "--once", "--events", "2000")
+    expect(yield* exitCode, output.stderr).toBe(0)
+    expect(lastLine(output.stdout)).toBe("demo: published=2000 delivered=2000 missing=0 duplicated=0")
+    expect(processesIn(directory)).toEqual([])
+  })
+)
 
-  it.scopedLive.runIf(isWhole)("goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
-    Effect.gen(function* () {
-      const directory = yield* temporary
-      const { child, exitCode, output } = yield* demo("--data", directory)
-      yield* eventually(() => / [1-9][\d,]* .* s\n/.test(output.stderr))
-      child.kill("SIGINT")
-      child.kill("SIGINT")
-      expect(yield* exitCode, output.stderr).toBe(0)
-      const verdict = lastLine(output.stdout) ?? ""
-      expect(verdict).toMatch(/^demo: published=(\d+) delivered=\1 missing=0 duplicated=0$/)
-      const [, delivered] = lastLine(output.stderr)?.trim().split(/\s+/) ?? []
-      expect(verdict).toContain(` delivered=${delivered?.replaceAll(",", "")} `)
-      expect(output.stderr).toContain("Stopping.")
-      expect(processesIn(directory)).toEqual([])
-    })
-  )
+it.scopedLive.runIf(isWhole)("npm run demo goes on until Ctrl-C, then stops cleanly, however often it is pressed", () =>
+  Effect.gen(function* () {
+    const directory = yield* temporary
+    const { child, exitCode, output } = yield* demo("--data", directory)
+    yield* eventually(() => / [1-9][\d,]* .* s\n/.test(output.stderr))
+    child.kill("SIGINT")
+    child.kill("SIGINT")
+    expect(yield* exitCode, output.stderr).toBe(0)
+    const verdict = lastLine(output.stdout) ?? ""
+    expect(verdict).toMatch(/^demo: published=(\d+) delivered=\1 missing=0 duplicated=0$/)
+    const [, delivered] = lastLine(output.stderr)?.trim().split(/\s+/) ?? []
+    expect(verdict).toContain(` delivered=${delivered?.replaceAll(",", "")} `)
+    expect(output.stderr).toContain("Stopping.")
+    expect(processesIn(directory)).toEqual([])
+  })
+)
 
-  it.scopedLive("says which argument is wrong", () =>
-    Effect.gen(function* () {
-      const { exitCode, output } = yield* demo("--once", "--events", "0")
-      expect(yield* exitCode).toBe(1)
-      expect(output.stderr).toContain("--events must be a whole number from 1")
-    })
-  )
-})
+it.scopedLive("npm run demo says which argument is wrong", () =>
+  Effect.gen(function* () {
+    const { exitCode, output } = yield* demo("--once", "--events", "0")
+    expect(yield* exitCode).toBe(1)
+    expect(output.stderr).toContain("--events must be a whole number from 1")
+  })
+)
 
-layer(Environment.layer(), { excludeTestServices: true })("The demo's verdict", (it) => {
-  it.effect("names what is missing, what is doubled, and what was never published", () =>
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.effect("The demo's verdict names what is missing, what is doubled, and what was never published", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const clickHouse = yield* ClickHouse

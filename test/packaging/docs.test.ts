@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { dirname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, it, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Config from "../../src/Config.ts"
@@ -100,72 +100,70 @@ const subcommands = (path: string): ReadonlyArray<string> => {
   return names.split(",").map((name) => name.trim())
 }
 
-describe("The documentation", () => {
-  it("has no link that leads nowhere", () => {
-    const links = PAGES.flatMap(linksOf)
-    expect(links.length).toBeGreaterThan(50)
-    expect(links.filter(isBroken)).toEqual([])
-  })
+it("The documentation has no link that leads nowhere", () => {
+  const links = PAGES.flatMap(linksOf)
+  expect(links.length).toBeGreaterThan(50)
+  expect(links.filter(isBroken)).toEqual([])
+})
 
-  it("lists every page in docs/README.md", () => {
-    const listed = linksOf("docs/README.md").map(({ target }) => `docs/${target}`)
-    expect(listed.sort()).toEqual(PAGES.filter((page) => !page.endsWith("README.md")).sort())
-  })
+it("The documentation lists every page in docs/README.md", () => {
+  const listed = linksOf("docs/README.md").map(({ target }) => `docs/${target}`)
+  expect(listed.sort()).toEqual(PAGES.filter((page) => !page.endsWith("README.md")).sort())
+})
 
-  it("names only commands that exist", () => {
-    const commands = subcommands("src/Cli.ts")
-    const groups = ["failures", "batches", "incidents"]
-    const nested = new Map(groups.map((group) => [group, subcommands(`src/Cli/${group}.ts`)]))
-    const named = PAGES.flatMap((page) =>
-      [...codeOf(page).matchAll(/(?<![\w/-])clickhouse-outbox ([a-z]+)(?: ([a-z]+))?/g)].map(
-        ([, command = "", second = ""]) => ({ page, command, second })
-      )
+it("The documentation names only commands that exist", () => {
+  const commands = subcommands("src/Cli.ts")
+  const groups = ["failures", "batches", "incidents"]
+  const nested = new Map(groups.map((group) => [group, subcommands(`src/Cli/${group}.ts`)]))
+  const named = PAGES.flatMap((page) =>
+    [...codeOf(page).matchAll(/(?<![\w/-])clickhouse-outbox ([a-z]+)(?: ([a-z]+))?/g)].map(
+      ([, command = "", second = ""]) => ({ page, command, second })
     )
-    expect(named.length).toBeGreaterThan(50)
-    expect(
-      named.filter(
-        ({ command, second }) => !commands.includes(command) || nested.get(command)?.includes(second) === false
-      )
-    ).toEqual([])
-  })
-
-  it("names only npm scripts that exist", () => {
-    const { scripts }: { readonly scripts: Readonly<Record<string, string>> } = JSON.parse(read("package.json"))
-    const named = PAGES.flatMap((page) =>
-      [...codeOf(page).matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, script = ""]) => ({ page, script }))
+  )
+  expect(named.length).toBeGreaterThan(50)
+  expect(
+    named.filter(
+      ({ command, second }) => !commands.includes(command) || nested.get(command)?.includes(second) === false
     )
-    expect(named.length).toBeGreaterThan(3)
-    expect(named.filter(({ script }) => scripts[script] === undefined)).toEqual([])
-  })
+  ).toEqual([])
+})
 
-  it("names only variables that docs/configuration.md explains, besides OpenTelemetry's own", () => {
-    const explained = new Set([...read("docs/configuration.md").matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name))
-    const named = PAGES.flatMap((page) =>
-      [...codeOf(page).matchAll(/\b(?:OUTBOX|CLICKHOUSE|DATABASE|LOG)_[A-Z]+(?:_[A-Z]+)*\b/g)].map(([name]) => ({
-        page,
-        name
-      }))
-    )
-    expect(named.length).toBeGreaterThan(50)
-    expect(named.filter(({ name }) => !explained.has(name))).toEqual([])
-  })
+it("The documentation names only npm scripts that exist", () => {
+  const { scripts }: { readonly scripts: Readonly<Record<string, string>> } = JSON.parse(read("package.json"))
+  const named = PAGES.flatMap((page) =>
+    [...codeOf(page).matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, script = ""]) => ({ page, script }))
+  )
+  expect(named.length).toBeGreaterThan(3)
+  expect(named.filter(({ script }) => scripts[script] === undefined)).toEqual([])
+})
 
-  it("names only tests that exist", () => {
-    const named = [
-      ...read("docs/guarantees.md").matchAll(/\]\(\.\.\/test\/([\w./]+)\): "([^"]+?)(?: …)?"(?:, "([^"]+?)(?: …)?")?/g)
-    ].map(([, file = "", name = ""]) => ({ file, name }))
-    expect(named.length).toBeGreaterThan(10)
-    expect(named.filter(({ file, name }) => !read(`test/${file}`).includes(`"${name}`))).toEqual([])
-  })
+it("The documentation names only variables that docs/configuration.md explains, besides OpenTelemetry's own", () => {
+  const explained = new Set([...read("docs/configuration.md").matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name))
+  const named = PAGES.flatMap((page) =>
+    [...codeOf(page).matchAll(/\b(?:OUTBOX|CLICKHOUSE|DATABASE|LOG)_[A-Z]+(?:_[A-Z]+)*\b/g)].map(([name]) => ({
+      page,
+      name
+    }))
+  )
+  expect(named.length).toBeGreaterThan(50)
+  expect(named.filter(({ name }) => !explained.has(name))).toEqual([])
+})
 
-  it("shows the examples in Python and Go as they are", () => {
-    const files = { python: read("examples/python/publish.py"), go: read("examples/go/main.go") }
-    const shown = BLOCKS.flatMap(({ language, ...block }) =>
-      language === "python" || language === "go" ? [{ ...block, file: files[language] }] : []
-    )
-    expect(shown).toHaveLength(2)
-    expect(shown.filter(({ file, text }) => !file.includes(text))).toEqual([])
-  })
+it("The documentation names only tests that exist", () => {
+  const named = [
+    ...read("docs/guarantees.md").matchAll(/\]\(\.\.\/test\/([\w./]+)\): "([^"]+?)(?: …)?"(?:, "([^"]+?)(?: …)?")?/g)
+  ].map(([, file = "", name = ""]) => ({ file, name }))
+  expect(named.length).toBeGreaterThan(10)
+  expect(named.filter(({ file, name }) => !read(`test/${file}`).includes(`"${name}`))).toEqual([])
+})
+
+it("The documentation shows the examples in Python and Go as they are", () => {
+  const files = { python: read("examples/python/publish.py"), go: read("examples/go/main.go") }
+  const shown = BLOCKS.flatMap(({ language, ...block }) =>
+    language === "python" || language === "go" ? [{ ...block, file: files[language] }] : []
+  )
+  expect(shown).toHaveLength(2)
+  expect(shown.filter(({ file, text }) => !file.includes(text))).toEqual([])
 })
 
 /** What an example imports that stands for the reader's own code. */
@@ -179,18 +177,19 @@ export const UserCreated = Event.define({
 })
 `
 
-describe("TypeScript in the documentation", () => {
-  it("has an example in each module that an application uses", () => {
-    const [forApplications = "", forRelays = ""] = read("src/index.ts").split("// What only relays need")
-    const modulesOf = (text: string) => [...text.matchAll(/ from "\.\/(\w+\.ts)"/g)].map(([, module]) => module)
-    expect(modulesOf(forRelays).length).toBeGreaterThan(3)
-    const withExamples = new Set(EXAMPLES.map(({ page }) => page))
-    expect(
-      modulesOf(`${forApplications} from "./index.ts"`).filter((module) => !withExamples.has(`src/${module}`))
-    ).toEqual([])
-  })
+it("TypeScript in the documentation has an example in each module that an application uses", () => {
+  const [forApplications = "", forRelays = ""] = read("src/index.ts").split("// What only relays need")
+  const modulesOf = (text: string) => [...text.matchAll(/ from "\.\/(\w+\.ts)"/g)].map(([, module]) => module)
+  expect(modulesOf(forRelays).length).toBeGreaterThan(3)
+  const withExamples = new Set(EXAMPLES.map(({ page }) => page))
+  expect(
+    modulesOf(`${forApplications} from "./index.ts"`).filter((module) => !withExamples.has(`src/${module}`))
+  ).toEqual([])
+})
 
-  it.scopedLive("compiles where it uses the package, in pages and in the examples of doc comments", () =>
+it.scopedLive(
+  "TypeScript in the documentation compiles where it uses the package, in pages and in the examples of doc comments",
+  () =>
     Effect.gen(function* () {
       mkdirSync(join(ROOT, ".data"), { recursive: true })
       const folder = yield* Effect.acquireRelease(
@@ -217,8 +216,7 @@ describe("TypeScript in the documentation", () => {
       const { code, stdout } = yield* run(join(ROOT, "node_modules/.bin/tsc"), ["-p", folder])
       expect({ code, stdout }).toEqual({ code: 0, stdout: "" })
     })
-  )
-})
+)
 
 const drain = Effect.gen(function* () {
   const relay = yield* Relay.make({ ...(yield* Config.relay), ...(yield* Config.outbox) })
@@ -227,7 +225,7 @@ const drain = Effect.gen(function* () {
 
 layer(Environment.layer(), { excludeTestServices: true })("The statements in docs/guarantees.md", (it) => {
   it.effect(
-    "make ClickHouse forget a time, of which verify brings back what Postgres has, and leave one row of each",
+    "The statements in docs/guarantees.md make ClickHouse forget a time, of which verify brings back what Postgres has, and leave one row of each",
     () =>
       Effect.gen(function* () {
         const events = Array.from({ length: 10 }, (_, n) => Event.make({ eventType: "counted", eventContext: { n } }))
@@ -263,105 +261,109 @@ layer(Environment.layer(), { excludeTestServices: true })("The statements in doc
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("The statements in docs/faq.md", (it) => {
-  it.effect("delete all that the outbox has of a person but what waits, which is then delivered", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const statements = BLOCKS.find(
-        ({ page, text }) => page === "docs/faq.md" && text.includes("DELETE FROM outbox.event")
-      )?.text
-      const of = (userId: number, more: Event.JsonObject = {}) =>
-        Event.make({ eventType: "seen", eventContext: { userId, ...more } })
-      const [again] = yield* EventPublisher.publishAll([of(42), of(42), of(42, { n: 1e30 }), of(7)])
-      if (again === undefined) return yield* Effect.dieMessage("nothing was published")
-      yield* drain
-      expect(yield* Cli.run(["failures", "discard", "1", "--note", "a test"])).toMatchObject({ code: 0 })
-      yield* EventPublisher.publish(Event.make({ eventType: "seen", eventContext: { userId: 42 }, eventId: again }))
+  it.effect(
+    "The statements in docs/faq.md delete all that the outbox has of a person but what waits, which is then delivered",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const statements = BLOCKS.find(
+          ({ page, text }) => page === "docs/faq.md" && text.includes("DELETE FROM outbox.event")
+        )?.text
+        const of = (userId: number, more: Event.JsonObject = {}) =>
+          Event.make({ eventType: "seen", eventContext: { userId, ...more } })
+        const [again] = yield* EventPublisher.publishAll([of(42), of(42), of(42, { n: 1e30 }), of(7)])
+        if (again === undefined) return yield* Effect.dieMessage("nothing was published")
+        yield* drain
+        expect(yield* Cli.run(["failures", "discard", "1", "--note", "a test"])).toMatchObject({ code: 0 })
+        yield* EventPublisher.publish(Event.make({ eventType: "seen", eventContext: { userId: 42 }, eventId: again }))
 
-      const left = Effect.zip(
-        sql`SELECT event_id = ${again} AS again, event_context FROM outbox.event ORDER BY id`,
-        sql`SELECT event_context FROM outbox.batch_failure_event`
-      )
-      yield* sql.unsafe(statements ?? "")
-      const first = { again: true, event_context: { userId: 42 } }
-      const other = { again: false, event_context: { userId: 7 } }
-      expect(yield* left).toEqual([[first, other, first], []])
-      yield* drain
-      expect(yield* counts).toEqual({ rows: 4, events: 3 })
-      yield* sql.unsafe(statements ?? "")
-      expect(yield* left).toEqual([[other], []])
-    })
+        const left = Effect.zip(
+          sql`SELECT event_id = ${again} AS again, event_context FROM outbox.event ORDER BY id`,
+          sql`SELECT event_context FROM outbox.batch_failure_event`
+        )
+        yield* sql.unsafe(statements ?? "")
+        const first = { again: true, event_context: { userId: 42 } }
+        const other = { again: false, event_context: { userId: 7 } }
+        expect(yield* left).toEqual([[first, other, first], []])
+        yield* drain
+        expect(yield* counts).toEqual({ rows: 4, events: 3 })
+        yield* sql.unsafe(statements ?? "")
+        expect(yield* left).toEqual([[other], []])
+      })
   )
 })
 
 layer(Environment.layer(), { excludeTestServices: true })("With the grants in docs/security.md", (it) => {
-  it.scoped("applications publish, relays deliver, isolate and tidy, readers look, and nobody changes an event", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const suffix = `${process.pid}_${Date.now()}`
-      const [app, relay, operator, reader] = [
-        `shop_app_${suffix}`,
-        `shop_relay_${suffix}`,
-        `ada_${suffix}`,
-        `grafana_${suffix}`
-      ]
-      const roles = [app, relay, operator, reader]
-      const grants = BLOCKS.find(
-        ({ page, text }) => page === "docs/security.md" && text.includes("TO shop_app")
-      )?.text.replaceAll(/\b(shop_app|shop_relay|ada|grafana)\b/g, `$1_${suffix}`)
-      yield* Effect.acquireRelease(
-        sql.unsafe(roles.map((role) => `CREATE ROLE ${role} LOGIN PASSWORD 'x'`).join(";")),
-        () => Effect.orDie(sql.unsafe(roles.map((role) => `DROP OWNED BY ${role}; DROP ROLE ${role}`).join(";")))
-      )
-      yield* sql.unsafe(grants ?? "")
-      const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
-      url.password = "x"
-      const as = (role: string, ...args: ReadonlyArray<string>) => {
-        url.username = role
-        return Cli.run(args, { variables: { DATABASE_URL: url.href } })
-      }
-      const denied = { code: 1, stderr: expect.stringContaining("permission denied") }
+  it.scoped(
+    "With the grants in docs/security.md, applications publish, relays deliver, isolate and tidy, readers look, and nobody changes an event",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const suffix = `${process.pid}_${Date.now()}`
+        const [app, relay, operator, reader] = [
+          `shop_app_${suffix}`,
+          `shop_relay_${suffix}`,
+          `ada_${suffix}`,
+          `grafana_${suffix}`
+        ]
+        const roles = [app, relay, operator, reader]
+        const grants = BLOCKS.find(
+          ({ page, text }) => page === "docs/security.md" && text.includes("TO shop_app")
+        )?.text.replaceAll(/\b(shop_app|shop_relay|ada|grafana)\b/g, `$1_${suffix}`)
+        yield* Effect.acquireRelease(
+          sql.unsafe(roles.map((role) => `CREATE ROLE ${role} LOGIN PASSWORD 'x'`).join(";")),
+          () => Effect.orDie(sql.unsafe(roles.map((role) => `DROP OWNED BY ${role}; DROP ROLE ${role}`).join(";")))
+        )
+        yield* sql.unsafe(grants ?? "")
+        const url = new URL((yield* Environment.Environment).DATABASE_URL ?? "")
+        url.password = "x"
+        const as = (role: string, ...args: ReadonlyArray<string>) => {
+          url.username = role
+          return Cli.run(args, { variables: { DATABASE_URL: url.href } })
+        }
+        const denied = { code: 1, stderr: expect.stringContaining("permission denied") }
 
-      yield* sql.withTransaction(
-        sql.unsafe(`SET LOCAL ROLE ${app}; SELECT outbox.publish('good', '{}'), outbox.publish('bad', '{"n": 1e30}')`)
-      )
-      expect(yield* as(app, "status")).toMatchObject(denied)
-      expect(yield* as(relay, "relay", "--until-empty")).toMatchObject({ code: 0 })
-      expect(yield* counts).toEqual({ rows: 1, events: 1 })
-      expect(yield* as(reader, "failures", "list")).toMatchObject({ code: 0, stdout: expect.stringContaining("bad") })
-      expect(yield* as(reader, "failures", "replay", "1")).toMatchObject(denied)
-      expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject(denied)
-      expect(yield* as(operator, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
-      expect(yield* as(operator, "pause", "--reason", "a test")).toMatchObject({ code: 0 })
-      expect(yield* as(operator, "resume")).toMatchObject({ code: 0 })
-      expect(yield* as(relay, "restamp")).toMatchObject(denied)
+        yield* sql.withTransaction(
+          sql.unsafe(`SET LOCAL ROLE ${app}; SELECT outbox.publish('good', '{}'), outbox.publish('bad', '{"n": 1e30}')`)
+        )
+        expect(yield* as(app, "status")).toMatchObject(denied)
+        expect(yield* as(relay, "relay", "--until-empty")).toMatchObject({ code: 0 })
+        expect(yield* counts).toEqual({ rows: 1, events: 1 })
+        expect(yield* as(reader, "failures", "list")).toMatchObject({ code: 0, stdout: expect.stringContaining("bad") })
+        expect(yield* as(reader, "failures", "replay", "1")).toMatchObject(denied)
+        expect(yield* as(relay, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject(denied)
+        expect(yield* as(operator, "failures", "edit", "1", "--context", "{}", "--replay")).toMatchObject({ code: 0 })
+        expect(yield* as(operator, "pause", "--reason", "a test")).toMatchObject({ code: 0 })
+        expect(yield* as(operator, "resume")).toMatchObject({ code: 0 })
+        expect(yield* as(relay, "restamp")).toMatchObject(denied)
 
-      const slots = sql`SELECT outbox.current_slot() AS slot, (SELECT count(*)::integer FROM outbox.event) AS events`
-      expect((yield* slots)[0]).toMatchObject({ slot: 0, events: expect.any(Number) })
-      yield* sql`
+        const slots = sql`SELECT outbox.current_slot() AS slot, (SELECT count(*)::integer FROM outbox.event) AS events`
+        expect((yield* slots)[0]).toMatchObject({ slot: 0, events: expect.any(Number) })
+        yield* sql`
         UPDATE outbox.batch SET
           sealed_at = sealed_at - interval '2 hours',
           delivered_at = delivered_at - interval '2 hours'
       `
-      url.username = relay
-      const kept = yield* Cli.start(["relay"], {
-        variables: { DATABASE_URL: url.href, OUTBOX_HTTP_PORT: "off", OUTBOX_EVENT_RETENTION: "1 second" }
-      })
-      yield* kept.said("Emptied slot 0, whose events were all delivered")
-      expect(yield* slots).toEqual([{ slot: 1, events: 0 }])
-      const delivered = sql`SELECT count(*)::integer AS count FROM outbox.batch WHERE state = 'delivered'`
-      expect(yield* delivered).toEqual([{ count: 1 }])
+        url.username = relay
+        const kept = yield* Cli.start(["relay"], {
+          variables: { DATABASE_URL: url.href, OUTBOX_HTTP_PORT: "off", OUTBOX_EVENT_RETENTION: "1 second" }
+        })
+        yield* kept.said("Emptied slot 0, whose events were all delivered")
+        expect(yield* slots).toEqual([{ slot: 1, events: 0 }])
+        const delivered = sql`SELECT count(*)::integer AS count FROM outbox.batch WHERE state = 'delivered'`
+        expect(yield* delivered).toEqual([{ count: 1 }])
 
-      for (const role of roles) {
-        for (const change of [
-          "UPDATE outbox.event SET environment = 'x'",
-          "DELETE FROM outbox.event",
-          "TRUNCATE outbox.event"
-        ]) {
-          const refused = sql.withTransaction(sql.unsafe(`SET LOCAL ROLE ${role}; ${change}`))
-          expect((yield* Effect.flip(refused)).cause).toMatchObject({ code: "42501" })
+        for (const role of roles) {
+          for (const change of [
+            "UPDATE outbox.event SET environment = 'x'",
+            "DELETE FROM outbox.event",
+            "TRUNCATE outbox.event"
+          ]) {
+            const refused = sql.withTransaction(sql.unsafe(`SET LOCAL ROLE ${role}; ${change}`))
+            expect((yield* Effect.flip(refused)).cause).toMatchObject({ code: "42501" })
+          }
         }
-      }
-    })
+      })
   )
 })
 
@@ -453,17 +455,15 @@ const placesOrders = ({ args, command }: { readonly command: string; readonly ar
     expect(yield* published).toHaveLength(2)
   })
 
-describe("An example", () => {
-  example(
-    "Python",
-    "python3 with psycopg 3",
-    Effect.map(findPython, (command) =>
-      command === undefined ? undefined : { command, args: ["examples/python/publish.py"] }
-    )
+example(
+  "Python",
+  "python3 with psycopg 3",
+  Effect.map(findPython, (command) =>
+    command === undefined ? undefined : { command, args: ["examples/python/publish.py"] }
   )
-  example(
-    "Go",
-    "go and Debian's package of lib/pq",
-    Effect.map(buildGo, (command) => (command === undefined ? undefined : { command, args: [] }))
-  )
-})
+)
+example(
+  "Go",
+  "go and Debian's package of lib/pq",
+  Effect.map(buildGo, (command) => (command === undefined ? undefined : { command, args: [] }))
+)

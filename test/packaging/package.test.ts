@@ -165,32 +165,34 @@ const emptyDatabase = Effect.gen(function* () {
   return url.href
 })
 
-layer(Live, { excludeTestServices: true })("The npm package", (it) => {
-  it.effect("holds the build, the migrations and the documents of npm, and nothing else that lies around", () =>
-    Effect.gen(function* () {
-      const { files, tarballBytes } = yield* NpmProject.NpmProject
-      const built = /^dist\/(console\/(index\.html|licenses\.txt|assets\/[^/]+\.(js|css|svg))|.+\.(js|d\.ts))$/
-      expect(files.filter((file) => !built.test(file) && !file.startsWith("migrations/"))).toEqual([
-        ...["CHANGELOG.md", "LICENSE", "README.md"],
-        "deploy/grafana/clickhouse-outbox.json",
-        ...["deploy/prometheus/alerts.test.yml", "deploy/prometheus/alerts.yml"],
-        "package.json"
-      ])
-      expect(files).toEqual(
-        expect.arrayContaining([
-          "dist/console/index.html",
-          "dist/console/licenses.txt",
-          "migrations/clickhouse/0001_event_log.sql",
-          "migrations/postgres/0001_outbox.sql"
+layer(Live, { excludeTestServices: true })((it) => {
+  it.effect(
+    "The npm package holds the build, the migrations and the documents of npm, and nothing else that lies around",
+    () =>
+      Effect.gen(function* () {
+        const { files, tarballBytes } = yield* NpmProject.NpmProject
+        const built = /^dist\/(console\/(index\.html|licenses\.txt|assets\/[^/]+\.(js|css|svg))|.+\.(js|d\.ts))$/
+        expect(files.filter((file) => !built.test(file) && !file.startsWith("migrations/"))).toEqual([
+          ...["CHANGELOG.md", "LICENSE", "README.md"],
+          "deploy/grafana/clickhouse-outbox.json",
+          ...["deploy/prometheus/alerts.test.yml", "deploy/prometheus/alerts.yml"],
+          "package.json"
         ])
-      )
-      expect(files).not.toContain("dist/removed.js")
-      expect(tarballBytes).toBeLessThan(800_000)
-    })
+        expect(files).toEqual(
+          expect.arrayContaining([
+            "dist/console/index.html",
+            "dist/console/licenses.txt",
+            "migrations/clickhouse/0001_event_log.sql",
+            "migrations/postgres/0001_outbox.sql"
+          ])
+        )
+        expect(files).not.toContain("dist/removed.js")
+        expect(tarballBytes).toBeLessThan(800_000)
+      })
   )
 
   it.effect(
-    "has types that a strict project can use and check, and compiles the README's program and the example",
+    "The npm package has types that a strict project can use and check, and compiles the README's program and the example",
     () =>
       Effect.gen(function* () {
         expect(README_PROGRAM).toContain('from "clickhouse-outbox"')
@@ -198,7 +200,7 @@ layer(Live, { excludeTestServices: true })("The npm package", (it) => {
       })
   )
 
-  it.effect("can be imported at every entry point, and required by programs that are CommonJS", () =>
+  it.effect("The npm package can be imported at every entry point, and required by programs that are CommonJS", () =>
     Effect.gen(function* () {
       const { run, write } = yield* NpmProject.NpmProject
       const names = Object.keys(PACKAGE.exports)
@@ -214,21 +216,23 @@ layer(Live, { excludeTestServices: true })("The npm package", (it) => {
     })
   )
 
-  it.effect("publishes in a transaction and delivers from a program of the user's own, whose operators can ask", () =>
-    Effect.gen(function* () {
-      const { run } = yield* NpmProject.NpmProject
-      const { code, stderr, stdout } = yield* run(process.execPath, ["built/program.js"], yield* variables)
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-      expect(JSON.parse(stdout)).toEqual({
-        observed: "grace@example.com",
-        refused: "SqlError",
-        backlog: 0,
-        delivered: [["user_created", '{"email":"ada@example.com"}']]
+  it.effect(
+    "The npm package publishes in a transaction and delivers from a program of the user's own, whose operators can ask",
+    () =>
+      Effect.gen(function* () {
+        const { run } = yield* NpmProject.NpmProject
+        const { code, stderr, stdout } = yield* run(process.execPath, ["built/program.js"], yield* variables)
+        expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+        expect(JSON.parse(stdout)).toEqual({
+          observed: "grace@example.com",
+          refused: "SqlError",
+          backlog: 0,
+          delivered: [["user_created", '{"email":"ada@example.com"}']]
+        })
       })
-    })
   )
 
-  it.scoped("brings a command line that migrates, publishes, delivers and reports", () =>
+  it.scoped("The npm package brings a command line that migrates, publishes, delivers and reports", () =>
     Effect.gen(function* () {
       const { run, write } = yield* NpmProject.NpmProject
       const CLICKHOUSE_TABLE = "events_of_package"
@@ -255,7 +259,7 @@ layer(Live, { excludeTestServices: true })("The npm package", (it) => {
     })
   )
 
-  it.effect("installs no database, and names what to install where one is started", () =>
+  it.effect("The npm package installs no database, and names what to install where one is started", () =>
     Effect.gen(function* () {
       const { run } = yield* NpmProject.NpmProject
       const databases = Object.keys(PACKAGE.peerDependenciesMeta)
@@ -274,7 +278,7 @@ layer(Live, { excludeTestServices: true })("The npm package", (it) => {
     })
   )
 
-  it.effect("describes its HTTP API with nothing of Node, so that it bundles for browsers", () =>
+  it.effect("The npm package describes its HTTP API with nothing of Node, so that it bundles for browsers", () =>
     Effect.gen(function* () {
       const { run } = yield* NpmProject.NpmProject
       const bundle = (file: string) =>

@@ -1,6 +1,6 @@
 /** What cannot be published, who finds it, and how it is said. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -85,7 +85,7 @@ const storedCount = Effect.gen(function* () {
   return row?.count
 })
 
-layer(Environment.layer(), { excludeTestServices: true })("Publishing refuses, and writes nothing with,", (it) => {
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
   const refuses = (what: string, refused: Event.Event, field: string, reason: string) =>
     it.effect(what, () =>
       Effect.gen(function* () {
@@ -100,16 +100,16 @@ layer(Environment.layer(), { excludeTestServices: true })("Publishing refuses, a
       })
     )
 
-  describe("a name:", () => {
+  {
     const [type, characters] = ["event_type", "must have 1 to 255 characters, not"]
     refuses("an event type that is empty", event({ eventType: "" }), type, `${characters} 0`)
     refuses("an event type that is too long", event({ eventType: "ä".repeat(256) }), type, `${characters} 256`)
     refuses("an environment that is empty", event({ environment: "" }), "environment", `${characters} 0`)
     refuses("one that is not text to Postgres", event({ eventType: "a\0b" }), type, "U+0000")
     refuses("one that is not Unicode", event({ environment: "\ud800" }), "environment", "unpaired surrogate")
-  })
+  }
 
-  describe("a number, a time or an id:", () => {
+  {
     const [version, range] = ["metadata_version", "must be a whole number from 0 to 9223372036854775807"]
     refuses("a version that is negative", event({ metadataVersion: -1 }), version, range)
     refuses("a version that is not whole", event({ metadataVersion: 1.5 }), version, range)
@@ -120,9 +120,9 @@ layer(Environment.layer(), { excludeTestServices: true })("Publishing refuses, a
     refuses("a time that is too late", event({ eventDateTime: new Date("2300-01-01T00:00:00Z") }), time, years)
     refuses("a Date that is invalid", event({ eventDateTime: new Date(Number.NaN) }), time, years)
     refuses("an id that is none", event({ eventId: "42" }), "event_id", 'must be a uuid, not "42"')
-  })
+  }
 
-  describe("a context:", () => {
+  {
     const context = "event_context"
     refuses("an array", Anything([1]), context, "must be a JSON object")
     refuses("null", Anything(null), context, "must be a JSON object")
@@ -145,63 +145,66 @@ layer(Environment.layer(), { excludeTestServices: true })("Publishing refuses, a
     refuses("one that contains itself", Anything(circular), context, "or contains itself")
     refuses("one that is too deep", Anything(nested(1000)), context, "nested deeper than 1000 levels")
     refuses("one that is too large", Anything({ a: "ä".repeat(524_288) }), context, "has 1048584")
-  })
+  }
 
-  describe("but not", () => {
-    it.effect("names of 255 characters, however many bytes they take", () =>
-      EventPublisher.publish(event({ eventType: "😀".repeat(255), environment: "x".repeat(255) }))
-    )
+  it.effect(
+    "Publishing refuses, and writes nothing with, but not names of 255 characters, however many bytes they take",
+    () => EventPublisher.publish(event({ eventType: "😀".repeat(255), environment: "x".repeat(255) }))
+  )
 
-    it.effect("contexts of 1000 levels, or of 1 MiB", () =>
-      // Postgres writes a space after the colon.
-      EventPublisher.publishAll([Anything(nested(999)), Anything({ a: "x".repeat(1_048_576 - '{"a": ""}'.length) })])
-    )
+  it.effect("Publishing refuses, and writes nothing with, but not contexts of 1000 levels, or of 1 MiB", () =>
+    // Postgres writes a space after the colon.
+    EventPublisher.publishAll([Anything(nested(999)), Anything({ a: "x".repeat(1_048_576 - '{"a": ""}'.length) })])
+  )
 
-    it.effect("what is JSON by its toJSON", () =>
-      Effect.gen(function* () {
-        const id = yield* EventPublisher.publish(Anything({ visit: new Visit() }))
-        const sql = yield* SqlClient.SqlClient
-        expect(yield* sql`SELECT event_context FROM outbox.event WHERE event_id = ${id}`).toEqual([
-          { event_context: { visit: { at: "2026-01-31T00:00:00.000Z" } } }
-        ])
-      })
-    )
-  })
+  it.effect("Publishing refuses, and writes nothing with, but not what is JSON by its toJSON", () =>
+    Effect.gen(function* () {
+      const id = yield* EventPublisher.publish(Anything({ visit: new Visit() }))
+      const sql = yield* SqlClient.SqlClient
+      expect(yield* sql`SELECT event_context FROM outbox.event WHERE event_id = ${id}`).toEqual([
+        { event_context: { visit: { at: "2026-01-31T00:00:00.000Z" } } }
+      ])
+    })
+  )
 
-  describe("what only Postgres finds,", () => {
+  {
     // As JavaScript writes it 9 bytes each, as Postgres does 302.
     const numbers = { numbers: Array.from({ length: 4000 }, () => 1.5e300) }
 
-    it.effect("as an issue of the event it is in", () =>
-      Effect.gen(function* () {
-        const before = yield* storedCount
-        const error = yield* Effect.flip(EventPublisher.publishAll([event({}), Anything(numbers), event({})]))
-        expect(error).toMatchObject({
-          _tag: "EventInvalid",
-          issues: [
-            {
-              index: 1,
-              eventType: "anything",
-              field: "event_context",
-              reason: "must not exceed 1048576 bytes as Postgres writes JSON"
-            }
-          ]
+    it.effect(
+      "Publishing refuses, and writes nothing with, what only Postgres finds, as an issue of the event it is in",
+      () =>
+        Effect.gen(function* () {
+          const before = yield* storedCount
+          const error = yield* Effect.flip(EventPublisher.publishAll([event({}), Anything(numbers), event({})]))
+          expect(error).toMatchObject({
+            _tag: "EventInvalid",
+            issues: [
+              {
+                index: 1,
+                eventType: "anything",
+                field: "event_context",
+                reason: "must not exceed 1048576 bytes as Postgres writes JSON"
+              }
+            ]
+          })
+          expect(yield* storedCount).toBe(before)
         })
-        expect(yield* storedCount).toBe(before)
-      })
     )
 
-    it.effect("and only the transaction around it knows that it is over", () =>
-      Effect.gen(function* () {
-        const swallowed = Effect.ignore(EventPublisher.publish(Anything(numbers)))
-        expect(yield* Effect.flip(transaction(swallowed))).toMatchObject({ reason: "RolledBack" })
-        yield* transaction(Effect.ignore(transaction(swallowed)))
-      })
+    it.effect(
+      "Publishing refuses, and writes nothing with, what only Postgres finds, and only the transaction around it knows that it is over",
+      () =>
+        Effect.gen(function* () {
+          const swallowed = Effect.ignore(EventPublisher.publish(Anything(numbers)))
+          expect(yield* Effect.flip(transaction(swallowed))).toMatchObject({ reason: "RolledBack" })
+          yield* transaction(Effect.ignore(transaction(swallowed)))
+        })
     )
-  })
+  }
 
   it.effect.prop(
-    "exactly what outbox.publish refuses, and else both write the same",
+    "Publishing refuses, and writes nothing with, exactly what outbox.publish refuses, and else both write the same",
     arbitrary,
     ({ eventContext, eventDateTime, ...fields }) =>
       Effect.gen(function* () {

@@ -1,5 +1,5 @@
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -69,33 +69,34 @@ const createUsers = Layer.effectDiscard(
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`CREATE TABLE users (name text PRIMARY KEY)`)
 )
 
-layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestServices: true })("Publishing", (it) => {
-  describe("in a transaction", () => {
-    it.effect("commits the event with the row, or neither", () =>
-      Effect.gen(function* () {
-        yield* transaction(register("ada"))
-        yield* Effect.exit(transaction(Effect.zipRight(register("bob"), Effect.fail("failure"))))
-        yield* Effect.exit(transaction(Effect.zipRight(register("cid"), Effect.die("defect"))))
-        yield* Effect.exit(transaction(Effect.zipRight(register("dan"), Effect.interrupt)))
-        expect(yield* registered("ada", "bob", "cid", "dan")).toEqual({ rows: ["ada"], events: ["ada"] })
-      })
-    )
+layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestServices: true })((it) => {
+  it.effect("Publishing in a transaction commits the event with the row, or neither", () =>
+    Effect.gen(function* () {
+      yield* transaction(register("ada"))
+      yield* Effect.exit(transaction(Effect.zipRight(register("bob"), Effect.fail("failure"))))
+      yield* Effect.exit(transaction(Effect.zipRight(register("cid"), Effect.die("defect"))))
+      yield* Effect.exit(transaction(Effect.zipRight(register("dan"), Effect.interrupt)))
+      expect(yield* registered("ada", "bob", "cid", "dan")).toEqual({ rows: ["ada"], events: ["ada"] })
+    })
+  )
 
-    it.effect("writes nothing when another fiber interrupts it", () =>
-      Effect.gen(function* () {
-        const done = yield* Deferred.make<void>()
-        const fiber = yield* Effect.fork(
-          transaction(
-            register("eve").pipe(Effect.zipRight(Deferred.succeed(done, undefined)), Effect.zipRight(Effect.never))
-          )
+  it.effect("Publishing in a transaction writes nothing when another fiber interrupts it", () =>
+    Effect.gen(function* () {
+      const done = yield* Deferred.make<void>()
+      const fiber = yield* Effect.fork(
+        transaction(
+          register("eve").pipe(Effect.zipRight(Deferred.succeed(done, undefined)), Effect.zipRight(Effect.never))
         )
-        yield* Deferred.await(done)
-        yield* Fiber.interrupt(fiber)
-        expect(yield* registered("eve")).toEqual({ rows: [], events: [] })
-      })
-    )
+      )
+      yield* Deferred.await(done)
+      yield* Fiber.interrupt(fiber)
+      expect(yield* registered("eve")).toEqual({ rows: [], events: [] })
+    })
+  )
 
-    it.effect("undoes what a nested transaction published if that one is undone, and only that", () =>
+  it.effect(
+    "Publishing in a transaction undoes what a nested transaction published if that one is undone, and only that",
+    () =>
       Effect.gen(function* () {
         yield* transaction(
           Effect.gen(function* () {
@@ -106,49 +107,46 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
         )
         expect(yield* registered("fay", "gus", "hal")).toEqual({ rows: ["fay", "hal"], events: ["fay", "hal"] })
       })
-    )
+  )
 
-    it.effect("undoes what nested transactions published if the outer one is undone", () =>
-      Effect.gen(function* () {
-        yield* Effect.ignore(
-          transaction(Effect.all([register("ida"), transaction(register("jim")), Effect.fail("failure")]))
-        )
-        expect(yield* registered("ida", "jim")).toEqual({ rows: [], events: [] })
-      })
-    )
+  it.effect("Publishing in a transaction undoes what nested transactions published if the outer one is undone", () =>
+    Effect.gen(function* () {
+      yield* Effect.ignore(
+        transaction(Effect.all([register("ida"), transaction(register("jim")), Effect.fail("failure")]))
+      )
+      expect(yield* registered("ida", "jim")).toEqual({ rows: [], events: [] })
+    })
+  )
 
-    it.effect("works the same with SqlClient.withTransaction", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* sql.withTransaction(register("kim"))
-        yield* Effect.ignore(sql.withTransaction(Effect.zipRight(register("leo"), Effect.fail("failure"))))
-        expect(yield* registered("kim", "leo")).toEqual({ rows: ["kim"], events: ["kim"] })
-      })
-    )
+  it.effect("Publishing in a transaction works the same with SqlClient.withTransaction", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.withTransaction(register("kim"))
+      yield* Effect.ignore(sql.withTransaction(Effect.zipRight(register("leo"), Effect.fail("failure"))))
+      expect(yield* registered("kim", "leo")).toEqual({ rows: ["kim"], events: ["kim"] })
+    })
+  )
 
-    it.effect("can go on after an event was refused", () =>
-      Effect.gen(function* () {
-        const error = yield* transaction(
-          Effect.zipLeft(Effect.flip(EventPublisher.publish(event(""))), register("mia"))
-        )
-        expect(error).toMatchObject({ _tag: "EventInvalid" })
-        expect(yield* registered("mia")).toEqual({ rows: ["mia"], events: ["mia"] })
-      })
-    )
-  })
+  it.effect("Publishing in a transaction can go on after an event was refused", () =>
+    Effect.gen(function* () {
+      const error = yield* transaction(Effect.zipLeft(Effect.flip(EventPublisher.publish(event(""))), register("mia")))
+      expect(error).toMatchObject({ _tag: "EventInvalid" })
+      expect(yield* registered("mia")).toEqual({ rows: ["mia"], events: ["mia"] })
+    })
+  )
 
-  it.effect("outside of any transaction is committed at once", () =>
+  it.effect("Publishing outside of any transaction is committed at once", () =>
     Effect.gen(function* () {
       const id = yield* EventPublisher.publish(event("alone"))
       expect(yield* stored("alone")).toMatchObject([{ event_id: id }])
     })
   )
 
-  describe("many events", () => {
+  {
     const numbered = (eventType: string, count: number) =>
       Array.from({ length: count }, (_, n) => Event.make({ eventType, eventContext: { n } }))
 
-    it.effect("takes one round trip for 10,000, and returns their ids in their order", () =>
+    it.effect("Publishing many events takes one round trip for 10,000, and returns their ids in their order", () =>
       Effect.gen(function* () {
         const [ids, spans] = yield* spansOf(EventPublisher.publishAll(numbered("many", 10_000)))
         expect(spans).toEqual(["EventPublisher.publishAll", "sql.execute"])
@@ -158,7 +156,7 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
       })
     )
 
-    it.effect("takes 100,000 at once", () =>
+    it.effect("Publishing many events takes 100,000 at once", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const ids = yield* EventPublisher.publishAll(numbered("very_many", 100_000))
@@ -169,7 +167,7 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
       })
     )
 
-    it.effect("takes any iterable, once, and nothing at all for none", () =>
+    it.effect("Publishing many events takes any iterable, once, and nothing at all for none", () =>
       Effect.gen(function* () {
         const [ids, spans] = yield* spansOf(EventPublisher.publishAll(new Set<Event.Event>()))
         expect([ids, spans]).toEqual([[], []])
@@ -181,7 +179,7 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
       })
     )
 
-    it.effect("refuses all if one is refused, and names every problem of every event", () =>
+    it.effect("Publishing many events refuses all if one is refused, and names every problem of every event", () =>
       Effect.gen(function* () {
         const events = [
           event("refused"),
@@ -202,21 +200,22 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
         expect(yield* stored("refused")).toEqual([])
       })
     )
-  })
+  }
 
-  describe("fills in what is left out", () => {
-    it.effect("with a time-ordered uuid, also within a millisecond", () =>
-      Effect.gen(function* () {
-        const ids = yield* EventPublisher.publishAll(Array.from({ length: 1000 }, () => event("ordered")))
-        expect([...ids].sort()).toEqual(ids)
-        const [first] = ids
-        expect(first).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-        const millis = Number.parseInt(first?.replaceAll("-", "").slice(0, 12) ?? "", 16)
-        expect(Math.abs(millis - Date.now())).toBeLessThan(60_000)
-      })
-    )
+  it.effect("Publishing fills in what is left out with a time-ordered uuid, also within a millisecond", () =>
+    Effect.gen(function* () {
+      const ids = yield* EventPublisher.publishAll(Array.from({ length: 1000 }, () => event("ordered")))
+      expect([...ids].sort()).toEqual(ids)
+      const [first] = ids
+      expect(first).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+      const millis = Number.parseInt(first?.replaceAll("-", "").slice(0, 12) ?? "", 16)
+      expect(Math.abs(millis - Date.now())).toBeLessThan(60_000)
+    })
+  )
 
-    it.effect("with the Clock's time, the configured environment and version 1", () =>
+  it.effect(
+    "Publishing fills in what is left out with the Clock's time, the configured environment and version 1",
+    () =>
       Effect.gen(function* () {
         const noon = new Date("2030-01-01T12:00:00.123Z")
         yield* Effect.zipRight(TestClock.setTime(noon), EventPublisher.publish(event("defaults"))).pipe(
@@ -226,33 +225,32 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
           { event_date_time: noon, environment: "test", metadata_version: "1" }
         ])
       })
-    )
+  )
 
-    it.effect("but not what is given", () =>
-      Effect.gen(function* () {
-        const given = {
-          eventId: "0192F0C1-2345-7000-8000-00000000ABCD",
-          eventDateTime: DateTime.unsafeMake("1999-12-31T23:59:59.999Z"),
-          environment: "staging"
+  it.effect("Publishing fills in what is left out but not what is given", () =>
+    Effect.gen(function* () {
+      const given = {
+        eventId: "0192F0C1-2345-7000-8000-00000000ABCD",
+        eventDateTime: DateTime.unsafeMake("1999-12-31T23:59:59.999Z"),
+        environment: "staging"
+      }
+      const id = yield* EventPublisher.publish(
+        Event.make({ ...given, eventType: "given", eventContext: {}, metadataVersion: 2n ** 63n - 1n })
+      )
+      // As Postgres and ClickHouse print it.
+      expect(id).toBe(given.eventId.toLowerCase())
+      expect(yield* stored("given")).toMatchObject([
+        {
+          event_id: id,
+          event_date_time: new Date("1999-12-31T23:59:59.999Z"),
+          environment: "staging",
+          metadata_version: "9223372036854775807"
         }
-        const id = yield* EventPublisher.publish(
-          Event.make({ ...given, eventType: "given", eventContext: {}, metadataVersion: 2n ** 63n - 1n })
-        )
-        // As Postgres and ClickHouse print it.
-        expect(id).toBe(given.eventId.toLowerCase())
-        expect(yield* stored("given")).toMatchObject([
-          {
-            event_id: id,
-            event_date_time: new Date("1999-12-31T23:59:59.999Z"),
-            environment: "staging",
-            metadata_version: "9223372036854775807"
-          }
-        ])
-      })
-    )
-  })
+      ])
+    })
+  )
 
-  describe("keeps the trace of who published", () => {
+  {
     const traceparent = Effect.gen(function* () {
       const id = yield* EventPublisher.publish(event("traced"))
       const sql = yield* SqlClient.SqlClient
@@ -263,22 +261,26 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
     const traceparentIn = (traceId: string) =>
       Effect.withParentSpan(traceparent, Tracer.externalSpan({ traceId, spanId: "00f067aa0ba902b7" }))
 
-    it.effect("as a span of the current trace, with whether it is sampled", () =>
-      Effect.gen(function* () {
-        const span = yield* Effect.makeSpan("checkout")
-        const inSpan = Effect.withParentSpan(traceparent, span)
-        expect(yield* inSpan).toMatch(new RegExp(`^00-${span.traceId}-[0-9a-f]{16}-01$`))
+    it.effect(
+      "Publishing keeps the trace of who published as a span of the current trace, with whether it is sampled",
+      () =>
+        Effect.gen(function* () {
+          const span = yield* Effect.makeSpan("checkout")
+          const inSpan = Effect.withParentSpan(traceparent, span)
+          expect(yield* inSpan).toMatch(new RegExp(`^00-${span.traceId}-[0-9a-f]{16}-01$`))
 
-        const tracer = yield* Effect.tracer
-        const unsampled = Tracer.make({
-          ...tracer,
-          span: (...options) => Object.assign(tracer.span(...options), { sampled: false })
+          const tracer = yield* Effect.tracer
+          const unsampled = Tracer.make({
+            ...tracer,
+            span: (...options) => Object.assign(tracer.span(...options), { sampled: false })
+          })
+          expect(yield* Effect.withTracer(inSpan, unsampled)).toMatch(
+            new RegExp(`^00-${span.traceId}-[0-9a-f]{16}-00$`)
+          )
         })
-        expect(yield* Effect.withTracer(inSpan, unsampled)).toMatch(new RegExp(`^00-${span.traceId}-[0-9a-f]{16}-00$`))
-      })
     )
 
-    it.effect("in W3C's notation, whatever notation it came in", () =>
+    it.effect("Publishing keeps the trace of who published in W3C's notation, whatever notation it came in", () =>
       Effect.gen(function* () {
         expect(yield* traceparentIn("4BF92F3577B34DA6A3CE929D0E0E4736")).toMatch(
           /^00-4bf92f3577b34da6a3ce929d0e0e4736-.{16}-01$/
@@ -287,63 +289,63 @@ layer(createUsers.pipe(Layer.provideMerge(Environment.layer())), { excludeTestSe
       })
     )
 
-    it.effect("unless there is none that could be kept: no request header makes publishing fail", () =>
-      Effect.gen(function* () {
-        expect(yield* traceparentIn("'; DROP TABLE")).toBeNull()
-        expect(yield* traceparentIn("4bf92f3577b34da6a3ce929d0e0e4736".repeat(2))).toBeNull()
-        expect(yield* Effect.withTracerEnabled(traceparent, false)).toBeNull()
-      })
+    it.effect(
+      "Publishing keeps the trace of who published unless there is none that could be kept: no request header makes publishing fail",
+      () =>
+        Effect.gen(function* () {
+          expect(yield* traceparentIn("'; DROP TABLE")).toBeNull()
+          expect(yield* traceparentIn("4bf92f3577b34da6a3ce929d0e0e4736".repeat(2))).toBeNull()
+          expect(yield* Effect.withTracerEnabled(traceparent, false)).toBeNull()
+        })
     )
-  })
+  }
 
-  describe("a defined event", () => {
-    it.effect("is encoded by its Schema, and undefined properties are left out", () =>
-      Effect.gen(function* () {
-        const registeredAt = new Date("2026-01-31T12:00:00Z")
-        yield* EventPublisher.publish(UserCreated({ userId: 1, nickname: undefined, registeredAt }))
-        expect(yield* stored("user_created")).toMatchObject([
-          { event_context: { userId: 1, registeredAt: "2026-01-31T12:00:00.000Z" }, metadata_version: "2" }
-        ])
+  it.effect("Publishing a defined event is encoded by its Schema, and undefined properties are left out", () =>
+    Effect.gen(function* () {
+      const registeredAt = new Date("2026-01-31T12:00:00Z")
+      yield* EventPublisher.publish(UserCreated({ userId: 1, nickname: undefined, registeredAt }))
+      expect(yield* stored("user_created")).toMatchObject([
+        { event_context: { userId: 1, registeredAt: "2026-01-31T12:00:00.000Z" }, metadata_version: "2" }
+      ])
+    })
+  )
+
+  it.effect("Publishing a defined event is refused where its Schema refuses it, with every place", () =>
+    Effect.gen(function* () {
+      const Order = Event.define({
+        eventType: "order_paid",
+        eventContext: Schema.Struct({
+          lines: Schema.Array(Schema.Struct({ count: Schema.Int, sku: Schema.NonEmptyString }))
+        })
       })
-    )
-
-    it.effect("is refused where its Schema refuses it, with every place", () =>
-      Effect.gen(function* () {
-        const Order = Event.define({
-          eventType: "order_paid",
-          eventContext: Schema.Struct({
-            lines: Schema.Array(Schema.Struct({ count: Schema.Int, sku: Schema.NonEmptyString }))
+      const error = yield* Effect.flip(
+        EventPublisher.publish(
+          Order({
+            lines: [
+              { count: 1, sku: "a" },
+              { count: 0.5, sku: "" }
+            ]
           })
-        })
-        const error = yield* Effect.flip(
-          EventPublisher.publish(
-            Order({
-              lines: [
-                { count: 1, sku: "a" },
-                { count: 0.5, sku: "" }
-              ]
-            })
-          )
         )
-        expect(error).toMatchObject({
-          issues: [
-            { index: 0, eventType: "order_paid", field: "event_context.lines.1.count" },
-            { index: 0, eventType: "order_paid", field: "event_context.lines.1.sku" }
-          ]
-        })
+      )
+      expect(error).toMatchObject({
+        issues: [
+          { index: 0, eventType: "order_paid", field: "event_context.lines.1.count" },
+          { index: 0, eventType: "order_paid", field: "event_context.lines.1.sku" }
+        ]
       })
-    )
+    })
+  )
 
-    it.effect("takes only its shape", () =>
-      Effect.sync(() => {
-        // @ts-expect-error userId is missing
-        UserCreated({ nickname: "ada" })
-        // @ts-expect-error userId is a number
-        UserCreated({ userId: "1" })
-        // @ts-expect-error there is no email
-        const event = UserCreated({ userId: 1, email: "ada@example.com" })
-        expect(Either.getOrThrow(event.encode())).toEqual({ userId: 1 })
-      })
-    )
-  })
+  it.effect("Publishing a defined event takes only its shape", () =>
+    Effect.sync(() => {
+      // @ts-expect-error userId is missing
+      UserCreated({ nickname: "ada" })
+      // @ts-expect-error userId is a number
+      UserCreated({ userId: "1" })
+      // @ts-expect-error there is no email
+      const event = UserCreated({ userId: 1, email: "ada@example.com" })
+      expect(Either.getOrThrow(event.encode())).toEqual({ userId: 1 })
+    })
+  )
 })

@@ -1,5 +1,5 @@
 /** Publishing in SQL, as from any language: no library, one connection of `pg`. */
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Pg from "pg"
 import * as Environment from "../support/environment.ts"
@@ -37,22 +37,23 @@ const TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 const deep = (levels: number) => `${'{"a":'.repeat(levels)}1${"}".repeat(levels)}`
 
-layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it) => {
-  describe("in a transaction", () => {
-    it.scoped("is committed with it, or was never there", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        yield* query("BEGIN")
-        yield* query(`SELECT outbox.publish('committed', '{}')`)
-        yield* query("COMMIT")
-        yield* query("BEGIN")
-        yield* query(`SELECT outbox.publish('rolled_back', '{}')`)
-        yield* query("ROLLBACK")
-        expect(yield* query(events, [["committed", "rolled_back"]])).toEqual([{ event_type: "committed" }])
-      })
-    )
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
+  it.scoped("outbox.publish in a transaction is committed with it, or was never there", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      yield* query("BEGIN")
+      yield* query(`SELECT outbox.publish('committed', '{}')`)
+      yield* query("COMMIT")
+      yield* query("BEGIN")
+      yield* query(`SELECT outbox.publish('rolled_back', '{}')`)
+      yield* query("ROLLBACK")
+      expect(yield* query(events, [["committed", "rolled_back"]])).toEqual([{ event_type: "committed" }])
+    })
+  )
 
-    it.scoped("is undone with its savepoint, and carries the whole transaction's id also inside of one", () =>
+  it.scoped(
+    "outbox.publish in a transaction is undone with its savepoint, and carries the whole transaction's id also inside of one",
+    () =>
       Effect.gen(function* () {
         const query = yield* session
         yield* query("BEGIN")
@@ -74,10 +75,9 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
           { event_type: "inside", ...transaction }
         ])
       })
-    )
-  })
+  )
 
-  describe("fills in what is left out, or NULL", () => {
+  {
     /** Publishes, and returns the row that was written. */
     const publish = (query: Query, call: string) =>
       Effect.gen(function* () {
@@ -86,77 +86,89 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
         return row
       })
 
-    it.scoped("with a time-ordered uuid, now, version 1 and no trace", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        for (const call of [
-          `publish('user_created', '{"a": 1}')`,
-          `publish('user_created', '{"a": 1}', NULL, NULL, NULL, NULL, NULL)`,
-          `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb])`,
-          `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb], '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL)`
-        ]) {
-          const row = yield* publish(query, call)
-          expect(row).toMatchObject({ event_context: { a: 1 }, metadata_version: "1", traceparent: null })
-          expect(row?.event_id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-          const millis = Number.parseInt(String(row?.event_id).replaceAll("-", "").slice(0, 12), 16)
-          for (const time of [millis, Number(row?.event_date_time), Number(row?.published_at)]) {
-            expect(Math.abs(time - Date.now())).toBeLessThan(60_000)
+    it.scoped(
+      "outbox.publish fills in what is left out, or NULL with a time-ordered uuid, now, version 1 and no trace",
+      () =>
+        Effect.gen(function* () {
+          const query = yield* session
+          for (const call of [
+            `publish('user_created', '{"a": 1}')`,
+            `publish('user_created', '{"a": 1}', NULL, NULL, NULL, NULL, NULL)`,
+            `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb])`,
+            `publish_all('{user_created}', ARRAY['{"a": 1}'::jsonb], '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL)`
+          ]) {
+            const row = yield* publish(query, call)
+            expect(row).toMatchObject({ event_context: { a: 1 }, metadata_version: "1", traceparent: null })
+            expect(row?.event_id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+            const millis = Number.parseInt(String(row?.event_id).replaceAll("-", "").slice(0, 12), 16)
+            for (const time of [millis, Number(row?.event_date_time), Number(row?.published_at)]) {
+              expect(Math.abs(time - Date.now())).toBeLessThan(60_000)
+            }
           }
-        }
-      })
+        })
     )
 
-    it.scoped("with what the context weighs on its way to ClickHouse, as Postgres writes it", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        // Its numbers grow, its blanks are gone, and é takes two bytes.
-        const context = `'{"a": 1e30,   "b": "é"}'::jsonb`
-        yield* query(`SELECT outbox.publish('weighed', ${context})`)
-        yield* query(`SELECT outbox.publish_all('{weighed,weighed}', ARRAY[${context}, '{}'])`)
-        yield* query(`INSERT INTO outbox.new_event (event_type, event_context) VALUES ('weighed', ${context})`)
-        const weights = yield* query("SELECT context_bytes FROM outbox.event WHERE event_type = 'weighed' ORDER BY id")
-        expect(weights.map(({ context_bytes }) => context_bytes)).toEqual([49, 49, 2, 49])
-      })
-    )
-
-    it.scoped("with the time of the call, not of its transaction's begin", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        yield* query("BEGIN")
-        const first = yield* publish(query, "publish('timed', '{}')")
-        yield* query("SELECT pg_sleep(0.01)")
-        const second = yield* publish(query, "publish('timed', '{}')")
-        yield* query("COMMIT")
-        expect(Number(second?.event_date_time)).toBeGreaterThan(Number(first?.event_date_time))
-        expect(String(second?.event_id) > String(first?.event_id)).toBe(true)
-      })
-    )
-
-    it.scoped("with the environment that the session or the database is set to, or production", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        const environment = (query: Query) =>
-          Effect.map(
-            Effect.all([publish(query, "publish('e', '{}')"), publish(query, "publish_all('{e}', '{\"{}\"}')")]),
-            (rows) => rows.map((row) => row?.environment)
+    it.scoped(
+      "outbox.publish fills in what is left out, or NULL with what the context weighs on its way to ClickHouse, as Postgres writes it",
+      () =>
+        Effect.gen(function* () {
+          const query = yield* session
+          // Its numbers grow, its blanks are gone, and é takes two bytes.
+          const context = `'{"a": 1e30,   "b": "é"}'::jsonb`
+          yield* query(`SELECT outbox.publish('weighed', ${context})`)
+          yield* query(`SELECT outbox.publish_all('{weighed,weighed}', ARRAY[${context}, '{}'])`)
+          yield* query(`INSERT INTO outbox.new_event (event_type, event_context) VALUES ('weighed', ${context})`)
+          const weights = yield* query(
+            "SELECT context_bytes FROM outbox.event WHERE event_type = 'weighed' ORDER BY id"
           )
-        expect(yield* environment(query)).toEqual(["production", "production"])
-        yield* query("SET outbox.environment = 'staging'")
-        expect(yield* environment(query)).toEqual(["staging", "staging"])
-        yield* query("RESET outbox.environment")
-        expect(yield* environment(query)).toEqual(["production", "production"])
-        const [database] = yield* query("SELECT quote_ident(current_database()) AS name")
-        yield* query(`ALTER DATABASE ${database?.name} SET outbox.environment = 'test'`)
-        expect(yield* environment(yield* session)).toEqual(["test", "test"])
-        yield* query(`ALTER DATABASE ${database?.name} RESET outbox.environment`)
-      })
+          expect(weights.map(({ context_bytes }) => context_bytes)).toEqual([49, 49, 2, 49])
+        })
     )
 
-    it.scoped("and nothing else, in a call that names its arguments", () =>
-      Effect.gen(function* () {
-        const row = yield* publish(
-          yield* session,
-          `publish(
+    it.scoped(
+      "outbox.publish fills in what is left out, or NULL with the time of the call, not of its transaction's begin",
+      () =>
+        Effect.gen(function* () {
+          const query = yield* session
+          yield* query("BEGIN")
+          const first = yield* publish(query, "publish('timed', '{}')")
+          yield* query("SELECT pg_sleep(0.01)")
+          const second = yield* publish(query, "publish('timed', '{}')")
+          yield* query("COMMIT")
+          expect(Number(second?.event_date_time)).toBeGreaterThan(Number(first?.event_date_time))
+          expect(String(second?.event_id) > String(first?.event_id)).toBe(true)
+        })
+    )
+
+    it.scoped(
+      "outbox.publish fills in what is left out, or NULL with the environment that the session or the database is set to, or production",
+      () =>
+        Effect.gen(function* () {
+          const query = yield* session
+          const environment = (query: Query) =>
+            Effect.map(
+              Effect.all([publish(query, "publish('e', '{}')"), publish(query, "publish_all('{e}', '{\"{}\"}')")]),
+              (rows) => rows.map((row) => row?.environment)
+            )
+          expect(yield* environment(query)).toEqual(["production", "production"])
+          yield* query("SET outbox.environment = 'staging'")
+          expect(yield* environment(query)).toEqual(["staging", "staging"])
+          yield* query("RESET outbox.environment")
+          expect(yield* environment(query)).toEqual(["production", "production"])
+          const [database] = yield* query("SELECT quote_ident(current_database()) AS name")
+          yield* query(`ALTER DATABASE ${database?.name} SET outbox.environment = 'test'`)
+          expect(yield* environment(yield* session)).toEqual(["test", "test"])
+          yield* query(`ALTER DATABASE ${database?.name} RESET outbox.environment`)
+        })
+    )
+
+    it.scoped(
+      "outbox.publish fills in what is left out, or NULL and nothing else, in a call that names its arguments",
+      () =>
+        Effect.gen(function* () {
+          const row = yield* publish(
+            yield* session,
+            `publish(
             traceparent => '${TRACEPARENT}',
             event_id => '00000000-0000-4000-8000-000000000001',
             event_context => '{}',
@@ -165,21 +177,21 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
             environment => 'staging',
             event_date_time => '2026-01-31T12:00:00.123Z'
           )`
-        )
-        expect(row).toMatchObject({
-          event_id: "00000000-0000-4000-8000-000000000001",
-          event_type: "named",
-          event_date_time: new Date("2026-01-31T12:00:00.123Z"),
-          environment: "staging",
-          event_context: {},
-          metadata_version: "3",
-          traceparent: TRACEPARENT
+          )
+          expect(row).toMatchObject({
+            event_id: "00000000-0000-4000-8000-000000000001",
+            event_type: "named",
+            event_date_time: new Date("2026-01-31T12:00:00.123Z"),
+            environment: "staging",
+            event_context: {},
+            metadata_version: "3",
+            traceparent: TRACEPARENT
+          })
         })
-      })
     )
-  })
+  }
 
-  describe("refuses", () => {
+  {
     const anEvent = {
       event_type: "refused",
       event_context: "{}",
@@ -221,7 +233,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     refuses("a context of more than 1 MiB", { event_context: large }, violates("event_context_must_not_exceed_1_mib"))
     const levels = violates("event_context_must_not_exceed_1000_levels")
     refuses("a context of more than 1000 levels", { event_context: deep(1001) }, levels)
-    it.scoped("a context of more than 1000 levels also where a table holds it compressed", () =>
+    it.scoped("outbox.publish refuses a context of more than 1000 levels also where a table holds it compressed", () =>
       Effect.gen(function* () {
         const query = yield* session
         yield* query("CREATE TEMPORARY TABLE kept (context jsonb)")
@@ -245,13 +257,12 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     refuses("a traceparent in capitals", { traceparent: TRACEPARENT.toUpperCase() }, trace)
     refuses("a traceparent of other parts", { traceparent: TRACEPARENT.replace("4bf9", "4b-9") }, trace)
     refuses("a traceparent with its lines in other places", { traceparent: TRACEPARENT.replace("0-4", "-04") }, trace)
-  })
+  }
 
-  describe("takes many", () => {
-    it.scoped("in one statement, and returns their ids in their order", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        const ids = yield* query(`
+  it.scoped("outbox.publish takes many in one statement, and returns their ids in their order", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const ids = yield* query(`
           SELECT outbox.publish_all(
             event_types => array_agg('many_' || n ORDER BY n),
             event_contexts => array_agg(jsonb_build_object('n', n) ORDER BY n),
@@ -259,48 +270,47 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
           ) AS event_id
           FROM generate_series(1, 1000) AS n
         `)
-        const rows = yield* query(
-          "SELECT event_id, event_type, traceparent FROM outbox.event WHERE event_type ^@ 'many_' ORDER BY id"
-        )
-        expect(rows).toEqual(
-          ids.map((id, index) => ({ ...id, event_type: `many_${index + 1}`, traceparent: TRACEPARENT }))
-        )
-      })
-    )
+      const rows = yield* query(
+        "SELECT event_id, event_type, traceparent FROM outbox.event WHERE event_type ^@ 'many_' ORDER BY id"
+      )
+      expect(rows).toEqual(
+        ids.map((id, index) => ({ ...id, event_type: `many_${index + 1}`, traceparent: TRACEPARENT }))
+      )
+    })
+  )
 
-    it.scoped("or none, if one is refused or lacks its context", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        const all = "SELECT outbox.publish_all('{none,none}', $1::jsonb[])"
-        expect(yield* Effect.flip(query(all, [["{}", "[]"]]))).toMatchObject({ code: "23514" })
-        expect(yield* Effect.flip(query(all, [["{}"]]))).toMatchObject({ code: "23502", column: "event_context" })
-        expect(yield* query(events, [["none"]])).toEqual([])
-      })
-    )
+  it.scoped("outbox.publish takes many or none, if one is refused or lacks its context", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const all = "SELECT outbox.publish_all('{none,none}', $1::jsonb[])"
+      expect(yield* Effect.flip(query(all, [["{}", "[]"]]))).toMatchObject({ code: "23514" })
+      expect(yield* Effect.flip(query(all, [["{}"]]))).toMatchObject({ code: "23502", column: "event_context" })
+      expect(yield* query(events, [["none"]])).toEqual([])
+    })
+  )
 
-    it.scoped("and says which one was refused", () =>
-      Effect.gen(function* () {
-        const query = yield* session
-        const all = "SELECT outbox.publish_all($1, $2, environments => $3, event_ids => $4)"
-        const eventId = "00000000-0000-4000-8000-000000000003"
-        const contexts = ["{}", "{}", "{}"]
-        const environments = ["test", null, "x".repeat(256)]
-        const error = yield* Effect.flip(
-          query(all, [["none", "none", "this"], contexts, environments, [null, null, eventId]])
-        )
-        expect(error).toMatchObject({
-          code: "23514",
-          schema: "outbox",
-          dataType: "environment",
-          constraint: "environment_must_have_1_to_255_characters",
-          message: expect.stringContaining("value for domain outbox.environment violates check constraint"),
-          detail: `It is event 3 of those published together: ${eventId}, this`
-        })
+  it.scoped("outbox.publish takes many and says which one was refused", () =>
+    Effect.gen(function* () {
+      const query = yield* session
+      const all = "SELECT outbox.publish_all($1, $2, environments => $3, event_ids => $4)"
+      const eventId = "00000000-0000-4000-8000-000000000003"
+      const contexts = ["{}", "{}", "{}"]
+      const environments = ["test", null, "x".repeat(256)]
+      const error = yield* Effect.flip(
+        query(all, [["none", "none", "this"], contexts, environments, [null, null, eventId]])
+      )
+      expect(error).toMatchObject({
+        code: "23514",
+        schema: "outbox",
+        dataType: "environment",
+        constraint: "environment_must_have_1_to_255_characters",
+        message: expect.stringContaining("value for domain outbox.environment violates check constraint"),
+        detail: `It is event 3 of those published together: ${eventId}, this`
       })
-    )
-  })
+    })
+  )
 
-  it.scoped("runs nothing of the caller's with its owner's privileges", () =>
+  it.scoped("outbox.publish runs nothing of the caller's with its owner's privileges", () =>
     Effect.gen(function* () {
       const query = yield* session
       const traps = `trap_${process.pid}`
@@ -333,7 +343,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
     })
   )
 
-  it.scoped("writes no row for a role that cannot know which slot is in use", () =>
+  it.scoped("outbox.publish writes no row for a role that cannot know which slot is in use", () =>
     Effect.gen(function* () {
       const query = yield* session
       const role = `copier_${Date.now()}_${process.pid}`
@@ -359,7 +369,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
   )
 
   it.scoped(
-    "works where session_replication_role turns triggers off, and outbox.new_event, which needs one, refuses",
+    "outbox.publish works where session_replication_role turns triggers off, and outbox.new_event, which needs one, refuses",
     () =>
       Effect.gen(function* () {
         const query = yield* session
@@ -379,7 +389,7 @@ layer(Environment.layer(), { excludeTestServices: true })("outbox.publish", (it)
       })
   )
 
-  it.scoped("needs the role outbox_publisher and no other privilege, and gives none", () =>
+  it.scoped("outbox.publish needs the role outbox_publisher and no other privilege, and gives none", () =>
     Effect.gen(function* () {
       const query = yield* session
       const role = `publisher_${Date.now()}_${process.pid}`

@@ -1,7 +1,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -56,107 +56,102 @@ const losing = (before: "arrival" | "answer", statement: string) =>
 
 layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONNECTIONS: "3" }))), {
   excludeTestServices: true
-})("A transaction", (it) => {
-  describe("that succeeds", () => {
-    it.effect("was committed, and succeeds with the result of its code", () =>
-      Effect.gen(function* () {
-        expect(yield* transaction(Effect.as(insert("ada"), 7))).toBe(7)
-        expect(yield* written("ada")).toEqual(["ada"])
-      })
-    )
+})((it) => {
+  it.effect("A transaction that succeeds was committed, and succeeds with the result of its code", () =>
+    Effect.gen(function* () {
+      expect(yield* transaction(Effect.as(insert("ada"), 7))).toBe(7)
+      expect(yield* written("ada")).toEqual(["ada"])
+    })
+  )
 
-    it.effect("leaves the scope of its code open", () =>
-      Effect.gen(function* () {
-        const scope = yield* Scope.make()
-        let open = false
-        const acquire = Effect.acquireRelease(
+  it.effect("A transaction that succeeds leaves the scope of its code open", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      let open = false
+      const acquire = Effect.acquireRelease(
+        Effect.sync(() => {
+          open = true
+        }),
+        () =>
           Effect.sync(() => {
-            open = true
-          }),
-          () =>
-            Effect.sync(() => {
-              open = false
-            })
+            open = false
+          })
+      )
+      yield* Scope.extend(transaction(acquire), scope)
+      expect(open).toBe(true)
+      yield* Scope.close(scope, Exit.void)
+      expect(open).toBe(false)
+    })
+  )
+
+  it.effect("A transaction writes nothing when its code fails, and the error comes through as it is", () =>
+    Effect.gen(function* () {
+      const error = new Refused({ why: "not now" })
+      const exit = yield* Effect.exit(transaction(Effect.zipRight(insert("bob"), error)))
+      expect(exit).toEqual(Exit.fail(error))
+      expect(yield* written("bob")).toEqual([])
+    })
+  )
+
+  it.effect("A transaction writes nothing when a statement fails, and its SqlError comes through", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(transaction(Effect.zipRight(insert("bob"), insert("bob"))))
+      expect(error).toBeInstanceOf(SqlError)
+      expect(error).toMatchObject({ cause: { constraint: "users_pkey" } })
+      expect(yield* written("bob")).toEqual([])
+    })
+  )
+
+  it.effect("A transaction writes nothing when its code dies, and the defect comes through", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(transaction(Effect.zipRight(insert("bob"), Effect.die("bug"))))
+      expect(exit).toEqual(Exit.die("bug"))
+      expect(yield* written("bob")).toEqual([])
+    })
+  )
+
+  it.effect("A transaction writes nothing when it is interrupted, also in the middle of a statement", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      for (const rest of [Effect.never, sql`SELECT pg_sleep(60)`]) {
+        const inserted = yield* Deferred.make<void>()
+        const fiber = yield* Effect.fork(
+          transaction(insert("bob").pipe(Effect.zipRight(Deferred.succeed(inserted, undefined)), Effect.zipRight(rest)))
         )
-        yield* Scope.extend(transaction(acquire), scope)
-        expect(open).toBe(true)
-        yield* Scope.close(scope, Exit.void)
-        expect(open).toBe(false)
-      })
-    )
-  })
-
-  describe("writes nothing", () => {
-    it.effect("when its code fails, and the error comes through as it is", () =>
-      Effect.gen(function* () {
-        const error = new Refused({ why: "not now" })
-        const exit = yield* Effect.exit(transaction(Effect.zipRight(insert("bob"), error)))
-        expect(exit).toEqual(Exit.fail(error))
+        yield* Deferred.await(inserted)
+        expect(Exit.isInterrupted(yield* Fiber.interrupt(fiber))).toBe(true)
         expect(yield* written("bob")).toEqual([])
-      })
-    )
+      }
+    })
+  )
 
-    it.effect("when a statement fails, and its SqlError comes through", () =>
-      Effect.gen(function* () {
-        const error = yield* Effect.flip(transaction(Effect.zipRight(insert("bob"), insert("bob"))))
-        expect(error).toBeInstanceOf(SqlError)
-        expect(error).toMatchObject({ cause: { constraint: "users_pkey" } })
-        expect(yield* written("bob")).toEqual([])
-      })
-    )
+  it.effect("A transaction that Postgres refuses to commit fails with CommitFailed, where withTransaction dies", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const sameSeat = Effect.zipRight(insert("carol", 1), insert("dave", 1))
+      expect(yield* Effect.exit(sql.withTransaction(sameSeat))).toMatchObject({ cause: { _tag: "Die" } })
 
-    it.effect("when its code dies, and the defect comes through", () =>
-      Effect.gen(function* () {
-        const exit = yield* Effect.exit(transaction(Effect.zipRight(insert("bob"), Effect.die("bug"))))
-        expect(exit).toEqual(Exit.die("bug"))
-        expect(yield* written("bob")).toEqual([])
-      })
-    )
+      const error = yield* Effect.flip(transaction(sameSeat))
+      expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "CommitFailed" })
+      expect(error.message).toContain('violates unique constraint "users_seat_key"')
+      expect(yield* written("carol", "dave")).toEqual([])
+    })
+  )
 
-    it.effect("when it is interrupted, also in the middle of a statement", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        for (const rest of [Effect.never, sql`SELECT pg_sleep(60)`]) {
-          const inserted = yield* Deferred.make<void>()
-          const fiber = yield* Effect.fork(
-            transaction(
-              insert("bob").pipe(Effect.zipRight(Deferred.succeed(inserted, undefined)), Effect.zipRight(rest))
-            )
-          )
-          yield* Deferred.await(inserted)
-          expect(Exit.isInterrupted(yield* Fiber.interrupt(fiber))).toBe(true)
-          expect(yield* written("bob")).toEqual([])
-        }
-      })
-    )
-  })
-
-  describe("that Postgres refuses to commit", () => {
-    it.effect("fails with CommitFailed, where withTransaction dies", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const sameSeat = Effect.zipRight(insert("carol", 1), insert("dave", 1))
-        expect(yield* Effect.exit(sql.withTransaction(sameSeat))).toMatchObject({ cause: { _tag: "Die" } })
-
-        const error = yield* Effect.flip(transaction(sameSeat))
-        expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "CommitFailed" })
-        expect(error.message).toContain('violates unique constraint "users_seat_key"')
-        expect(yield* written("carol", "dave")).toEqual([])
-      })
-    )
-
-    it.effect("fails with CommitFailed when an administrator cancels the COMMIT", () =>
+  it.effect(
+    "A transaction that Postgres refuses to commit fails with CommitFailed when an administrator cancels the COMMIT",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const error = yield* Effect.flip(transaction(sql`INSERT INTO cancelled VALUES (1)`))
         expect(error).toMatchObject({ reason: "CommitFailed" })
         expect(error.message).toContain("nothing was written: canceling statement due to user request")
       })
-    )
-  })
+  )
 
-  describe("in which the error of a failed statement was swallowed", () => {
-    it.effect("fails with RolledBack, where withTransaction succeeds", () =>
+  it.effect(
+    "A transaction in which the error of a failed statement was swallowed fails with RolledBack, where withTransaction succeeds",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const careless = Effect.zipRight(insert("erin"), swallowed)
@@ -167,9 +162,11 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "RolledBack", committing: false })
         expect(yield* written("erin")).toEqual([])
       })
-    )
+  )
 
-    it.effect("fails with RolledBack when it is nested, and the outer one goes on without it", () =>
+  it.effect(
+    "A transaction in which the error of a failed statement was swallowed fails with RolledBack when it is nested, and the outer one goes on without it",
+    () =>
       Effect.gen(function* () {
         const error = yield* transaction(
           Effect.gen(function* () {
@@ -182,9 +179,11 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "RolledBack" })
         expect(yield* written("frank", "grace", "heidi")).toEqual(["frank", "heidi"])
       })
-    )
+  )
 
-    it.effect("cannot be saved by a nested one that comes after it", () =>
+  it.effect(
+    "A transaction in which the error of a failed statement was swallowed cannot be saved by a nested one that comes after it",
+    () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(
           transaction(
@@ -199,11 +198,11 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error).toMatchObject({ reason: "RolledBack" })
         expect(yield* written("ivan", "judy")).toEqual([])
       })
-    )
-  })
+  )
 
-  describe("whose connection is lost", () => {
-    it.effect("before COMMIT fails with ConnectionLost, where withTransaction dies", () =>
+  it.effect(
+    "A transaction whose connection is lost before COMMIT fails with ConnectionLost, where withTransaction dies",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const terminated = Effect.zipRight(
@@ -216,9 +215,11 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "ConnectionLost" })
         expect(yield* written("karl")).toEqual([])
       })
-    )
+  )
 
-    it.effect("fails with the error of the statement that noticed, if that is not swallowed", () =>
+  it.effect(
+    "A transaction whose connection is lost fails with the error of the statement that noticed, if that is not swallowed",
+    () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const error = yield* Effect.flip(
@@ -226,26 +227,32 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         )
         expect(error).toMatchObject({ _tag: "SqlError", cause: { code: "57P01" } })
       })
-    )
+  )
 
-    it.effect("on COMMIT's way there fails with ConnectionLost, and nothing was written", () =>
+  it.effect(
+    "A transaction whose connection is lost on COMMIT's way there fails with ConnectionLost, and nothing was written",
+    () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(Effect.provide(transaction(insert("laura")), losing("arrival", "COMMIT")))
         expect(error).toMatchObject({ reason: "ConnectionLost", committing: true })
         expect(yield* written("laura")).toEqual([])
       })
-    )
+  )
 
-    it.effect("on COMMIT's way back fails with ConnectionLost, which says to look: it was written", () =>
+  it.effect(
+    "A transaction whose connection is lost on COMMIT's way back fails with ConnectionLost, which says to look: it was written",
+    () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(Effect.provide(transaction(insert("mike")), losing("answer", "COMMIT")))
         expect(error).toMatchObject({ reason: "ConnectionLost", committing: true })
         expect(error.message).toContain("look whether the transaction was written before trying again")
         expect(yield* until(written("mike"), (names) => names.length > 0)).toEqual(["mike"])
       })
-    )
+  )
 
-    it.effect("at the end of a nested one fails that one with ConnectionLost, and nothing was written", () =>
+  it.effect(
+    "A transaction whose connection is lost at the end of a nested one fails that one with ConnectionLost, and nothing was written",
+    () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(
           Effect.provide(transaction(transaction(insert("nina"))), losing("arrival", "RELEASE"))
@@ -254,62 +261,62 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error.message).toContain("nothing was written")
         expect(yield* written("nina")).toEqual([])
       })
-    )
-  })
+  )
 
-  describe("in another", () => {
-    it.effect("is undone alone if its failure is handled", () =>
-      Effect.gen(function* () {
-        yield* transaction(
-          Effect.gen(function* () {
-            yield* insert("oscar")
-            yield* Effect.ignore(transaction(Effect.zipRight(insert("peggy"), insert("oscar"))))
-            yield* transaction(insert("quinn"))
-          })
-        )
-        expect(yield* written("oscar", "peggy", "quinn")).toEqual(["oscar", "quinn"])
-      })
-    )
+  it.effect("A transaction in another is undone alone if its failure is handled", () =>
+    Effect.gen(function* () {
+      yield* transaction(
+        Effect.gen(function* () {
+          yield* insert("oscar")
+          yield* Effect.ignore(transaction(Effect.zipRight(insert("peggy"), insert("oscar"))))
+          yield* transaction(insert("quinn"))
+        })
+      )
+      expect(yield* written("oscar", "peggy", "quinn")).toEqual(["oscar", "quinn"])
+    })
+  )
 
-    it.effect("is undone with it", () =>
-      Effect.gen(function* () {
-        yield* Effect.ignore(transaction(Effect.zipRight(transaction(insert("rita")), Effect.fail("handled"))))
-        expect(yield* written("rita")).toEqual([])
-      })
-    )
+  it.effect("A transaction in another is undone with it", () =>
+    Effect.gen(function* () {
+      yield* Effect.ignore(transaction(Effect.zipRight(transaction(insert("rita")), Effect.fail("handled"))))
+      expect(yield* written("rita")).toEqual([])
+    })
+  )
 
-    it.effect("is undone alone if it is interrupted", () =>
-      Effect.gen(function* () {
-        yield* transaction(
-          Effect.gen(function* () {
-            yield* insert("steve")
-            yield* Effect.timeoutOption(transaction(Effect.zipRight(insert("trent"), Effect.never)), "50 millis")
-          })
-        )
-        expect(yield* written("steve", "trent")).toEqual(["steve"])
-      })
-    )
+  it.effect("A transaction in another is undone alone if it is interrupted", () =>
+    Effect.gen(function* () {
+      yield* transaction(
+        Effect.gen(function* () {
+          yield* insert("steve")
+          yield* Effect.timeoutOption(transaction(Effect.zipRight(insert("trent"), Effect.never)), "50 millis")
+        })
+      )
+      expect(yield* written("steve", "trent")).toEqual(["steve"])
+    })
+  )
 
-    it.effect("may be nested in withTransaction, and withTransaction in it", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* sql.withTransaction(
-          Effect.gen(function* () {
-            yield* insert("ursula")
-            yield* Effect.ignore(transaction(Effect.zipRight(insert("victor"), Effect.fail("handled"))))
-            yield* transaction(
-              Effect.gen(function* () {
-                yield* Effect.ignore(sql.withTransaction(Effect.zipRight(insert("wendy"), Effect.fail("handled"))))
-                yield* sql.withTransaction(insert("xavier"))
-              })
-            )
-          })
-        )
-        expect(yield* written("ursula", "victor", "wendy", "xavier")).toEqual(["ursula", "xavier"])
-      })
-    )
+  it.effect("A transaction in another may be nested in withTransaction, and withTransaction in it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* insert("ursula")
+          yield* Effect.ignore(transaction(Effect.zipRight(insert("victor"), Effect.fail("handled"))))
+          yield* transaction(
+            Effect.gen(function* () {
+              yield* Effect.ignore(sql.withTransaction(Effect.zipRight(insert("wendy"), Effect.fail("handled"))))
+              yield* sql.withTransaction(insert("xavier"))
+            })
+          )
+        })
+      )
+      expect(yield* written("ursula", "victor", "wendy", "xavier")).toEqual(["ursula", "xavier"])
+    })
+  )
 
-    it.effect("fails with ConcurrentSavepoints while there is one already, whose work is left as it was", () =>
+  it.effect(
+    "A transaction in another fails with ConcurrentSavepoints while there is one already, whose work is left as it was",
+    () =>
       Effect.gen(function* () {
         const error = yield* transaction(
           Effect.gen(function* () {
@@ -334,10 +341,9 @@ layer(createTables.pipe(Layer.provideMerge(Environment.layer({ DATABASE_MAX_CONN
         expect(error).toMatchObject({ _tag: "TransactionFailed", reason: "ConcurrentSavepoints" })
         expect(yield* written("yves", "zack", "zoe")).toEqual(["yves", "zack"])
       })
-    )
-  })
+  )
 
-  it.effect("gives its connection back, however it ends", () =>
+  it.effect("A transaction gives its connection back, however it ends", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const ends: ReadonlyArray<Effect.Effect<unknown, unknown, SqlClient.SqlClient>> = [

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -48,8 +48,8 @@ const pages = (filter: EventLog.EventFilter) =>
     return seen
   })
 
-layer(live, { excludeTestServices: true })("The event explorer", (it) => {
-  it.scoped("shows what has arrived, whole, with every digit", () =>
+layer(live, { excludeTestServices: true })((it) => {
+  it.scoped("The event explorer shows what has arrived, whole, with every digit", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const context = '{"n":9223372036854775807,"a.b":"x/y","text":"ä \\"quoted\\"","nested":{"list":[1,2]}}'
@@ -74,7 +74,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     })
   )
 
-  it.scoped("says which column of a table of the user's own cannot be read", () =>
+  it.scoped("The event explorer says which column of a table of the user's own cannot be read", () =>
     fresh(
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
@@ -89,7 +89,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     )
   )
 
-  it.scoped("lists the newest first, of the last hour, and further back when it is asked to", () =>
+  it.scoped("The event explorer lists the newest first, of the last hour, and further back when it is asked to", () =>
     Effect.gen(function* () {
       const [a = "", b = "", c = "", old = ""] = yield* publish(
         [3, 2, 1, 90].map((minutes) => event({ eventDateTime: minutesAgo(minutes) }))
@@ -101,20 +101,25 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("looks a day ahead unless it is told how far, whatever time a publisher has given an event", () =>
-    Effect.gen(function* () {
-      const [soon = "", far = ""] = yield* publish([
-        event({ eventDateTime: minutesAgo(-60) }),
-        event({ eventType: "far", eventDateTime: new Date("2299-06-01T00:00:00Z") })
-      ])
-      expect(idsOf(yield* list())).toEqual([soon])
-      expect(idsOf(yield* list({ until: new Date("2299-12-31T00:00:00Z"), since: minutesAgo(1) }))).toEqual([far, soon])
-      const { eventTypes } = yield* Effect.flatMap(EventLog.EventLog, ({ names }) => names())
-      expect(eventTypes).toEqual([{ name: "explored", events: 1 }])
-    }).pipe(fresh)
+  it.scoped(
+    "The event explorer looks a day ahead unless it is told how far, whatever time a publisher has given an event",
+    () =>
+      Effect.gen(function* () {
+        const [soon = "", far = ""] = yield* publish([
+          event({ eventDateTime: minutesAgo(-60) }),
+          event({ eventType: "far", eventDateTime: new Date("2299-06-01T00:00:00Z") })
+        ])
+        expect(idsOf(yield* list())).toEqual([soon])
+        expect(idsOf(yield* list({ until: new Date("2299-12-31T00:00:00Z"), since: minutesAgo(1) }))).toEqual([
+          far,
+          soon
+        ])
+        const { eventTypes } = yield* Effect.flatMap(EventLog.EventLog, ({ names }) => names())
+        expect(eventTypes).toEqual([{ name: "explored", events: 1 }])
+      }).pipe(fresh)
   )
 
-  it.scoped("shows what matches a type, an environment, or both, whatever they are made of", () =>
+  it.scoped("The event explorer shows what matches a type, an environment, or both, whatever they are made of", () =>
     Effect.gen(function* () {
       const strange = "it's {x:String} \\' 💥"
       const [a = "", b = "", c = ""] = yield* publish([
@@ -129,20 +134,22 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("pages through events of one and the same moment, nothing twice and nothing skipped", () =>
-    Effect.gen(function* () {
-      const eventDateTime = minutesAgo(5)
-      const ids = yield* publish(
-        Arr.makeBy(25, (index) => event({ eventDateTime, eventType: `type_${index % 3}`, eventId: randomUUID() }))
-      )
-      const seen = yield* pages({ limit: 10 })
-      expect(seen.map(({ events }) => events.length)).toEqual([10, 10, 5])
-      expect(seen.flatMap(idsOf).sort()).toEqual([...ids].sort())
-      expect((yield* list({ limit: 25 })).next).toBe(null)
-    }).pipe(fresh)
+  it.scoped(
+    "The event explorer pages through events of one and the same moment, nothing twice and nothing skipped",
+    () =>
+      Effect.gen(function* () {
+        const eventDateTime = minutesAgo(5)
+        const ids = yield* publish(
+          Arr.makeBy(25, (index) => event({ eventDateTime, eventType: `type_${index % 3}`, eventId: randomUUID() }))
+        )
+        const seen = yield* pages({ limit: 10 })
+        expect(seen.map(({ events }) => events.length)).toEqual([10, 10, 5])
+        expect(seen.flatMap(idsOf).sort()).toEqual([...ids].sort())
+        expect((yield* list({ limit: 25 })).next).toBe(null)
+      }).pipe(fresh)
   )
 
-  it.scoped("is not confused by what arrives between two pages", () =>
+  it.scoped("The event explorer is not confused by what arrives between two pages", () =>
     Effect.gen(function* () {
       const [a = "", b = ""] = yield* publish([5, 4].map((minutes) => event({ eventDateTime: minutesAgo(minutes) })))
       const first = yield* list({ limit: 1 })
@@ -152,7 +159,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("ends a page of heavy events early, and goes on where it ended", () =>
+  it.scoped("The event explorer ends a page of heavy events early, and goes on where it ended", () =>
     Effect.gen(function* () {
       const weight = "x".repeat(1_000_000)
       const ids = yield* publish(
@@ -164,7 +171,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("suggests the types and environments that there are, the most frequent first", () =>
+  it.scoped("The event explorer suggests the types and environments that there are, the most frequent first", () =>
     Effect.gen(function* () {
       yield* publish([
         event({ eventType: "rare", environment: "staging" }),
@@ -187,7 +194,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  describe("finds an event by its id", () => {
+  {
     const places: Record<string, Event.EventOptions> = {
       "that tells its time": {},
       "that tells another time than its own": { eventDateTime: minutesAgo(60 * 24 * 400) },
@@ -203,7 +210,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
       )
     }
 
-    it.scoped("where it is told to look, and nowhere else", () =>
+    it.scoped("The event explorer finds an event by its id where it is told to look, and nowhere else", () =>
       Effect.gen(function* () {
         const eventDateTime = minutesAgo(60 * 24 * 100)
         const [eventId = ""] = yield* publish([event({ eventDateTime, eventType: "hinted" })])
@@ -216,41 +223,43 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
       })
     )
 
-    it.scoped("and says where else it may be when it is not there", () =>
+    it.scoped("The event explorer finds an event by its id and says where else it may be when it is not there", () =>
       Effect.gen(function* () {
         const missing = yield* Effect.flip(find(randomUUID()))
         expect(missing.message).toContain("It may be on its way")
       })
     )
 
-    it.scoped("through the table's key, when its type and its time are known", () =>
-      Effect.gen(function* () {
-        const clickHouse = yield* ClickHouse
-        // Enough for the key to have something to leave out.
-        yield* clickHouse.command(
-          `INSERT INTO event_log SELECT 'many', now64(6) - INTERVAL number SECOND, 'test', '{}', 1, generateUUIDv4(), ''
+    it.scoped(
+      "The event explorer finds an event by its id through the table's key, when its type and its time are known",
+      () =>
+        Effect.gen(function* () {
+          const clickHouse = yield* ClickHouse
+          // Enough for the key to have something to leave out.
+          yield* clickHouse.command(
+            `INSERT INTO event_log SELECT 'many', now64(6) - INTERVAL number SECOND, 'test', '{}', 1, generateUUIDv4(), ''
            FROM numbers(100000)`
-        )
-        const eventId = randomUUID()
-        yield* publish([event({ eventId, eventType: "keyed", eventDateTime: minutesAgo(1) })])
-        const frugal: typeof clickHouse = {
-          ...clickHouse,
-          query: (statement, parameters, options) =>
-            clickHouse.query(statement, parameters, { settings: { ...options?.settings, max_rows_to_read: 20_000 } })
-        }
-        const { find } = yield* Effect.provideService(
-          Effect.flatMap(Config.clickHouse, EventLog.make),
-          ClickHouse,
-          frugal
-        )
-        const id = Schema.decodeSync(Event.EventId)(eventId)
-        expect(yield* Effect.flip(find(id))).toMatchObject({ _tag: "TooCostly" })
-        expect(yield* find(id, { eventType: "keyed", since: minutesAgo(60) })).toHaveLength(1)
-      }).pipe(fresh)
+          )
+          const eventId = randomUUID()
+          yield* publish([event({ eventId, eventType: "keyed", eventDateTime: minutesAgo(1) })])
+          const frugal: typeof clickHouse = {
+            ...clickHouse,
+            query: (statement, parameters, options) =>
+              clickHouse.query(statement, parameters, { settings: { ...options?.settings, max_rows_to_read: 20_000 } })
+          }
+          const { find } = yield* Effect.provideService(
+            Effect.flatMap(Config.clickHouse, EventLog.make),
+            ClickHouse,
+            frugal
+          )
+          const id = Schema.decodeSync(Event.EventId)(eventId)
+          expect(yield* Effect.flip(find(id))).toMatchObject({ _tag: "TooCostly" })
+          expect(yield* find(id, { eventType: "keyed", since: minutesAgo(60) })).toHaveLength(1)
+        }).pipe(fresh)
     )
-  })
+  }
 
-  it.scoped("gives up what takes too long, says what to do, and keeps nobody else waiting", () =>
+  it.scoped("The event explorer gives up what takes too long, says what to do, and keeps nobody else waiting", () =>
     Effect.gen(function* () {
       const clickHouse = yield* ClickHouse
       // As if there were so many rows that ClickHouse needs a second for each.
@@ -279,7 +288,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     }).pipe(fresh)
   )
 
-  it.scoped("says why while ClickHouse cannot be asked", () =>
+  it.scoped("The event explorer says why while ClickHouse cannot be asked", () =>
     Effect.gen(function* () {
       const context = yield* Layer.build(
         Layer.provideMerge(services, Environment.another({ CLICKHOUSE_URL: "http://127.0.0.1:1" }))
@@ -297,7 +306,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     })
   )
 
-  it.scoped("can be used over HTTP, through a client that the contract makes", () =>
+  it.scoped("The event explorer can be used over HTTP, through a client that the contract makes", () =>
     Effect.gen(function* () {
       const client = yield* HttpApiClient.make(Api, { baseUrl: yield* start() })
       const [eventId = ""] = yield* publish([event({ eventType: "asked for" })])
@@ -323,7 +332,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     "an id that is none": ["/1", "event_id: Expected a uuid"]
   }
 
-  it.scoped("takes a time before or after all as one that is before or after all", () =>
+  it.scoped("The event explorer takes a time before or after all as one that is before or after all", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       const answer = yield* ask("GET /api/event-log?since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z")
@@ -331,7 +340,7 @@ layer(live, { excludeTestServices: true })("The event explorer", (it) => {
     })
   )
 
-  it.scoped("refuses what it does not understand", () =>
+  it.scoped("The event explorer refuses what it does not understand", () =>
     Effect.gen(function* () {
       const ask = yield* asker()
       for (const [what, [path, says]] of Object.entries(refused)) {

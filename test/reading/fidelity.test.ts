@@ -1,6 +1,6 @@
 /** What was published is what ClickHouse holds: through COPY's escapes, TabSeparated and the JSON column. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { describe, expect, layer } from "@effect/vitest"
+import { expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
@@ -12,7 +12,7 @@ import * as Environment from "../support/environment.ts"
 import { eventLog } from "../support/eventLog.ts"
 import { drain } from "../support/relay.ts"
 
-layer(Environment.layer(), { excludeTestServices: true })("Every event arrives as it was published:", (it) => {
+layer(Environment.layer(), { excludeTestServices: true })((it) => {
   const delivered = (events: ReadonlyArray<Event.Event>) =>
     Effect.gen(function* () {
       const ids = yield* EventPublisher.publishAll(events)
@@ -21,7 +21,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
       return yield* Effect.forEach(ids, (id) => Effect.fromNullable(rows.get(id)))
     })
 
-  it.effect("random documents full of escapes and corners of Unicode", () =>
+  it.effect("Every event arrives as it was published: random documents full of escapes and corners of Unicode", () =>
     Effect.gen(function* () {
       const contexts = FastCheck.sample(context, 1_000)
       const rows = yield* delivered(
@@ -33,7 +33,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
     })
   )
 
-  it.effect("any text as event type and environment", () =>
+  it.effect("Every event arrives as it was published: any text as event type and environment", () =>
     Effect.gen(function* () {
       const names = [...nasty, ...FastCheck.sample(text, 300), "😀".repeat(255)].filter((name) => name !== "")
       const rows = yield* delivered(
@@ -45,33 +45,35 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
     })
   )
 
-  it.effect("times to the microsecond from 1900 to 2299, whatever the database's own style, zone and encoding", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const microseconds = FastCheck.bigInt(-2_208_988_800_000_000n, 10_413_791_999_999_999n)
-      const times = [
-        ...["1900-01-01 00:00:00.000000", "1900-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999"],
-        ...["1970-01-01 00:00:00.000000", "2106-02-07 06:28:16.000000", "2299-12-31 23:59:59.999999"],
-        ...FastCheck.sample(microseconds, 500).map(utc)
-      ]
-      const [database] = yield* sql<{ name: string }>`SELECT current_database() AS name`
-      for (const setting of ["DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kathmandu'", "client_encoding = 'LATIN1'"]) {
-        yield* sql.unsafe(`ALTER DATABASE ${database?.name} SET ${setting}`)
-      }
-      yield* sql`
+  it.effect(
+    "Every event arrives as it was published: times to the microsecond from 1900 to 2299, whatever the database's own style, zone and encoding",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const microseconds = FastCheck.bigInt(-2_208_988_800_000_000n, 10_413_791_999_999_999n)
+        const times = [
+          ...["1900-01-01 00:00:00.000000", "1900-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999"],
+          ...["1970-01-01 00:00:00.000000", "2106-02-07 06:28:16.000000", "2299-12-31 23:59:59.999999"],
+          ...FastCheck.sample(microseconds, 500).map(utc)
+        ]
+        const [database] = yield* sql<{ name: string }>`SELECT current_database() AS name`
+        for (const setting of ["DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kathmandu'", "client_encoding = 'LATIN1'"]) {
+          yield* sql.unsafe(`ALTER DATABASE ${database?.name} SET ${setting}`)
+        }
+        yield* sql`
         SELECT outbox.publish('ä', '{}', (time || '+00')::timestamptz)
         FROM unnest(${times}::text[]) AS time
       `
-      // Its connections are new, and have the database's settings.
-      yield* Effect.provide(drain, Environment.another())
-      const rows = yield* eventLog
-      expect(rows.map((row) => row.eventDateTime)).toEqual(expect.arrayContaining(times))
-      expect(rows).toHaveLength(times.length)
-      expect(new Set(rows.map((row) => row.eventType))).toEqual(new Set(["ä"]))
-    }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "50" }))
+        // Its connections are new, and have the database's settings.
+        yield* Effect.provide(drain, Environment.another())
+        const rows = yield* eventLog
+        expect(rows.map((row) => row.eventDateTime)).toEqual(expect.arrayContaining(times))
+        expect(rows).toHaveLength(times.length)
+        expect(new Set(rows.map((row) => row.eventType))).toEqual(new Set(["ä"]))
+      }).pipe(Environment.fresh({ OUTBOX_BATCH_EVENTS: "50" }))
   )
 
-  it.effect("versions up to the largest", () =>
+  it.effect("Every event arrives as it was published: versions up to the largest", () =>
     Effect.gen(function* () {
       const versions = [0, 1, 2 ** 53 - 1, 2n ** 53n + 1n, 2n ** 63n - 1n]
       const rows = yield* delivered(
@@ -81,7 +83,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
     })
   )
 
-  it.effect("a context of 1 MiB, and one with 500 levels", () =>
+  it.effect("Every event arrives as it was published: a context of 1 MiB, and one with 500 levels", () =>
     Effect.gen(function* () {
       const large = { text: "ß".repeat(524_281) }
       const deep = Arr.reduce(Arr.range(1, 500), { bottom: true }, (below: Event.JsonObject, n) => ({
@@ -94,7 +96,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
     })
   )
 
-  describe("with what docs/architecture.md says that the JSON column changes:", () => {
+  {
     const cases = {
       "null and empty objects in an object vanish": ['{"a": null, "b": {"c": {}}, "d": 1}', '{"d":1}'],
       "they stay in an array": ['{"a": [null, {}, 1]}', '{"a":[null,{},1]}'],
@@ -128,18 +130,22 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
       ]
     }
     for (const [promise, [published = [], stored]] of Object.entries(neighbours)) {
-      it.effect(`${promise}, of whatever event of the batch`, () =>
-        Effect.gen(function* () {
-          const sql = yield* SqlClient.SqlClient
-          const clickHouse = yield* ClickHouse
-          yield* sql`
+      it.effect(
+        `Every event arrives as it was published: with what docs/architecture.md says that the JSON column changes: ${promise}, of whatever event of the batch`,
+        () =>
+          Effect.gen(function* () {
+            const sql = yield* SqlClient.SqlClient
+            const clickHouse = yield* ClickHouse
+            yield* sql`
             SELECT outbox.publish('neighbour_' || n, context::jsonb, now() + n * interval '1 second')
             FROM unnest(${published}::text[]) WITH ORDINALITY AS published (context, n)
           `
-          yield* drain
-          const rows = yield* clickHouse.query("SELECT toJSONString(event_context) FROM event_log ORDER BY event_type")
-          expect(rows.flat()).toEqual(stored)
-        }).pipe(Environment.fresh())
+            yield* drain
+            const rows = yield* clickHouse.query(
+              "SELECT toJSONString(event_context) FROM event_log ORDER BY event_type"
+            )
+            expect(rows.flat()).toEqual(stored)
+          }).pipe(Environment.fresh())
       )
     }
     for (const [promise, [published, stored]] of Object.entries(cases)) {
@@ -160,7 +166,7 @@ layer(Environment.layer(), { excludeTestServices: true })("Every event arrives a
         })
       )
     }
-  })
+  }
 })
 
 /** Microseconds since 1970 as ClickHouse prints them. */
