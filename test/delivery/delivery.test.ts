@@ -42,7 +42,7 @@ const expectDelivered = (events: number) =>
   })
 
 layer(Environment.layer(), { excludeTestServices: true })((it) => {
-  it.effect("Delivery when connections to Postgres break again and again, the relay carries on by itself", () =>
+  it.effect("When connections to Postgres break, again and again, the relay carries on by itself", () =>
     Effect.gen(function* () {
       const proxy = yield* postgresProxy
       const relay = yield* Relay.start({ DATABASE_URL: proxy.url })
@@ -57,29 +57,27 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     }).pipe(Environment.fresh({ OUTBOX_LINGER: "50 millis", OUTBOX_LEASE: "1 second", OUTBOX_RETRY_BASE: "20 millis" }))
   )
 
-  it.effect(
-    "Delivery when connections to Postgres break in the middle of an event's id, half an id is taken for none",
-    () =>
-      Effect.gen(function* () {
-        const [first = "", second = ""] = yield* publish(2)
-        const sealed = yield* Effect.flatMap(OutboxStore, ({ seal }) => seal({ flush: true }))
-        if (sealed._tag !== "Batch") return expect.unreachable()
-        const proxy = yield* postgresProxy
-        yield* proxy.cutNext(({ bytes, from }) => {
-          const at = bytes.indexOf(second)
-          return from === "client" || at === -1 ? undefined : at + 2
-        })
-        yield* Effect.gen(function* () {
-          const { eventIds } = yield* OutboxStore
-          expect((yield* Effect.flip(eventIds(sealed.batch)))._tag).toBe("SqlError")
-          expect(yield* proxy.wasCut).toBe(true)
-          expect(yield* eventIds(sealed.batch)).toEqual([first, second])
-        }).pipe(Effect.provide(Environment.another({ DATABASE_URL: proxy.url })))
-      }).pipe(Environment.fresh())
+  it.effect("When connections to Postgres break, in the middle of an event's id, half an id is taken for none", () =>
+    Effect.gen(function* () {
+      const [first = "", second = ""] = yield* publish(2)
+      const sealed = yield* Effect.flatMap(OutboxStore, ({ seal }) => seal({ flush: true }))
+      if (sealed._tag !== "Batch") return expect.unreachable()
+      const proxy = yield* postgresProxy
+      yield* proxy.cutNext(({ bytes, from }) => {
+        const at = bytes.indexOf(second)
+        return from === "client" || at === -1 ? undefined : at + 2
+      })
+      yield* Effect.gen(function* () {
+        const { eventIds } = yield* OutboxStore
+        expect((yield* Effect.flip(eventIds(sealed.batch)))._tag).toBe("SqlError")
+        expect(yield* proxy.wasCut).toBe(true)
+        expect(yield* eventIds(sealed.batch)).toEqual([first, second])
+      }).pipe(Effect.provide(Environment.another({ DATABASE_URL: proxy.url })))
+    }).pipe(Environment.fresh())
   )
 
   it.effect(
-    "Delivery when a relay dies by SIGKILL between ClickHouse's yes and the acknowledgement, another delivers nothing twice",
+    "When a relay dies, by SIGKILL between ClickHouse's yes and the acknowledgement, another delivers nothing twice",
     () =>
       Effect.gen(function* () {
         const acknowledgements = yield* Acknowledgements.make
@@ -99,7 +97,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
-  it.effect("Delivery when a relay dies by SIGKILL at any moment, again and again, every event arrives once", () =>
+  it.effect("When a relay dies, by SIGKILL at any moment, again and again, every event arrives once", () =>
     Effect.gen(function* () {
       const killing = yield* Effect.fork(
         Effect.repeatN(
@@ -126,7 +124,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when a relay dies its lease keeps others away until it runs out; then one of them repeats the identical batch",
+    "When a relay dies, its lease keeps others away until it runs out; then one of them repeats the identical batch",
     () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
@@ -154,7 +152,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     )
 
     it.effect(
-      "Delivery when a relay is stopped it finishes the batches in flight, begins no other, and leaves no lease behind",
+      "When a relay is stopped, it finishes the batches in flight, begins no other, and leaves no lease behind",
       () =>
         Effect.gen(function* () {
           const acknowledgements = yield* Acknowledgements.make
@@ -173,7 +171,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     )
 
     it.effect(
-      "Delivery when a relay is stopped it releases what does not finish within the grace, and another delivers that once",
+      "When a relay is stopped, it releases what does not finish within the grace, and another delivers that once",
       () =>
         Effect.gen(function* () {
           const acknowledgements = yield* Acknowledgements.make
@@ -235,7 +233,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt because the answer to its insert was lost, it is repeated and changes nothing",
+    "When an attempt is in doubt because the answer to its insert was lost, it is repeated and changes nothing",
     () =>
       Effect.gen(function* () {
         const proxy = yield* clickHouseProxy
@@ -250,7 +248,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
       }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
-  it.effect("Delivery when an attempt is in doubt because its connection broke in the middle, it is repeated", () =>
+  it.effect("When an attempt is in doubt because its connection broke in the middle, it is repeated", () =>
     Effect.gen(function* () {
       const proxy = yield* clickHouseProxy
       yield* proxy.cutNext(({ request, sent }) => (isInsert(request) && sent > 500_000 ? 0 : undefined))
@@ -262,32 +260,30 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
-  it.effect(
-    "Delivery when an attempt is in doubt because no answer came in time, it is repeated and changes nothing",
-    () =>
-      Effect.gen(function* () {
-        const proxy = yield* clickHouseProxy
-        // ClickHouse still gets the end of the insert, but its answer stays on the way.
-        yield* proxy.cutNext(({ bytes, request }) => {
-          const ends = bytes.includes(END_OF_BODY) || END_OF_BODY.endsWith(bytes.toString("latin1"))
-          if (isInsert(request) && ends) Effect.runSync(proxy.freeze(true))
-          return undefined
-        })
-        yield* Relay.start({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_REQUEST_TIMEOUT: "1 second" })
-        yield* publish(1_000)
-        yield* until(
-          batches,
-          Arr.some(({ error_message }) => error_message === "no answer within 1s")
-        )
-        yield* proxy.cutNext(() => undefined)
-        yield* proxy.freeze(false)
-        yield* until(batches, Arr.every(isDelivered))
-        yield* expectDelivered(1_000)
-      }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
+  it.effect("When an attempt is in doubt because no answer came in time, it is repeated and changes nothing", () =>
+    Effect.gen(function* () {
+      const proxy = yield* clickHouseProxy
+      // ClickHouse still gets the end of the insert, but its answer stays on the way.
+      yield* proxy.cutNext(({ bytes, request }) => {
+        const ends = bytes.includes(END_OF_BODY) || END_OF_BODY.endsWith(bytes.toString("latin1"))
+        if (isInsert(request) && ends) Effect.runSync(proxy.freeze(true))
+        return undefined
+      })
+      yield* Relay.start({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_REQUEST_TIMEOUT: "1 second" })
+      yield* publish(1_000)
+      yield* until(
+        batches,
+        Arr.some(({ error_message }) => error_message === "no answer within 1s")
+      )
+      yield* proxy.cutNext(() => undefined)
+      yield* proxy.freeze(false)
+      yield* until(batches, Arr.every(isDelivered))
+      yield* expectDelivered(1_000)
+    }).pipe(Environment.fresh({ OUTBOX_LINGER: "10 millis" }))
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt a materialized view whose table has a window of its own counts each event once too",
+    "When an attempt is in doubt, a materialized view whose table has a window of its own counts each event once too",
     () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
@@ -304,7 +300,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt what ClickHouse has is recognised in a table of one's own, whose times are coarser",
+    "When an attempt is in doubt, what ClickHouse has is recognised in a table of one's own, whose times are coarser",
     () =>
       Effect.gen(function* () {
         const clickHouse = yield* ClickHouse
@@ -323,18 +319,16 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
       }).pipe(Environment.fresh())
   )
 
-  it.effect(
-    "Delivery when an attempt is in doubt a backfill of more than a hundred months is one batch like any other",
-    () =>
-      Effect.gen(function* () {
-        yield* publishInMonths(150, 2)
-        yield* Relay.drain
-        yield* expectDelivered(300)
-      }).pipe(Environment.fresh())
+  it.effect("When an attempt is in doubt, a backfill of more than a hundred months is one batch like any other", () =>
+    Effect.gen(function* () {
+      yield* publishInMonths(150, 2)
+      yield* Relay.drain
+      yield* expectDelivered(300)
+    }).pipe(Environment.fresh())
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt a part that ClickHouse has lost since its yes is noticed, and sent again",
+    "When an attempt is in doubt, a part that ClickHouse has lost since its yes is noticed, and sent again",
     () =>
       Effect.gen(function* () {
         yield* publishInMonths(3, 100)
@@ -346,7 +340,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt a repair that was in doubt itself is repeated too, and only what is still missing is sent again",
+    "When an attempt is in doubt, a repair that was in doubt itself is repeated too, and only what is still missing is sent again",
     () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
@@ -379,7 +373,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt what ClickHouse has is recognised whatever its types are called, and however many they are",
+    "When an attempt is in doubt, what ClickHouse has is recognised whatever its types are called, and however many they are",
     () =>
       Effect.gen(function* () {
         const types = [
@@ -407,7 +401,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
   )
 
   it.effect(
-    "Delivery when an attempt is in doubt an insert that may still be running somewhere cannot add to the table afterwards",
+    "When an attempt is in doubt, an insert that may still be running somewhere cannot add to the table afterwards",
     () =>
       Effect.gen(function* () {
         const store = yield* OutboxStore
@@ -439,7 +433,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     for (const compression of ["none", "gzip"]) {
       for (const [where, find] of Object.entries(cuts)) {
         it.effect(
-          `Delivery when an insert breaks off ${where}, with compression ${compression}, ClickHouse stores nothing of it`,
+          `When an insert breaks off, ${where}, with compression ${compression}, ClickHouse stores nothing of it`,
           () =>
             Effect.gen(function* () {
               const proxy = yield* clickHouseProxy
@@ -463,7 +457,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     }
 
     it.effect(
-      "Delivery when an insert breaks off because Postgres ends the session in the middle, the batch is repeated at once",
+      "When an insert breaks off, because Postgres ends the session in the middle, the batch is repeated at once",
       () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
@@ -511,7 +505,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     })
 
     it.effect(
-      "Delivery whatever the ClickHouse user's settings are an insert is stored whole or not at all, and a repeat of it changes nothing",
+      "Whatever the ClickHouse user's settings are, an insert is stored whole or not at all, and a repeat of it changes nothing",
       () =>
         Effect.gen(function* () {
           const eventContext = { "a.b": [true, 1], at: "2026-01-01", a: { c: "2026-01-01T00:00:00Z" } }
@@ -560,7 +554,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
       })
 
     it.effect(
-      "Delivery when ClickHouse may have forgotten a batch's token it is asked first, and nothing that it has is sent again",
+      "When ClickHouse may have forgotten a batch's token, it is asked first, and nothing that it has is sent again",
       () =>
         Effect.gen(function* () {
           const [first] = yield* forgotten({ window: 3, months: 1 }, (insert) => insert)
@@ -569,7 +563,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
         }).pipe(Environment.fresh())
     )
 
-    it.effect("Delivery when ClickHouse may have forgotten a batch's token only what it lacks is sent", () =>
+    it.effect("When ClickHouse may have forgotten a batch's token, only what it lacks is sent", () =>
       Effect.gen(function* () {
         const [first] = yield* forgotten({ window: 9, months: 3 }, (insert) =>
           Effect.zipRight(insert, loseMonth("202402"))
@@ -579,33 +573,31 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
       }).pipe(Environment.fresh())
     )
 
-    it.effect(
-      "Delivery when ClickHouse may have forgotten a batch's token an insert of it that still runs is waited for",
-      () =>
-        Effect.gen(function* () {
-          const sink = yield* ClickHouseSink
-          const zombie = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
-          const mayEnd = yield* Deferred.make<void>()
-          const meanwhile = Effect.gen(function* () {
-            yield* until(batches, ([first]) => first?.attempts === 2)
-            yield* Effect.sleep("500 millis")
-            expect((yield* batches)[0]).toMatchObject({ state: "leased" })
-            yield* Deferred.succeed(mayEnd, undefined)
-          })
-          const attempt: Attempt<never, never> = (_, { batch: { eventCount, token } }, rows) => {
-            const slowly = Stream.concat(rows, Stream.execute(Deferred.await(mayEnd)))
-            return Effect.flatMap(Effect.fork(sink.insert({ token, eventCount, rows: slowly })), (fiber) =>
-              Deferred.succeed(zombie, fiber)
-            )
-          }
-          yield* forgotten({ window: 3, months: 1 }, attempt, meanwhile)
-          yield* Effect.flatMap(Deferred.await(zombie), Fiber.join)
-          yield* expectDelivered(60)
-        }).pipe(Environment.fresh())
+    it.effect("When ClickHouse may have forgotten a batch's token, an insert of it that still runs is waited for", () =>
+      Effect.gen(function* () {
+        const sink = yield* ClickHouseSink
+        const zombie = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
+        const mayEnd = yield* Deferred.make<void>()
+        const meanwhile = Effect.gen(function* () {
+          yield* until(batches, ([first]) => first?.attempts === 2)
+          yield* Effect.sleep("500 millis")
+          expect((yield* batches)[0]).toMatchObject({ state: "leased" })
+          yield* Deferred.succeed(mayEnd, undefined)
+        })
+        const attempt: Attempt<never, never> = (_, { batch: { eventCount, token } }, rows) => {
+          const slowly = Stream.concat(rows, Stream.execute(Deferred.await(mayEnd)))
+          return Effect.flatMap(Effect.fork(sink.insert({ token, eventCount, rows: slowly })), (fiber) =>
+            Deferred.succeed(zombie, fiber)
+          )
+        }
+        yield* forgotten({ window: 3, months: 1 }, attempt, meanwhile)
+        yield* Effect.flatMap(Deferred.await(zombie), Fiber.join)
+        yield* expectDelivered(60)
+      }).pipe(Environment.fresh())
     )
 
     it.effect(
-      "Delivery when ClickHouse may have forgotten a batch's token also early, because a batch of many months fills the window with as many tokens",
+      "When ClickHouse may have forgotten a batch's token, also early, because a batch of many months fills the window with as many tokens",
       () =>
         Effect.gen(function* () {
           yield* forgotten({ window: 20, months: 6 }, (insert) => insert)
@@ -614,7 +606,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     )
 
     it.effect(
-      "Delivery when ClickHouse may have forgotten a batch's token also when other outboxes have filled the window, whose inserts nobody here counts",
+      "When ClickHouse may have forgotten a batch's token, also when other outboxes have filled the window, whose inserts nobody here counts",
       () =>
         Effect.gen(function* () {
           const { CLICKHOUSE_DATABASE = "" } = yield* Environment.Environment
@@ -631,7 +623,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     )
 
     it.effect(
-      "Delivery when ClickHouse may have forgotten a batch's token a batch of which nothing ever arrived is sent as it was, under its own token",
+      "When ClickHouse may have forgotten a batch's token, a batch of which nothing ever arrived is sent as it was, under its own token",
       () =>
         Effect.gen(function* () {
           const [first] = yield* forgotten({ window: 3, months: 1 }, () => Effect.void)
