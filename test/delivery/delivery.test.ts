@@ -457,7 +457,7 @@ layer(Environment.layer(), { excludeTestServices: true })((it) => {
     }
 
     it.effect(
-      "When an insert breaks off, because Postgres ends the session in the middle, the batch is repeated at once",
+      "When an insert breaks off because Postgres ends the session in the middle, the batch is repeated at once",
       () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
