@@ -177,7 +177,7 @@ const make = ({ ask, insert }: Clients, requestTimeout: Duration.Duration): type
         request(ask, () => ({ ...toForm(`${statement}\nFORMAT JSONCompact`, parameters), ...toExec(options) })),
         ({ status, text }) => (status === 200 ? readRows(text) : fromAnswer(status, text))
       ),
-    insert: insertWith(insert, request)
+    insert: (insertion) => sendRows(insert, request, insertion)
   }
 }
 
@@ -231,38 +231,34 @@ const readRows = (text: string): Effect.Effect<ReadonlyArray<ReadonlyArray<unkno
     )
   )
 
-const insertWith =
-  (client: ClickHouseClient, request: Request) =>
-  <E>({
-    parameters,
-    queryId,
-    rows,
-    settings,
-    statement
-  }: Insert<E>): Effect.Effect<Option.Option<number>, SinkError | E> =>
-    Effect.gen(function* () {
-      // The client reports a broken body as an error of its own; the stream's is the one that says why.
-      const broken = yield* Deferred.make<never, SinkError | E>()
-      const values = yield* rows.pipe(
-        Stream.tapErrorCause((cause) => Deferred.failCause(broken, cause)),
-        NodeStream.toReadable
-      )
-      const { status, text, writtenRows } = yield* request(client, () => ({
-        query: statement,
-        values,
-        query_params: { ...parameters },
-        query_id: queryId,
-        clickhouse_settings: { ...settings }
-      })).pipe(
-        Effect.catchAll((error) =>
-          Effect.flatMap(Deferred.isDone(broken), (done) => (done ? Deferred.await(broken) : Effect.fail(error)))
-        ),
-        Effect.raceFirst(Deferred.await(broken)),
-        Effect.ensuring(Effect.sync(() => values.destroy()))
-      )
-      if (status !== 200 || text.length > 0) return yield* fromAnswer(status, text)
-      return writtenRows
-    })
+const sendRows = <E>(
+  client: ClickHouseClient,
+  request: Request,
+  { parameters, queryId, rows, settings, statement }: Insert<E>
+): Effect.Effect<Option.Option<number>, SinkError | E> =>
+  Effect.gen(function* () {
+    // The client reports a broken body as an error of its own; the stream's is the one that says why.
+    const broken = yield* Deferred.make<never, SinkError | E>()
+    const values = yield* rows.pipe(
+      Stream.tapErrorCause((cause) => Deferred.failCause(broken, cause)),
+      NodeStream.toReadable
+    )
+    const { status, text, writtenRows } = yield* request(client, () => ({
+      query: statement,
+      values,
+      query_params: { ...parameters },
+      query_id: queryId,
+      clickhouse_settings: { ...settings }
+    })).pipe(
+      Effect.catchAll((error) =>
+        Effect.flatMap(Deferred.isDone(broken), (done) => (done ? Deferred.await(broken) : Effect.fail(error)))
+      ),
+      Effect.raceFirst(Deferred.await(broken)),
+      Effect.ensuring(Effect.sync(() => values.destroy()))
+    )
+    if (status !== 200 || text.length > 0) return yield* fromAnswer(status, text)
+    return writtenRows
+  })
 
 const acquireClient = (
   config: Config.ClickHouse,

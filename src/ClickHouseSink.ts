@@ -95,13 +95,11 @@ export const make = (
       return state
     })
 
-    const insert = insertInto(clickHouse, config)
-    const countRows = Ask.countRows(clickHouse, config, tableState)
-    const readRows = Ask.readRows(clickHouse, config, tableState)
+    const { countRows, isInserting, readRows } = Ask.make(clickHouse, config, tableState)
 
     return {
       insert: (insertion) =>
-        Effect.flatMap(tableState, (state) => insert(insertion, state)).pipe(
+        Effect.flatMap(tableState, (state) => insertInto(clickHouse, config, state, insertion)).pipe(
           Effect.withSpan("ClickHouseSink.insert", { kind: "client", attributes: { "db.system.name": "clickhouse" } })
         ),
       missing: (batch, eventIds) =>
@@ -116,7 +114,7 @@ export const make = (
       check: Effect.asVoid(readTableState(clickHouse, config)),
       ttl: Effect.map(tableState, ({ ttl }) => ttl),
       deduplicationWindow: Effect.map(tableState, ({ window }) => window),
-      isInserting: Ask.isInserting(clickHouse, config)
+      isInserting
     }
   })
 

@@ -42,34 +42,6 @@ const parametersOf = (within: Bounds) => ({
   last: within.lastEventDateTime
 })
 
-/** How many rows the table has of each event, of those that it has any of. */
-export const countRows =
-  (clickHouse: typeof ClickHouse.Service, config: Asked, tableState: Effect.Effect<TableState, SinkError>) =>
-  (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyMap<EventId, number>, SinkError> => {
-    const ask = (ids: ReadonlyArray<EventId>, options?: Options) =>
-      clickHouse
-        .query(
-          // In one row, with its own length: of several, some could be left out, and "missing" would be sent again.
-          `SELECT toUInt32(count()), groupArray(id), groupArray(rows)
-         FROM (
-           SELECT toString(event_id) AS id, toUInt32(count()) AS rows
-           FROM {table:Identifier}
-           WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}
-           GROUP BY event_id
-         )`,
-          { table: config.table, ...parametersOf(within), ids },
-          options
-        )
-        .pipe(Effect.flatMap(readCounts))
-    return Effect.flatMap(tableState, (state) => withNothingBehind(clickHouse, config, state)).pipe(
-      Effect.flatMap((current) =>
-        Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) => current((options) => ask(ids, options)))
-      ),
-      Effect.map((answers) => new Map(answers.flat())),
-      Effect.mapError(unanswered)
-    )
-  }
-
 /** A row of the table: what an insert said, as text. The context is JSON, whichever type its column has. */
 export interface Row {
   readonly eventId: EventId
@@ -81,33 +53,85 @@ export interface Row {
   readonly traceId: string
 }
 
-/** The rows that the table has of the events. */
-export const readRows =
-  (clickHouse: typeof ClickHouse.Service, config: Asked, tableState: Effect.Effect<TableState, SinkError>) =>
-  (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyArray<Row>, SinkError> =>
+export const make = (
+  clickHouse: typeof ClickHouse.Service,
+  config: Asked,
+  tableState: Effect.Effect<TableState, SinkError>
+) => {
+  /** As many questions as the ids need, all of them to a server that has what was committed before. */
+  const askOf = <A>(
+    eventIds: ReadonlyArray<EventId>,
+    ask: (ids: ReadonlyArray<EventId>, options?: Options) => Effect.Effect<ReadonlyArray<A>, SinkError>
+  ): Effect.Effect<ReadonlyArray<A>, SinkError> =>
     Effect.flatMap(tableState, (state) => withNothingBehind(clickHouse, config, state)).pipe(
       Effect.flatMap((current) =>
-        Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) =>
-          current((options) =>
-            clickHouse
-              .query(
-                // In one row, with its own length, as above.
-                `SELECT toUInt32(count()), groupArray(array(
-                   toString(event_id), toString(event_type), toString(toDateTime64(event_date_time, 6, 'UTC')),
-                   toString(environment), toString(event_context), toString(metadata_version), toString(trace_id)
-                 ))
-                 FROM {table:Identifier}
-                 WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}`,
-                { table: config.table, ...parametersOf(within), ids },
-                { ...options, settings: { ...options?.settings, ...AS_PUBLISHED } }
-              )
-              .pipe(Effect.flatMap(readRowsOf))
-          )
-        )
+        Effect.forEach(Arr.chunksOf(eventIds, IDS_PER_QUERY), (ids) => current((options) => ask(ids, options)))
       ),
-      Effect.map((answers) => answers.flat()),
+      Effect.map(Arr.flatten),
       Effect.mapError(unanswered)
     )
+
+  return {
+    /** How many rows the table has of each event, of those that it has any of. */
+    countRows: (
+      within: Bounds,
+      eventIds: ReadonlyArray<EventId>
+    ): Effect.Effect<ReadonlyMap<EventId, number>, SinkError> =>
+      Effect.map(
+        askOf(eventIds, (ids, options) =>
+          clickHouse
+            .query(
+              // In one row, with its own length: of several, some could be left out, and "missing" would be sent again.
+              `SELECT toUInt32(count()), groupArray(id), groupArray(rows)
+               FROM (
+                 SELECT toString(event_id) AS id, toUInt32(count()) AS rows
+                 FROM {table:Identifier}
+                 WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}
+                 GROUP BY event_id
+               )`,
+              { table: config.table, ...parametersOf(within), ids },
+              options
+            )
+            .pipe(Effect.flatMap(readCounts))
+        ),
+        (counts) => new Map(counts)
+      ),
+
+    /** The rows that the table has of the events. */
+    readRows: (within: Bounds, eventIds: ReadonlyArray<EventId>): Effect.Effect<ReadonlyArray<Row>, SinkError> =>
+      askOf(eventIds, (ids, options) =>
+        clickHouse
+          .query(
+            // In one row, with its own length, as above.
+            `SELECT toUInt32(count()), groupArray(array(
+               toString(event_id), toString(event_type), toString(toDateTime64(event_date_time, 6, 'UTC')),
+               toString(environment), toString(event_context), toString(metadata_version), toString(trace_id)
+             ))
+             FROM {table:Identifier}
+             WHERE ${conditionOf(within)} AND event_id IN {ids:Array(UUID)}`,
+            { table: config.table, ...parametersOf(within), ids },
+            { ...options, settings: { ...options?.settings, ...AS_PUBLISHED } }
+          )
+          .pipe(Effect.flatMap(readRowsOf))
+      ),
+
+    /** Whether the server, or any of the cluster's, lists an insert under the token. */
+    isInserting: (token: string): Effect.Effect<boolean, SinkError> =>
+      clickHouse
+        .query(
+          `SELECT toUInt32(count())
+           FROM ${Option.isSome(config.cluster) ? "clusterAllReplicas({cluster:String}, system.processes)" : "system.processes"}
+           WHERE startsWith(query_id, {token:String})`,
+          // A server that does not answer may run one: each is waited for.
+          { token, ...Option.match(config.cluster, { onNone: () => ({}), onSome: (cluster) => ({ cluster }) }) }
+        )
+        .pipe(
+          Effect.flatMap(decode(Running)),
+          Effect.map(([[inserts]]) => inserts > 0),
+          Effect.mapError(unanswered)
+        )
+  }
+}
 
 /** Keys with dots in them, and numbers with all their digits. */
 const AS_PUBLISHED: Settings = {
@@ -144,24 +168,6 @@ const readCounts = (answer: unknown): Effect.Effect<ReadonlyArray<readonly [Even
   Effect.flatMap(decode(Counts)(answer), ([[count, ids, rows]]) =>
     ids.length === count && rows.length === count ? Effect.succeed(Arr.zip(ids, rows)) : Effect.fail(incomplete)
   )
-
-/** Whether the server, or any of the cluster's, lists an insert under the token. */
-export const isInserting =
-  (clickHouse: typeof ClickHouse.Service, { cluster }: Asked) =>
-  (token: string): Effect.Effect<boolean, SinkError> =>
-    clickHouse
-      .query(
-        `SELECT toUInt32(count())
-         FROM ${Option.isSome(cluster) ? "clusterAllReplicas({cluster:String}, system.processes)" : "system.processes"}
-         WHERE startsWith(query_id, {token:String})`,
-        // A server that does not answer may run one: each is waited for.
-        { token, ...Option.match(cluster, { onNone: () => ({}), onSome: (cluster) => ({ cluster }) }) }
-      )
-      .pipe(
-        Effect.flatMap(decode(Running)),
-        Effect.map(([[inserts]]) => inserts > 0),
-        Effect.mapError(unanswered)
-      )
 
 const Running = Schema.Tuple(Schema.Tuple(Schema.Int))
 

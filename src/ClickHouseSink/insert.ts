@@ -80,33 +80,30 @@ const INSERT_SETTINGS: Settings = {
  * In one block under the token: whole or not at all. `all` if ClickHouse says that it has taken each of the rows, which
  * it does of a repeat too.
  */
-export const insertInto =
-  (
-    clickHouse: typeof ClickHouse.Service,
-    { requestTimeout, table }: Pick<Config.ClickHouse, "table" | "requestTimeout">
-  ) =>
-  <E>(
-    { eventCount, rows, token }: Insertion<E>,
-    { changed, hasViews }: Pick<TableState, "changed" | "hasViews">
-  ): Effect.Effect<Taken, SinkError | E> =>
-    clickHouse
-      .insert({
-        statement: `INSERT INTO {table:Identifier} (${COLUMNS}) FORMAT TabSeparated`,
-        parameters: { table },
-        settings: {
-          ...changed,
-          ...INSERT_SETTINGS,
-          insert_deduplication_token: token,
-          // Nothing of an attempt that was given up goes on for long.
-          max_execution_time: Math.ceil(Duration.toSeconds(requestTimeout))
-        },
-        queryId: `${token}/${randomUUID()}`,
-        rows
+export const insertInto = <E>(
+  clickHouse: typeof ClickHouse.Service,
+  { requestTimeout, table }: Pick<Config.ClickHouse, "table" | "requestTimeout">,
+  { changed, hasViews }: Pick<TableState, "changed" | "hasViews">,
+  { eventCount, rows, token }: Insertion<E>
+): Effect.Effect<Taken, SinkError | E> =>
+  clickHouse
+    .insert({
+      statement: `INSERT INTO {table:Identifier} (${COLUMNS}) FORMAT TabSeparated`,
+      parameters: { table },
+      settings: {
+        ...changed,
+        ...INSERT_SETTINGS,
+        insert_deduplication_token: token,
+        // Nothing of an attempt that was given up goes on for long.
+        max_execution_time: Math.ceil(Duration.toSeconds(requestTimeout))
+      },
+      queryId: `${token}/${randomUUID()}`,
+      rows
+    })
+    .pipe(
+      Effect.map((written): Taken => {
+        if (Option.isNone(written)) return "unsaid"
+        if (hasViews) return "with-views"
+        return written.value === eventCount ? "all" : "other"
       })
-      .pipe(
-        Effect.map((written): Taken => {
-          if (Option.isNone(written)) return "unsaid"
-          if (hasViews) return "with-views"
-          return written.value === eventCount ? "all" : "other"
-        })
-      )
+    )

@@ -154,7 +154,9 @@ it("The documentation names only tests that exist", () => {
     ...read("docs/guarantees.md").matchAll(/\]\(\.\.\/test\/([\w./]+)\): "([^"]+?)(?: …)?"(?:, "([^"]+?)(?: …)?")?/g)
   ].map(([, file = "", name = ""]) => ({ file, name }))
   expect(named.length).toBeGreaterThan(10)
-  expect(named.filter(({ file, name }) => !read(`test/${file}`).includes(`"${name}`))).toEqual([])
+  // The pages leave out whom a sentence is about, and sometimes how it ends.
+  const titles = (file: string) => read(`test/${file}`).match(/["`].+["`],?/g) ?? []
+  expect(named.filter(({ file, name }) => !titles(file).some((title) => title.includes(name)))).toEqual([])
 })
 
 it("The documentation shows the examples in Python and Go as they are", () => {
