@@ -60,7 +60,7 @@ layer(live, { excludeTestServices: true })((it) => {
         const { failureId } = yield* Failures.make([Event.make({ eventType: "identity_tested", eventContext: {} })])
         yield* ask(`POST /api/failures/${failureId}/discard`, {
           headers: { ...ada, "x-operator": "grace" },
-          body: '{"reason":"test"}'
+          body: '{"note":"test"}'
         })
         const audit = yield* ask(`GET /api/failures/${failureId}/audit`, { headers: ada })
         expect(Object(audit.json).entries).toMatchObject([{ actor: "ada", action: "discard" }])
