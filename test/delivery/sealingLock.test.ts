@@ -67,7 +67,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A turn to seal or to 
               yield* Effect.ignore(query(`LOCK TABLE ${table} IN ${mode} MODE`))
               for (const duty of ["seal", "reclaim", "retention"]) {
                 yield* Effect.ignore(
-                  query(`SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('${duty}'))`)
+                  query(`SELECT pg_try_advisory_lock(hashtext('clickhouse-outbox'), hashtext('${duty}'))`)
                 )
               }
               for (const { duty } of TURNS) yield* Effect.ignore(query(`SELECT outbox.take_turn('${duty}')`))
@@ -81,7 +81,7 @@ layer(Environment.layer(), { excludeTestServices: true })("A turn to seal or to 
               yield* query("ROLLBACK")
             }
           }
-          yield* query("SELECT pg_advisory_lock(hashtext('clickhouse-outbox'), hashtext('seal'))")
+          yield* query("SELECT pg_try_advisory_lock(hashtext('clickhouse-outbox'), hashtext('seal'))")
           yield* sql`SELECT outbox.publish('sealed', '{}')`
           expect(yield* store.seal({ flush: true })).toMatchObject({ _tag: "Batch" })
         }
